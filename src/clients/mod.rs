@@ -1,0 +1,1 @@
+//! Protocols that we speak to others.

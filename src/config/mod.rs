@@ -1,0 +1,1 @@
+//! `config.ron` as written, then as checked.

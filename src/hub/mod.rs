@@ -1,0 +1,1 @@
+//! The one process for what must exist once.

@@ -1,0 +1,41 @@
+//! skep: servers, clients, a Luau application runtime and an admin panel, run by one master and its workers.
+//!
+//! The map, from the outside in (ARCHITECTURE.md draws it; `tests/tidy` enforces who may import whom):
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`cli`] | the commands of the binary, one file each |
+//! | [`config`] | `config.ron` as written, then as checked |
+//! | [`master`] | the one process that binds, forks, supervises; it serves nobody |
+//! | [`hub`] | the one process for what must exist once |
+//! | [`worker`] | the process that accepts, parses and runs applications |
+//! | [`servers`] | protocols that take connections |
+//! | [`apps`] | what answers requests: files, scripts, your own |
+//! | [`script`] | the Luau runtime and its modules |
+//! | [`clients`] | protocols that we speak to others |
+//! | [`request`] | requests and replies, whatever brought them |
+//! | [`codec`] | bytes in, events out: no socket, no clock |
+//! | [`net`] | addresses, listeners, streams |
+//! | [`reactor`] | the event loop: readiness, timers, tasks |
+//! | [`scoreboard`] | what every process shows of itself, in shared memory |
+//! | [`telemetry`] | logs |
+//! | [`sys`] | the few places that need `unsafe`: fork, privileges, shared memory, descriptors |
+
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod apps;
+pub mod cli;
+pub mod clients;
+pub mod codec;
+pub mod config;
+pub mod hub;
+pub mod master;
+pub mod net;
+pub mod reactor;
+pub mod request;
+pub mod scoreboard;
+pub mod script;
+pub mod servers;
+pub mod sys;
+pub mod telemetry;
+pub mod worker;

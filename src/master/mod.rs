@@ -1,0 +1,1 @@
+//! The one process that binds, forks and supervises; it serves nobody and runs no executor.

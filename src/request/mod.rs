@@ -1,0 +1,1 @@
+//! Requests and replies, whatever brought them.

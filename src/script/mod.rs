@@ -1,0 +1,1 @@
+//! The Luau runtime and its modules.

@@ -1,0 +1,1 @@
+//! The few places that need `unsafe`: fork, privileges, shared memory, descriptors.

@@ -1,0 +1,1 @@
+//! The process that accepts, parses and runs applications: the one wiring point.
