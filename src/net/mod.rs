@@ -1,1 +1,15 @@
 //! Addresses, listeners, streams.
+
+mod accept;
+mod listener;
+mod peer;
+mod socket;
+mod stream;
+
+pub use listener::{Accepted, Balance, Listener};
+pub use peer::Peer;
+pub use socket::Socket;
+pub use stream::Stream;
+
+#[cfg(test)]
+mod tests;
