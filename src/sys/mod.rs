@@ -1,1 +1,2 @@
 //! The few places that need `unsafe`: fork, privileges, shared memory, descriptors.
+pub mod luau_interrupt;
