@@ -1,0 +1,183 @@
+//! A stream socket of the reactor: TCP or unix.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_lite::io::{AsyncRead, AsyncWrite};
+use nix::errno::Errno;
+use nix::sys::sendfile::sendfile64;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, UnixAddr, connect, getpeername, getsockname, getsockopt, recv,
+    sendmsg, setsockopt, shutdown, socket, sockopt,
+};
+
+use super::Peer;
+use crate::reactor::Io;
+
+/// A connected stream socket.
+pub struct Socket {
+    io: Io<OwnedFd>,
+}
+
+impl Socket {
+    /// Takes a connected, non-blocking stream socket.
+    ///
+    /// # Errors
+    /// When the reactor cannot register it.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self { io: Io::new(fd)? })
+    }
+
+    /// Connects over TCP, without Nagle's delay. The caller bounds the time.
+    ///
+    /// # Errors
+    /// What the network says.
+    pub async fn connect_tcp(address: SocketAddr) -> io::Result<Self> {
+        let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let fd = open(family)?;
+        setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
+        Self::connect(fd, &SockaddrStorage::from(address)).await
+    }
+
+    /// Connects to a unix socket. The caller bounds the time.
+    ///
+    /// # Errors
+    /// What the system says; `WouldBlock` when the listener's queue is full.
+    pub async fn connect_unix(path: &Path) -> io::Result<Self> {
+        Self::connect(open(AddressFamily::Unix)?, &UnixAddr::new(path)?).await
+    }
+
+    async fn connect(fd: OwnedFd, address: &dyn nix::sys::socket::SockaddrLike) -> io::Result<Self> {
+        match connect(fd.as_raw_fd(), address) {
+            Ok(()) => return Self::new(fd),
+            Err(Errno::EINPROGRESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let socket = Self::new(fd)?;
+        // A fresh source counts as writable until tried; asking for the peer's name is the try that costs no byte.
+        socket
+            .io
+            .write_with(|fd| {
+                let error = getsockopt(fd, sockopt::SocketError)?;
+                if error != 0 {
+                    return Err(io::Error::from_raw_os_error(error));
+                }
+                match getpeername::<SockaddrStorage>(fd.as_raw_fd()) {
+                    Ok(_) => Ok(()),
+                    Err(Errno::ENOTCONN) => Err(io::ErrorKind::WouldBlock.into()),
+                    Err(error) => Err(error.into()),
+                }
+            })
+            .await?;
+        Ok(socket)
+    }
+
+    /// Reads into `buffer`; 0 is the end of the stream (of a buffer that is not empty).
+    pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let read = self.io.poll_read_with(cx, |fd| Ok(recv(fd.as_raw_fd(), buffer, MsgFlags::empty())?));
+        if let Poll::Ready(Ok(read)) = read
+            && read < buffer.len()
+        {
+            self.io.drained();
+        }
+        read
+    }
+
+    /// Writes some of `slices`. A peer that is gone is an error, never a signal.
+    pub fn poll_write_vectored(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, slices, false)
+    }
+
+    /// Writes some of `slices`; `more` promises that more follows at once, so that the kernel holds back a partial segment.
+    pub fn poll_send(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>], more: bool) -> Poll<io::Result<usize>> {
+        let flags = if more { MsgFlags::MSG_NOSIGNAL | MsgFlags::from_bits_retain(nix::libc::MSG_MORE) } else { MsgFlags::MSG_NOSIGNAL };
+        self.io.poll_write_with(cx, |fd| Ok(sendmsg::<()>(fd.as_raw_fd(), slices, &[], flags, None)?))
+    }
+
+    /// Sends up to `count` bytes of `file` from `offset` without copying them through this process; moves `offset`.
+    /// 0 means that the file ends there.
+    ///
+    /// # Errors
+    /// What the socket or the file says.
+    pub async fn send_file(&self, file: &File, offset: &mut i64, count: usize) -> io::Result<usize> {
+        self.io.write_with(|fd| Ok(sendfile64(fd, file, Some(offset), count)?)).await
+    }
+
+    /// Ready when the peer has closed its side or the connection broke.
+    pub fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.io.poll_hang_up(cx)
+    }
+
+    /// Whether the peer has closed its side or the connection broke, as far as is known.
+    #[must_use]
+    pub fn is_hung_up(&self) -> bool {
+        self.io.is_hung_up()
+    }
+
+    /// Says to the peer that nothing more is sent; reading goes on.
+    ///
+    /// # Errors
+    /// When the connection is gone already.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        Ok(shutdown(self.io.as_fd().as_raw_fd(), Shutdown::Write)?)
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        getpeername::<SockaddrStorage>(self.io.as_fd().as_raw_fd()).map_or(Peer::Unknown, |address| Peer::from_storage(&address))
+    }
+
+    /// Our own address of this connection.
+    #[must_use]
+    pub fn local(&self) -> Peer {
+        getsockname::<SockaddrStorage>(self.io.as_fd().as_raw_fd()).map_or(Peer::Unknown, |address| Peer::from_storage(&address))
+    }
+}
+
+fn open(family: AddressFamily) -> io::Result<OwnedFd> {
+    Ok(socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?)
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        Self::poll_read(&self, cx, buffer)
+    }
+
+    fn poll_read_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, buffers: &mut [IoSliceMut<'_>]) -> Poll<io::Result<usize>> {
+        match buffers.iter_mut().find(|buffer| !buffer.is_empty()) {
+            Some(buffer) => Self::poll_read(&self, cx, buffer),
+            None => Poll::Ready(Ok(0)),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Self::poll_write_vectored(&self, cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Self::poll_write_vectored(&self, cx, slices)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shutdown_write())
+    }
+}
+

@@ -1,0 +1,102 @@
+//! Connections: TCP and unix sockets, with or without TLS.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_lite::io::{AsyncRead, AsyncWrite};
+
+use super::socket::Socket;
+
+/// A connection. Methods take `&self`: one task may read while another writes.
+pub enum Stream {
+    /// A bare socket.
+    Plain(Socket),
+    /// TLS as the client.
+    TlsClient(RefCell<Box<futures_rustls::client::TlsStream<Socket>>>),
+}
+
+impl From<Socket> for Stream {
+    fn from(socket: Socket) -> Self {
+        Self::Plain(socket)
+    }
+}
+
+impl Stream {
+    /// The socket under it.
+    pub fn with_socket<R>(&self, f: impl FnOnce(&Socket) -> R) -> R {
+        match self {
+            Self::Plain(socket) => f(socket),
+            Self::TlsClient(tls) => f(tls.borrow().get_ref().0),
+        }
+    }
+
+    /// Reads into `buffer`; 0 is the end of the stream (of a buffer that is not empty).
+    pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => socket.poll_read(cx, buffer),
+            Self::TlsClient(tls) => Pin::new(tls.borrow_mut().as_mut()).poll_read(cx, buffer),
+        }
+    }
+
+    /// Writes some of `slices`.
+    pub fn poll_write_vectored(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => socket.poll_write_vectored(cx, slices),
+            Self::TlsClient(tls) => Pin::new(tls.borrow_mut().as_mut()).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// Reads into `buffer`; 0 is the end of the stream.
+    ///
+    /// # Errors
+    /// What the socket or TLS says.
+    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_read(cx, buffer)).await
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// What the socket or TLS says; `WriteZero` when it takes no more.
+    pub async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_vectored(&mut [IoSlice::new(bytes)]).await
+    }
+
+    /// Writes all of `slices`, in as few calls as the socket allows. The slices are advanced on the way.
+    ///
+    /// # Errors
+    /// What the socket or TLS says; `WriteZero` when it takes no more.
+    pub async fn write_all_vectored(&self, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+        IoSlice::advance_slices(&mut slices, 0);
+        while !slices.is_empty() {
+            let written = poll_fn(|cx| self.poll_write_vectored(cx, slices)).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            IoSlice::advance_slices(&mut slices, written);
+        }
+        if let Self::TlsClient(tls) = self {
+            poll_fn(|cx| Pin::new(tls.borrow_mut().as_mut()).poll_flush(cx)).await?;
+        }
+        Ok(())
+    }
+
+    /// Ready when the peer has closed its side or the connection broke.
+    pub fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.with_socket(|socket| socket.poll_hang_up(cx))
+    }
+
+    /// Says to the peer that nothing more is sent; reading goes on.
+    ///
+    /// # Errors
+    /// What the socket or TLS says.
+    pub async fn shutdown_write(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.shutdown_write(),
+            Self::TlsClient(tls) => poll_fn(|cx| Pin::new(tls.borrow_mut().as_mut()).poll_close(cx)).await,
+        }
+    }
+}
