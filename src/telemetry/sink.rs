@@ -233,8 +233,11 @@ fn flush_all() {
 /// The first that could not be; it goes on in its old file, the others are opened.
 pub fn reopen_all(except: Option<&Arc<Sink>>) -> io::Result<()> {
     let sinks: Vec<Arc<Sink>> = lock(&SINKS).iter().filter_map(Weak::upgrade).collect();
-    let others = sinks.iter().filter(|sink| except.is_none_or(|other| !Arc::ptr_eq(sink, other)));
-    others.map(|sink| sink.reopen()).fold(Ok(()), |all, one| all.and(one))
+    let mut result = Ok(());
+    for sink in sinks.iter().filter(|sink| except.is_none_or(|other| !Arc::ptr_eq(sink, other))) {
+        result = result.and(sink.reopen());
+    }
+    result
 }
 
 /// In a forked child: the parent's unwritten lines are not ours.
