@@ -1,1 +1,3 @@
 //! The Luau runtime and its modules.
+
+pub mod config;
