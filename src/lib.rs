@@ -9,6 +9,7 @@
 //! | [`master`] | the one process that binds, forks, supervises; it serves nobody |
 //! | [`hub`] | the one process for what must exist once |
 //! | [`worker`] | the process that accepts, parses and runs applications |
+//! | [`process`] | the vocabulary between the master and its children |
 //! | [`servers`] | protocols that take connections |
 //! | [`apps`] | what answers requests: files, scripts, your own |
 //! | [`script`] | the Luau runtime and its modules |
@@ -19,6 +20,7 @@
 //! | [`reactor`] | the event loop: readiness, timers, tasks |
 //! | [`scoreboard`] | what every process shows of itself, in shared memory |
 //! | [`telemetry`] | logs |
+//! | [`units`], [`secret`] | durations, sizes and secrets as the configuration writes them |
 //! | [`sys`] | the few places that need `unsafe`: fork, privileges, shared memory, descriptors |
 
 #![deny(unsafe_op_in_unsafe_fn)]
@@ -31,11 +33,14 @@ pub mod config;
 pub mod hub;
 pub mod master;
 pub mod net;
+pub mod process;
 pub mod reactor;
 pub mod request;
 pub mod scoreboard;
 pub mod script;
+pub mod secret;
 pub mod servers;
 pub mod sys;
 pub mod telemetry;
+pub mod units;
 pub mod worker;

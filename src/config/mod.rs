@@ -1,1 +1,7 @@
 //! `config.ron` as written, then as checked.
+
+pub mod settings;
+pub mod written;
+
+pub use settings::{ListenerOwner, Settings, Store};
+pub use written::{Admin, App, Backoff, Client, Events, Mpm, Server, Workers};
