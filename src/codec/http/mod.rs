@@ -5,6 +5,7 @@ pub mod fields;
 pub mod head;
 pub mod http1;
 pub mod method;
+pub mod parameters;
 pub mod status;
 
 pub use fields::{FieldError, Fields};
