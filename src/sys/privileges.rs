@@ -65,16 +65,10 @@ impl Target {
     ///
     /// # Errors
     /// The user or the group does not exist, or the account files cannot be read.
-    pub fn find(
-        user: Option<&str>,
-        group: Option<&str>,
-        chroot: Option<&Path>,
-        cwd: Option<&Path>,
-    ) -> Result<Target, PrivilegeError> {
+    pub fn find(user: Option<&str>, group: Option<&str>, chroot: Option<&Path>, cwd: Option<&Path>) -> Result<Target, PrivilegeError> {
         let accounts = Accounts::load().map_err(PrivilegeError::Accounts)?;
         let root = Uid::effective().is_root();
-        let mut target =
-            Target { chroot: chroot.map(Path::to_owned), cwd: cwd.map(Path::to_owned), ..Target::default() };
+        let mut target = Target { chroot: chroot.map(Path::to_owned), cwd: cwd.map(Path::to_owned), ..Target::default() };
         if let Some(name) = user {
             match accounts.user(name) {
                 None if root => return Err(PrivilegeError::NoUser(name.to_owned())),

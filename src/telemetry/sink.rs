@@ -275,10 +275,7 @@ fn open_target(target: &LogFile) -> io::Result<File> {
                 return Ok(own);
             }
             // Opened anew, it can be made non-blocking without changing the terminal for whoever started us.
-            let anew = OpenOptions::new()
-                .append(true)
-                .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
-                .open("/proc/self/fd/2");
+            let anew = OpenOptions::new().append(true).custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY).open("/proc/self/fd/2");
             Ok(anew.unwrap_or(own))
         }
     }
