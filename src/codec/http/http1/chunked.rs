@@ -24,7 +24,7 @@ pub enum ChunkEvent {
     /// Everything was used; give what arrives next.
     NeedMore,
     /// The trailer fields, without those that must not be there. Comes at most once, just before [`ChunkEvent::End`].
-    Trailers(Fields),
+    Trailers(Box<Fields>),
     /// The body is over; what follows in the input belongs to the next message.
     End,
 }
@@ -167,7 +167,7 @@ impl ChunkedDecoder {
                 if let Some(fields) = self.trailer_byte(byte)? {
                     self.state = State::End;
                     if !fields.is_empty() {
-                        return Ok(ChunkStep { consumed: at, event: ChunkEvent::Trailers(fields) });
+                        return Ok(ChunkStep { consumed: at, event: ChunkEvent::Trailers(Box::new(fields)) });
                     }
                 }
             } else {
