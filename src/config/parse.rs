@@ -45,8 +45,13 @@ fn explain(source: &Source, filled: &Substituted, error: &SpannedError) -> Probl
             (format!("there is no `{found}`{}", of(outer.as_deref())), named(found), Some(suggestion(found, expected)))
         }
         Error::NoSuchEnumVariant { expected, found, .. } => {
-            let knows = if expected.is_empty() { "this version knows none yet".to_owned() } else { format!("it knows: {}", listed(expected)) };
-            (format!("`{found}` is not in this version"), named(found), Some(did_you_mean(found, expected.iter().copied()).unwrap_or(knows)))
+            let knows =
+                if expected.is_empty() { "this version knows none yet".to_owned() } else { format!("it knows: {}", listed(expected)) };
+            (
+                format!("`{found}` is not in this version"),
+                named(found),
+                Some(did_you_mean(found, expected.iter().copied()).unwrap_or(knows)),
+            )
         }
         Error::DuplicateStructField { field, outer } => (format!("`{field}`{} stands twice", of(outer.as_deref())), named(field), None),
         Error::ExpectedDifferentStructName { expected, found } => {

@@ -104,7 +104,7 @@ impl Socket {
 
     /// Writes some of `slices`; `more` promises that more follows at once, so that the kernel holds back a partial segment.
     pub fn poll_send(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>], more: bool) -> Poll<io::Result<usize>> {
-        let flags = if more { MsgFlags::MSG_NOSIGNAL | MsgFlags::from_bits_retain(nix::libc::MSG_MORE) } else { MsgFlags::MSG_NOSIGNAL };
+        let flags = if more { MsgFlags::MSG_NOSIGNAL | MsgFlags::from_bits_retain(libc::MSG_MORE) } else { MsgFlags::MSG_NOSIGNAL };
         let sent = self.io.poll_write_with(cx, |fd| Ok(sendmsg::<()>(fd.as_raw_fd(), slices, &[], flags, None)?));
         if let Poll::Ready(Ok(sent)) = sent {
             self.moved.set(self.moved.get() + sent as u64);

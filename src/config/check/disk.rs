@@ -128,7 +128,12 @@ impl Checker<'_> {
     fn reachable(&mut self, place: &Place, path: &Path, wanted: u32) {
         let Some(reader) = &self.reader else { return };
         if let Some(stopped) = reader.stopped_at(path, wanted) {
-            let message = format!("the user `{}` may not be able to use {}: the permissions of {} do not let it", reader.name, path.display(), stopped.display());
+            let message = format!(
+                "the user `{}` may not be able to use {}: the permissions of {} do not let it",
+                reader.name,
+                path.display(),
+                stopped.display()
+            );
             let problem = Problem::warning(message, self.sources.value(place));
             self.problems.push(problem);
         }
@@ -191,8 +196,7 @@ impl Checker<'_> {
 
     /// Whether a path was not written at all, which [`Checker::absolute`] has reported.
     fn path_missing(&self, path: &Path) -> bool {
-        path == self.base
-            && self.problems.last().is_some_and(|problem| problem.message == "a path is missing")
+        path == self.base && self.problems.last().is_some_and(|problem| problem.message == "a path is missing")
     }
 }
 
