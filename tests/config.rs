@@ -3,6 +3,8 @@
 //!
 //! `SKEP_REWRITE=1 cargo test --test config` writes the answers anew; read the difference before you keep it.
 
+#![allow(clippy::unwrap_used)] // A test that cannot read its own files has nothing else to say.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,8 +39,14 @@ fn settings(loaded: &Loaded) -> Map<String, Value> {
 fn answer(path: &Path, empty: &Map<String, Value>) -> (&'static str, String) {
     let (ending, text) = match load(path) {
         Ok(loaded) => {
-            let mut shown: Map<String, Value> = settings(&loaded).into_iter().filter(|(key, value)| key != "file" && empty.get(key) != Some(value)).collect();
-            let warnings = loaded.warnings.iter().filter(|problem| is_universal(problem)).map(|problem| Value::from(problem.line())).collect::<Vec<_>>();
+            let mut shown: Map<String, Value> =
+                settings(&loaded).into_iter().filter(|(key, value)| key != "file" && empty.get(key) != Some(value)).collect();
+            let warnings = loaded
+                .warnings
+                .iter()
+                .filter(|problem| is_universal(problem))
+                .map(|problem| Value::from(problem.line()))
+                .collect::<Vec<_>>();
             if !warnings.is_empty() {
                 shown.insert("warnings".to_owned(), warnings.into());
             }

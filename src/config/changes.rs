@@ -117,7 +117,9 @@ pub fn keep_what_needs_a_restart(old: &Settings, new: &mut Settings) {
 }
 
 fn listeners(changes: &mut Changes, old: &Settings, new: &Settings) {
-    let owned = |settings: &Settings| settings.listeners().into_iter().map(|(server, address)| (server.to_owned(), address.clone())).collect::<Vec<_>>();
+    let owned = |settings: &Settings| {
+        settings.listeners().into_iter().map(|(server, address)| (server.to_owned(), address.clone())).collect::<Vec<_>>()
+    };
     let (before, after) = (owned(old), owned(new));
     let spoken = |server: &str| if server == ADMIN { "the admin listener".to_owned() } else { format!("server `{server}`") };
     for listener in after {
@@ -218,12 +220,19 @@ mod tests {
 
     #[test]
     fn listeners_and_routes_change_in_place() {
-        let old = with("servers: {\"web\": Http(listen: [\"127.0.0.1:8001\", \"127.0.0.1:8002\"]), \"gone\": Script(listen: [\"127.0.0.1:8003\"], app: \"a\")}");
-        let new = with("servers: {\"web\": Http(listen: [\"127.0.0.1:8002\", \"127.0.0.1:8004\"], routes: [(path: \"/\", app: \"a\")])}, log: (level: Debug)");
+        let old = with(
+            "servers: {\"web\": Http(listen: [\"127.0.0.1:8001\", \"127.0.0.1:8002\"]), \"gone\": Script(listen: [\"127.0.0.1:8003\"], app: \"a\")}",
+        );
+        let new = with(
+            "servers: {\"web\": Http(listen: [\"127.0.0.1:8002\", \"127.0.0.1:8004\"], routes: [(path: \"/\", app: \"a\")])}, log: (level: Debug)",
+        );
         let changes = diff(&old, &new);
         let address = |text: &str| text.parse::<Address>().unwrap();
         assert_eq!(changes.listeners_added, [("web".to_owned(), address("127.0.0.1:8004"))]);
-        assert_eq!(changes.listeners_removed, [("gone".to_owned(), address("127.0.0.1:8003")), ("web".to_owned(), address("127.0.0.1:8001"))]);
+        assert_eq!(
+            changes.listeners_removed,
+            [("gone".to_owned(), address("127.0.0.1:8003")), ("web".to_owned(), address("127.0.0.1:8001"))]
+        );
         assert_eq!(changes.listeners_kept, [("web".to_owned(), address("127.0.0.1:8002")), (ADMIN.to_owned(), address("127.0.0.1:8048"))]);
         assert_eq!(changes.servers_changed, ["web"]);
         assert!(changes.log && !changes.workers && changes.restart.is_empty());
@@ -246,7 +255,10 @@ mod tests {
         let old = settings(&format!("Config(apps: {{{}, {}, {}}})", app("same", "8 MiB"), app("other", "8 MiB"), app("old", "8 MiB")));
         let new = settings(&format!("Config(apps: {{{}, {}, {}}})", app("same", "8 MiB"), app("other", "9 MiB"), app("new", "8 MiB")));
         let changes = diff(&old, &new);
-        assert_eq!((changes.apps_added, changes.apps_changed, changes.apps_removed), (vec!["new".into()], vec!["other".into()], vec!["old".into()]));
+        assert_eq!(
+            (changes.apps_added, changes.apps_changed, changes.apps_removed),
+            (vec!["new".into()], vec!["other".into()], vec!["old".into()])
+        );
     }
 
     #[test]
@@ -264,7 +276,9 @@ mod tests {
 
     #[test]
     fn settings_survive_the_way_to_a_worker() {
-        let one = with("servers: {\"web\": Http(listen: [\"127.0.0.1:0\"], routes: [(host: \"*.a.org\", path: \"/\", app: \"a\")])}, admin: (token: \"0123456789abcdef\"), access_log: (format: Custom(\"$status\"))");
+        let one = with(
+            "servers: {\"web\": Http(listen: [\"127.0.0.1:0\"], routes: [(host: \"*.a.org\", path: \"/\", app: \"a\")])}, admin: (token: \"0123456789abcdef\"), access_log: (format: Custom(\"$status\"))",
+        );
         let text = serde_json::to_string(&one).unwrap();
         assert!(text.contains("0123456789abcdef"));
         assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), one);

@@ -132,8 +132,11 @@ mod tests {
             words,
             ["Config", "(", "user", ":", "r#\"a\"b\"#", ",", "n", ":", "-1.5", ",", "t", ":", "\"a\\\"${B}\"", ",", "c", ":", "'\"'", ")"]
         );
-        let texts: Vec<&str> =
-            tokens(source).iter().filter(|token| matches!(token.kind, Kind::Text | Kind::RawText)).map(|token| &source[token.inner.clone()]).collect();
+        let texts: Vec<&str> = tokens(source)
+            .iter()
+            .filter(|token| matches!(token.kind, Kind::Text | Kind::RawText))
+            .map(|token| &source[token.inner.clone()])
+            .collect();
         assert_eq!(texts, ["a\"b", "a\\\"${B}"]);
     }
 

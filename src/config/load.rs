@@ -45,7 +45,8 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigErrors> {
 /// # Errors
 /// As [`load`].
 pub fn load_with(path: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, ConfigErrors> {
-    let mut loader = Loader { environment, base: PathBuf::new(), sources: Sources::default(), files_read: Vec::new(), problems: Vec::new() };
+    let mut loader =
+        Loader { environment, base: PathBuf::new(), sources: Sources::default(), files_read: Vec::new(), problems: Vec::new() };
     let written = loader.read(path);
     let Loader { base, sources, files_read, mut problems, .. } = loader;
     let Some(written) = written else { return Err(ConfigErrors { problems, files_read }) };
@@ -78,7 +79,7 @@ impl Loader<'_> {
             return Some(Config::built_in());
         };
         let path: PathBuf = here.join(path).components().collect();
-        self.base = path.parent().unwrap_or(&path).to_owned();
+        path.parent().unwrap_or(&path).clone_into(&mut self.base);
         self.plain_base()?;
         let mut written: Config = self.file(&path, None)?;
         let index = self.sources.files.len() - 1;
@@ -134,7 +135,13 @@ impl Loader<'_> {
             // A value that was not filled in may well be wrong where it stands; that is no second error.
             Ok(_) => None,
             Err(problem) => {
-                let told = self.problems.iter().any(|other| other.excerpt.as_ref().zip(problem.excerpt.as_ref()).is_some_and(|(one, two)| one.line == two.line && one.file == two.file));
+                let told = self.problems.iter().any(|other| {
+                    other
+                        .excerpt
+                        .as_ref()
+                        .zip(problem.excerpt.as_ref())
+                        .is_some_and(|(one, two)| one.line == two.line && one.file == two.file)
+                });
                 if !told {
                     self.problems.push(*problem);
                 }
@@ -168,7 +175,8 @@ impl Loader<'_> {
                 return Vec::new();
             }
         };
-        let mut found: Vec<PathBuf> = names.filter(|file| !file.starts_with('.') && matches(name, file)).map(|file| directory.join(file)).collect();
+        let mut found: Vec<PathBuf> =
+            names.filter(|file| !file.starts_with('.') && matches(name, file)).map(|file| directory.join(file)).collect();
         found.sort();
         if found.len() > MOST_FILES {
             self.problems.push(Problem::error(format!("{pattern:?} means {} files, at most {MOST_FILES} are read", found.len()), excerpt));

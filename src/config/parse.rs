@@ -52,9 +52,11 @@ fn explain(source: &Source, filled: &Substituted, error: &SpannedError) -> Probl
         Error::InvalidValueForType { expected, found } => (format!("expected {expected}, found {found}"), None, None),
         Error::Message(message) => (message.clone(), value_before(source, end), None),
         Error::IntegerOutOfBounds => ("this number is out of bounds".to_owned(), value_before(source, end), None),
-        Error::ExpectedNamedStructLike("Config") => {
-            ("a configuration begins with `Config(`".to_owned(), None, Some("the smallest one is `Config()`; `skep init` writes one with every option".to_owned()))
-        }
+        Error::ExpectedNamedStructLike("Config") => (
+            "a configuration begins with `Config(`".to_owned(),
+            None,
+            Some("the smallest one is `Config()`; `skep init` writes one with every option".to_owned()),
+        ),
         code => (plain(code), None, advice(code)),
     };
     let token = token.or_else(|| value_token(source, start, end));
@@ -165,14 +167,13 @@ fn advice(code: &Error) -> Option<String> {
     let advice = match code {
         Error::ExpectedString => "write it in double quotes",
         Error::ExpectedBoolean => "write true or false",
-        Error::ExpectedComma => "is a comma or a closing bracket missing before this?",
+        Error::ExpectedComma | Error::ExpectedStructLikeEnd => "is a comma or a closing bracket missing before this?",
         Error::ExpectedStringEnd => "is a closing quote missing?",
         Error::ExpectedArray => "a list is written in square brackets: [\"a\", \"b\"]",
         Error::ExpectedMap => "names and values are written in braces: {\"name\": …}",
         Error::ExpectedMapColon => "a name and its value are written `name: value`",
         Error::ExpectedStructLike | Error::ExpectedNamedStructLike(_) => "fields are written in round brackets: (name: value)",
         Error::ExpectedIdentifier => "a field is written `name: value`, in one pair of brackets: Http(listen: […])",
-        Error::ExpectedStructLikeEnd => "is a comma or a closing bracket missing before this?",
         Error::TrailingCharacters => "the configuration ends before this; is there a bracket too many?",
         Error::Eof => "is a closing bracket missing?",
         _ => return None,

@@ -69,7 +69,9 @@ fn probe_unix(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(metadata) if !metadata.file_type().is_socket() => Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of that name that is no socket")),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of that name that is no socket"))
+        }
         Ok(_) => match UnixStream::connect(path) {
             Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
             // Left behind by a process that is gone.
@@ -149,7 +151,10 @@ fn process_with(inodes: &HashSet<String>) -> Option<String> {
         let mut descriptors = fs::read_dir(format!("/proc/{process}/fd")).ok()?.filter_map(Result::ok);
         descriptors.find(|descriptor| {
             let target = fs::read_link(descriptor.path()).unwrap_or_default();
-            target.to_str().and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']')).is_some_and(|inode| inodes.contains(inode))
+            target
+                .to_str()
+                .and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']'))
+                .is_some_and(|inode| inodes.contains(inode))
         })?;
         let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
         Some(format!("{} (process {process})", name.trim_end()))

@@ -57,7 +57,13 @@ pub fn substitute(source: &Source, base: &Path, environment: &dyn Fn(&str) -> Op
 }
 
 /// The token with its values, quoted; nothing when one is missing, which is then among the problems.
-fn fill(source: &Source, token: &Token, base: &Path, environment: &dyn Fn(&str) -> Option<String>, done: &mut Substituted) -> Option<String> {
+fn fill(
+    source: &Source,
+    token: &Token,
+    base: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+    done: &mut Substituted,
+) -> Option<String> {
     let inner = &source.text[token.inner.clone()];
     // In a raw text a backslash is itself, in the text that takes its place it must be escaped.
     let literal = |text: &str| if token.kind == Kind::RawText { escaped(text) } else { text.to_owned() };
@@ -102,7 +108,11 @@ fn escaped(text: &str) -> String {
 }
 
 /// The value of what is between `${` and `}`, with the file it is from; or what is wrong, with the file that is missing.
-fn resolve(expression: &str, base: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<(String, Option<PathBuf>), (String, Option<PathBuf>)> {
+fn resolve(
+    expression: &str,
+    base: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<(String, Option<PathBuf>), (String, Option<PathBuf>)> {
     if let Some(path) = expression.strip_prefix("file:") {
         let path = base.join(path);
         return match read_value(&path) {

@@ -211,7 +211,8 @@ impl Reader<'_> {
                 }
                 _ => {}
             }
-            let key = (self.mark(1) == Some(b':')).then(|| Key { text: self.source[token.inner.clone()].to_owned(), span: token.span.clone() });
+            let key =
+                (self.mark(1) == Some(b':')).then(|| Key { text: self.source[token.inner.clone()].to_owned(), span: token.span.clone() });
             if key.is_some() {
                 self.at += 2;
             }

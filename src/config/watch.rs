@@ -98,7 +98,7 @@ impl Watch {
                     self.directories.entry(descriptor).or_default().push((name, file.to_owned()));
                     return Ok(());
                 }
-                Err(Errno::ENOENT | Errno::ENOTDIR) => name = directory.file_name().unwrap_or(OsStr::new("")).to_owned(),
+                Err(Errno::ENOENT | Errno::ENOTDIR) => directory.file_name().unwrap_or(OsStr::new("")).clone_into(&mut name),
                 Err(Errno::EACCES) => return Ok(()),
                 Err(errno) => return Err(errno.into()),
             }
@@ -236,19 +236,19 @@ mod tests {
         let mut watch = Watch::new(std::slice::from_ref(&file)).unwrap();
         // In place.
         fs::write(&file, "2").unwrap();
-        assert_eq!(next(&mut watch), [file.clone()]);
+        assert_eq!(next(&mut watch), std::slice::from_ref(&file));
         // By a new file that takes the name, twice, as vim and others do it.
         for _ in 0..2 {
             fs::write(path(".config.ron.swp"), "3").unwrap();
             fs::rename(path(".config.ron.swp"), &file).unwrap();
-            assert_eq!(next(&mut watch), [file.clone()]);
+            assert_eq!(next(&mut watch), std::slice::from_ref(&file));
         }
         // By moving the old one away first.
         fs::rename(&file, path("config.ron~")).unwrap();
         fs::write(&file, "4").unwrap();
-        assert_eq!(next(&mut watch), [file.clone()]);
+        assert_eq!(next(&mut watch), std::slice::from_ref(&file));
         fs::remove_file(&file).unwrap();
-        assert_eq!(next(&mut watch), [file.clone()]);
+        assert_eq!(next(&mut watch), std::slice::from_ref(&file));
     }
 
     #[test]

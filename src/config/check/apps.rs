@@ -45,7 +45,11 @@ impl Checker<'_> {
         let path = if path.is_dir() && !script.path.as_os_str().is_empty() {
             let path = self.directory_to_read(&at, &script.path);
             if !path.join(ENTRY).exists() {
-                self.error_with(&at, format!("there is no {ENTRY} in {}", path.display()), Some("`skep new` writes an application to start from".to_owned()));
+                self.error_with(
+                    &at,
+                    format!("there is no {ENTRY} in {}", path.display()),
+                    Some("`skep new` writes an application to start from".to_owned()),
+                );
             }
             path
         } else {
@@ -78,7 +82,10 @@ impl Checker<'_> {
         let root = self.directory_to_read(&at, &files.root);
         for (index, name) in files.index.iter().enumerate() {
             if name.is_empty() || name.contains('/') || name.starts_with('.') {
-                self.error(&place.name("index").index(index), format!("{name:?} is no file that could answer for a directory: a plain name without `/` and leading dot"));
+                self.error(
+                    &place.name("index").index(index),
+                    format!("{name:?} is no file that could answer for a directory: a plain name without `/` and leading dot"),
+                );
             }
         }
         if files.cache_control.as_deref().is_some_and(|value| value.contains(|c: char| c.is_control())) {
@@ -93,7 +100,10 @@ impl Checker<'_> {
             }
         }
         if files.cache.max_file > files.cache.size && *files.cache.size > 0 {
-            self.warning(&place.name("cache").name("max_file"), format!("`max_file` ({}) is more than the whole cache ({})", files.cache.max_file, files.cache.size));
+            self.warning(
+                &place.name("cache").name("max_file"),
+                format!("`max_file` ({}) is more than the whole cache ({})", files.cache.max_file, files.cache.size),
+            );
         }
         Files { root, ..files }
     }

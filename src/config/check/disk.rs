@@ -128,7 +128,12 @@ impl Checker<'_> {
     fn reachable(&mut self, place: &Place, path: &Path, wanted: u32) {
         let Some(reader) = &self.reader else { return };
         if let Some(stopped) = reader.stopped_at(path, wanted) {
-            let message = format!("the user `{}` may not be able to use {}: the permissions of {} do not let it", reader.name, path.display(), stopped.display());
+            let message = format!(
+                "the user `{}` may not be able to use {}: the permissions of {} do not let it",
+                reader.name,
+                path.display(),
+                stopped.display()
+            );
             let problem = Problem::warning(message, self.sources.value(place));
             self.problems.push(problem);
         }

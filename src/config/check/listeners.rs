@@ -32,7 +32,9 @@ impl Checker<'_> {
                 let message = if *clash == address {
                     format!("{address} is already taken by {whose}")
                 } else {
-                    format!("{address} cannot be bound beside {clash} of {whose}: one is every address of the machine, and both have the same port")
+                    format!(
+                        "{address} cannot be bound beside {clash} of {whose}: one is every address of the machine, and both have the same port"
+                    )
                 };
                 self.error(&place, message);
             }
@@ -47,7 +49,10 @@ impl Checker<'_> {
         // A service manager may have bound the socket for us.
         let inherited = std::env::var_os("LISTEN_FDS").is_some();
         if address.port() != 0 && address.port() < free && !inherited && !may_bind_low_ports() {
-            let problem = Problem::error(format!("only root may listen on port {}: those below {free} are privileged", address.port()), self.sources.value(place));
+            let problem = Problem::error(
+                format!("only root may listen on port {}: those below {free} are privileged", address.port()),
+                self.sources.value(place),
+            );
             self.problems.push(problem.help("start as root with `user` set, or give the binary the capability cap_net_bind_service"));
         }
         let ip = address.ip();

@@ -113,7 +113,9 @@ impl Checker<'_> {
             ("servers", written.servers.keys().collect()),
             ("clients", written.clients.keys().collect()),
         ] {
-            names.into_iter().for_each(|name| self.name(map, name));
+            for name in names {
+                self.name(map, name);
+            }
         }
         let servers = self.servers(written.servers, &written.apps, &data);
         let apps = self.apps(written.apps, &servers);

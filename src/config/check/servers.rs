@@ -23,14 +23,24 @@ const SHORTEST_TOKEN: usize = 16;
 
 impl Checker<'_> {
     /// Every server.
-    pub(super) fn servers(&mut self, servers: BTreeMap<String, Server>, apps: &BTreeMap<String, App>, data: &Path) -> BTreeMap<String, Server> {
+    pub(super) fn servers(
+        &mut self,
+        servers: BTreeMap<String, Server>,
+        apps: &BTreeMap<String, App>,
+        data: &Path,
+    ) -> BTreeMap<String, Server> {
         if servers.is_empty() && !self.sources.files.is_empty() {
             self.warning(&Place::top().name("servers"), "there are no `servers`: nothing but the admin listener will answer");
         }
         let mut checked = BTreeMap::new();
         for (name, server) in servers {
             let place = Place::top().name("servers").name(name.as_str());
-            self.not_empty(&place, server.listen().is_empty(), &format!("the server `{name}` listens nowhere"), "write for example `listen: [\"127.0.0.1:8080\"]`");
+            self.not_empty(
+                &place,
+                server.listen().is_empty(),
+                &format!("the server `{name}` listens nowhere"),
+                "write for example `listen: [\"127.0.0.1:8080\"]`",
+            );
             let server = match server {
                 Server::Http(http) => Server::Http(self.http(&place, http, apps, data)),
                 Server::Script(script) => Server::Script(self.raw(&place, script, apps)),
@@ -47,12 +57,9 @@ impl Checker<'_> {
         self.at_least(&place.name("max_connections"), http.max_connections, 1);
         self.at_least(&place.name("keep_alive_requests"), http.keep_alive_requests, 1);
         let timeouts = place.name("timeouts");
-        for (name, span) in [
-            ("header", http.timeouts.header),
-            ("body", http.timeouts.body),
-            ("idle", http.timeouts.idle),
-            ("write", http.timeouts.write),
-        ] {
+        for (name, span) in
+            [("header", http.timeouts.header), ("body", http.timeouts.body), ("idle", http.timeouts.idle), ("write", http.timeouts.write)]
+        {
             self.at_least(&timeouts.name(name), span, HumanDuration::milliseconds(10));
         }
         if http.routes.is_empty() {
@@ -74,7 +81,10 @@ impl Checker<'_> {
         let at = place.name("app");
         match apps.get(&script.app) {
             Some(App::Script(_)) => {}
-            Some(other) => self.error(&at, format!("`{}` is an application of the kind {}; raw connections need one of the kind Script", script.app, other.kind())),
+            Some(other) => self.error(
+                &at,
+                format!("`{}` is an application of the kind {}; raw connections need one of the kind Script", script.app, other.kind()),
+            ),
             None if script.app.is_empty() => self.error(place, "a server of the kind Script needs an application: `app`"),
             None => self.unknown_app(&at, &script.app, apps),
         }
@@ -85,7 +95,13 @@ impl Checker<'_> {
 
     fn unknown_app(&mut self, place: &Place, name: &str, apps: &BTreeMap<String, App>) {
         let names = || apps.keys().map(String::as_str);
-        let all = || if apps.is_empty() { "there are no `apps`".to_owned() } else { format!("there are: {}", names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")) };
+        let all = || {
+            if apps.is_empty() {
+                "there are no `apps`".to_owned()
+            } else {
+                format!("there are: {}", names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+            }
+        };
         let help = did_you_mean(name, names()).unwrap_or_else(all);
         self.error_with(place, format!("there is no application `{name}`"), Some(help));
     }
@@ -157,7 +173,10 @@ impl Checker<'_> {
                 && !address.ip().is_loopback()
             {
                 let place = place.name("listen").index(index);
-                let problem = Problem::warning(format!("the admin listener on {address} can be reached from other machines, without encryption"), self.sources.value(&place));
+                let problem = Problem::warning(
+                    format!("the admin listener on {address} can be reached from other machines, without encryption"),
+                    self.sources.value(&place),
+                );
                 self.problems.push(problem.help("listen on 127.0.0.1 and reach it through a tunnel"));
             }
         }

@@ -25,11 +25,21 @@ impl Checker<'_> {
             self.error(&place.name("start"), format!("`start` ({}) is more than `max` ({})", workers.start, workers.max));
         }
         if workers.min_spare > workers.max_spare {
-            self.error(&place.name("min_spare"), format!("`min_spare` ({}) is more than `max_spare` ({})", workers.min_spare, workers.max_spare));
+            self.error(
+                &place.name("min_spare"),
+                format!("`min_spare` ({}) is more than `max_spare` ({})", workers.min_spare, workers.max_spare),
+            );
         }
         if workers.max_total <= workers.max {
-            let message = format!("`max_total` ({}) must be more than `max` ({}), so that a new worker can start while an old one ends", workers.max_total, workers.max);
-            self.error_with(&place.name("max_total"), message, Some(format!("twice `max` leaves room for a whole new generation: {}", workers.max.saturating_mul(2))));
+            let message = format!(
+                "`max_total` ({}) must be more than `max` ({}), so that a new worker can start while an old one ends",
+                workers.max_total, workers.max
+            );
+            self.error_with(
+                &place.name("max_total"),
+                message,
+                Some(format!("twice `max` leaves room for a whole new generation: {}", workers.max.saturating_mul(2))),
+            );
         }
         if let Some(requests) = workers.max_requests {
             self.at_least(&place.name("max_requests"), requests, 1);
