@@ -279,10 +279,11 @@ impl Watchdog {
     fn wake(&'static self) {
         if self.thread.get().is_none() {
             self.start();
-        } else if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
-            if let Some(Some(thread)) = self.thread.get() {
-                thread.unpark();
-            }
+        } else if self.asleep.load(Ordering::SeqCst)
+            && self.asleep.swap(false, Ordering::SeqCst)
+            && let Some(Some(thread)) = self.thread.get()
+        {
+            thread.unpark();
         }
     }
 

@@ -204,9 +204,9 @@ mod tests {
     /// Runs `check` in a forked child (the test harness has threads, so the raw call is used) and expects its exit code.
     fn in_child(check: impl FnOnce() -> i32) -> i32 {
         // SAFETY: the child only makes system calls and small allocations, then leaves; glibc's malloc survives a fork.
-        match unsafe { nix::unistd::fork() }.expect("fork") {
-            nix::unistd::ForkResult::Child => exit_now(check()),
-            nix::unistd::ForkResult::Parent { child } => match waitpid(child, None).expect("own child") {
+        match unsafe { unistd::fork() }.expect("fork") {
+            unistd::ForkResult::Child => exit_now(check()),
+            unistd::ForkResult::Parent { child } => match waitpid(child, None).expect("own child") {
                 WaitStatus::Exited(_, code) => code,
                 other => panic!("the child ended by {other:?}"),
             },

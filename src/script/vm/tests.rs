@@ -46,7 +46,7 @@ fn runaways_stop_at_the_limit_and_the_vm_lives_on() {
         let start = Instant::now();
         let error = run::<()>(&vm, source).expect_err(name);
         let took = start.elapsed();
-        assert!(took >= limit - Duration::from_millis(20), "{name}: stopped after {took:?}");
+        assert!(took >= limit.checked_sub(Duration::from_millis(20)).unwrap(), "{name}: stopped after {took:?}");
         assert!(took < limit + Duration::from_millis(400), "{name}: stopped after {took:?}");
         assert!(error.to_string().contains("step limit") || *name == "resume", "{name}: {error}");
         assert_eq!(run::<i32>(&vm, "return 1 + 1").expect("usable"), 2, "{name}");
@@ -203,7 +203,13 @@ fn coroutines_of_the_script_may_wait() {
 #[test]
 fn waiting_where_luau_cannot_is_an_error_and_no_hang() {
     let vm = Vm::new("test", &Limits::default()).expect("a VM");
-    let wait = vm.lua().create_async_function(|_, ()| async { Ok(futures_lite::future::yield_now().await) }).expect("a function");
+    let wait = vm
+        .lua()
+        .create_async_function(|_, ()| async {
+            let _: () = futures_lite::future::yield_now().await;
+            Ok(())
+        })
+        .expect("a function");
     vm.lua().globals().set("wait", wait).expect("set");
     vm.seal().expect("sealed");
     let function = vm.lua().load("string.gsub('a', 'a', function() wait() end)").into_function().expect("compiles");

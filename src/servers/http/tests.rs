@@ -249,7 +249,7 @@ fn limits_have_their_status() {
         ("TRACE / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(), "405"),
     ] {
         let answer = server.talk(&bytes);
-        assert_eq!(statuses(&answer).first(), Some(&status), "{:.80} → {answer}", bytes);
+        assert_eq!(statuses(&answer).first(), Some(&status), "{bytes:.80} → {answer}");
         assert!(answer.contains("Connection: close"), "{answer}");
     }
 }
