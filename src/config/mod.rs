@@ -1,7 +1,23 @@
 //! `config.ron` as written, then as checked.
+//!
+//! [`load`] reads a file and those it includes, fills in values from outside, and gives [`Settings`] that work, or [`ConfigErrors`] with
+//! the place of everything that is wrong. It changes nothing on the machine.
 
+mod builtin;
+mod check;
+mod lexer;
+mod load;
+mod parse;
+mod problem;
 pub mod settings;
+mod source;
+mod substitute;
+mod tree;
 pub mod written;
 
-pub use settings::{ListenerOwner, Settings, Store};
-pub use written::{Admin, App, Backoff, Client, Events, Mpm, Server, Workers};
+pub use builtin::{DEFAULT_APP, DEFAULT_PORT, USUAL_FILES, built_in, usual_file};
+pub use load::{Loaded, load, load_with};
+pub use parse::dialect;
+pub use problem::{ConfigErrors, Excerpt, Problem, Severity, colours_on_stderr};
+pub use settings::{ADMIN, Settings, Store};
+pub use written::{Admin, App, Backoff, Client, Config, Events, Mpm, Server, Workers};
