@@ -53,9 +53,12 @@ impl Checker<'_> {
                     Some("`skep new` writes an application to start from".to_owned()),
                 );
             }
+            self.compiles(&path.join(ENTRY));
             path
         } else {
-            self.file_to_read(&at, &script.path, true)
+            let path = self.file_to_read(&at, &script.path, true);
+            self.compiles(&path);
+            path
         };
         ScriptApp { path, limits, config: script.config }
     }
