@@ -5,6 +5,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use super::servers::Handlers;
+use crate::apps::files::Folder;
 use crate::config::{App, Settings};
 use crate::link::HubLink;
 use crate::process::BootInfo;
@@ -84,7 +85,8 @@ impl Apps {
 
 async fn make(environment: &Environment, name: &str, config: &App, dev: bool) -> Result<Rc<dyn Handler>, String> {
     match config {
-        App::Script(_) | App::Files(_) => {
+        App::Files(files) => Ok(Rc::new(Folder::open(files).map_err(|error| error.to_string())?)),
+        App::Script(_) => {
             let _ = (environment.number, &environment.boot, &environment.hub, environment.slot, dev);
             Err(format!("`{name}` cannot be started yet"))
         }
