@@ -94,6 +94,7 @@ impl Settings {
         }
         for app in self.apps.values_mut() {
             match app {
+                App::Native(_) => {}
                 App::Files(files) => inside(&mut files.root),
                 App::Script(script) => {
                     inside(&mut script.path);
