@@ -5,9 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::check::{Sources, check};
+use super::builtin::temporary_base;
+use super::check::{Sources, check, usable_directory};
 use super::parse::parse;
-use super::problem::{ConfigErrors, Problem, Severity};
+use super::problem::{ConfigErrors, Excerpt, Problem, Severity, plain_reason};
 use super::settings::Settings;
 use super::source::Source;
 use super::substitute::substitute;
@@ -45,16 +46,26 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigErrors> {
 /// # Errors
 /// As [`load`].
 pub fn load_with(path: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, ConfigErrors> {
-    let mut loader =
-        Loader { environment, base: PathBuf::new(), sources: Sources::default(), files_read: Vec::new(), problems: Vec::new() };
+    let mut loader = Loader {
+        environment,
+        base: PathBuf::new(),
+        sources: Sources::default(),
+        files_read: Vec::new(),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+    };
     let written = loader.read(path);
-    let Loader { base, sources, files_read, mut problems, .. } = loader;
+    let Loader { base, sources, files_read, mut problems, mut warnings, .. } = loader;
     let Some(written) = written else { return Err(ConfigErrors { problems, files_read }) };
     match check(written, &sources, &base) {
-        Ok((settings, warnings)) if problems.is_empty() => Ok(Loaded { settings, files_read, warnings }),
+        Ok((settings, more)) if problems.is_empty() => {
+            warnings.extend(more);
+            Ok(Loaded { settings, files_read, warnings })
+        }
         Ok((_, more)) | Err(more) => {
             problems.extend(more);
-            debug_assert!(problems.iter().any(|problem| problem.severity == Severity::Error));
+            // Warnings beside errors are mostly their consequence.
+            problems.retain(|problem| problem.severity == Severity::Error);
             Err(ConfigErrors { problems, files_read })
         }
     }
@@ -66,6 +77,7 @@ struct Loader<'a> {
     sources: Sources,
     files_read: Vec<PathBuf>,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 impl Loader<'_> {
@@ -75,23 +87,40 @@ impl Loader<'_> {
         let Some(path) = path else {
             self.base = here;
             self.plain_base()?;
-            return Some(Config::built_in());
+            return self.built_in();
         };
         let path: PathBuf = here.join(path).components().collect();
-        self.base = path.parent().unwrap_or(&path).to_owned();
+        path.parent().unwrap_or(&path).clone_into(&mut self.base);
         self.plain_base()?;
-        let mut written: Config = self.file(&path)?;
+        let mut written: Config = self.file(&path, None)?;
         let index = self.sources.files.len() - 1;
         own(&mut self.sources.owners, "apps", written.apps.keys(), index);
         own(&mut self.sources.owners, "servers", written.servers.keys(), index);
         own(&mut self.sources.owners, "clients", written.clients.keys(), index);
         let mut complete = true;
         for (index, pattern) in written.include.clone().iter().enumerate() {
-            for file in self.included(&Place::top().name("include").index(index), pattern) {
-                complete &= self.include(&mut written, &file);
+            let place = Place::top().name("include").index(index);
+            for file in self.included(&place, pattern) {
+                complete &= self.include(&mut written, &file, &place);
             }
         }
         complete.then_some(written)
+    }
+
+    /// The built-in configuration. It must work anywhere, so it does not insist on the working directory.
+    fn built_in(&mut self) -> Option<Config> {
+        let mut written = Config::built_in();
+        if usable_directory(&self.base.join(&written.data)).is_err() || usable_directory(&self.base.join(&written.run)).is_err() {
+            let other = temporary_base().map_err(|message| self.fail(message)).ok()?;
+            let message = format!(
+                "the working directory cannot be written: data is kept in {}, which may be emptied when the machine starts",
+                other.display()
+            );
+            self.warnings.push(Problem::warning(message, None));
+            written.data = other.join("data");
+            written.run = other.join("run");
+        }
+        Some(written)
     }
 
     fn fail(&mut self, message: String) {
@@ -107,10 +136,16 @@ impl Loader<'_> {
         Some(())
     }
 
-    /// Reads one file.
-    fn file<T: serde::de::DeserializeOwned>(&mut self, path: &Path) -> Option<T> {
+    /// Reads one file; `wanted_by` is where it is named, if it is.
+    fn file<T: serde::de::DeserializeOwned>(&mut self, path: &Path, wanted_by: Option<Excerpt>) -> Option<T> {
         self.files_read.push(path.to_owned());
-        let text = read_text(path).map_err(|message| self.fail(format!("cannot read {}: {message}", path.display()))).ok()?;
+        let text = match read_text(path) {
+            Ok(text) => text,
+            Err(message) => {
+                self.problems.push(Problem::error(format!("cannot read {}: {message}", path.display()), wanted_by));
+                return None;
+            }
+        };
         let source = Source::new(path, text);
         let filled = substitute(&source, &self.base, self.environment);
         self.files_read.extend(filled.files.iter().cloned());
@@ -145,17 +180,17 @@ impl Loader<'_> {
     /// The files that a pattern of `include` means, in the order of their names.
     fn included(&mut self, place: &Place, pattern: &str) -> Vec<PathBuf> {
         let excerpt = self.sources.value(place);
-        let path = self.base.join(pattern);
+        let path: PathBuf = self.base.join(pattern).components().collect();
         let (Some(name), Some(directory)) = (path.file_name().and_then(|name| name.to_str()), path.parent()) else {
             self.problems.push(Problem::error(format!("{pattern:?} names no file"), excerpt));
             return Vec::new();
         };
-        if !name.contains('*') {
-            return vec![path];
-        }
         if directory.to_str().is_some_and(|directory| directory.contains('*')) {
             self.problems.push(Problem::error("a `*` may stand in the name of the file only, not in its directory", excerpt));
             return Vec::new();
+        }
+        if !name.contains('*') {
+            return vec![path];
         }
         // The directory is watched, so that a file added to it is seen.
         self.files_read.push(path.clone());
@@ -178,12 +213,13 @@ impl Loader<'_> {
     }
 
     /// Adds what a file has; whether that worked.
-    fn include(&mut self, written: &mut Config, path: &Path) -> bool {
+    fn include(&mut self, written: &mut Config, path: &Path, place: &Place) -> bool {
+        let wanted_by = self.sources.files[0].place(place);
         if self.sources.files.iter().any(|source| source.path == *path) {
-            self.fail(format!("{} is included twice", path.display()));
+            self.problems.push(Problem::error(format!("{} is included twice", path.display()), Some(wanted_by)));
             return false;
         }
-        let Some(included) = self.file::<Included>(path) else { return false };
+        let Some(included) = self.file::<Included>(path, Some(wanted_by)) else { return false };
         let index = self.sources.files.len() - 1;
         self.merge("apps", &mut written.apps, included.apps, index);
         self.merge("servers", &mut written.servers, included.servers, index);
@@ -211,28 +247,19 @@ fn own<'a>(owners: &mut BTreeMap<(&'static str, String), usize>, map: &'static s
 
 /// A file's text, at most [`LARGEST_FILE`] of it.
 fn read_text(path: &Path) -> Result<String, String> {
-    let metadata = fs::metadata(path).map_err(|error| plain(&error))?;
+    let metadata = fs::metadata(path).map_err(|error| plain_reason(&error))?;
     if !metadata.is_file() {
         return Err("it is not a regular file".to_owned());
     }
     if metadata.len() > LARGEST_FILE {
         return Err(format!("it has more than {} MiB", LARGEST_FILE >> 20));
     }
-    let bytes = fs::read(path).map_err(|error| plain(&error))?;
+    let bytes = fs::read(path).map_err(|error| plain_reason(&error))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
         format!("line {line} is not UTF-8")
     })?;
     Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
-}
-
-/// An error of the file system without its number.
-fn plain(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "it does not exist".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 /// Whether a file name is what a pattern means, where `*` is any text, the empty one too.

@@ -89,7 +89,10 @@ pub fn usable_directory(path: &Path) -> Result<(), String> {
     for above in path.ancestors() {
         match fs::metadata(above) {
             Ok(metadata) if !metadata.is_dir() => return Err(format!("{} is not a directory", above.display())),
-            Ok(_) => return allowed(above, AccessFlags::W_OK | AccessFlags::X_OK),
+            Ok(_) => {
+                let cannot = |reason| if above == path { reason } else { format!("{} cannot be made: {reason}", path.display()) };
+                return allowed(above, AccessFlags::W_OK | AccessFlags::X_OK).map_err(cannot);
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(reason(above, &error)),
         }
@@ -146,6 +149,21 @@ impl Checker<'_> {
         path
     }
 
+    /// The directory for what must be kept. Workers do without it where they can, so it may lie where they do not reach it.
+    pub(super) fn data_directory(&mut self, place: &Place, path: &Path) -> PathBuf {
+        let path = self.directory(place, path);
+        if let Some(root) = &self.chroot
+            && !path.starts_with(root)
+        {
+            let message =
+                format!("{} lies outside the chroot {}: nothing can be kept there, uploads neither", path.display(), root.display());
+            self.warning(place, message);
+        } else if path.exists() {
+            self.reachable(place, &path, READ | WRITE | PASS);
+        }
+        path
+    }
+
     /// A file that the master writes.
     pub(super) fn file_to_write(&mut self, place: &Place, path: &Path) -> PathBuf {
         let path = self.absolute(place, path);
@@ -173,9 +191,10 @@ impl Checker<'_> {
     /// A file that must be there; `workers`: it is they who read it.
     pub(super) fn file_to_read(&mut self, place: &Place, path: &Path, workers: bool) -> PathBuf {
         let path = self.absolute(place, path);
-        if !self.path_missing(&path) {
-            self.report(place, readable_file(&path));
+        if path == self.base {
+            return path;
         }
+        self.report(place, readable_file(&path));
         if workers {
             self.inside_chroot(place, &path);
             self.reachable(place, &path, READ);
@@ -186,17 +205,10 @@ impl Checker<'_> {
     /// A directory that must be there, for the workers to read.
     pub(super) fn directory_to_read(&mut self, place: &Place, path: &Path) -> PathBuf {
         let path = self.absolute(place, path);
-        if !self.path_missing(&path) {
-            self.report(place, readable_directory(&path));
-        }
+        self.report(place, readable_directory(&path));
         self.inside_chroot(place, &path);
         self.reachable(place, &path, READ | PASS);
         path
-    }
-
-    /// Whether a path was not written at all, which [`Checker::absolute`] has reported.
-    fn path_missing(&self, path: &Path) -> bool {
-        path == self.base && self.problems.last().is_some_and(|problem| problem.message == "a path is missing")
     }
 }
 

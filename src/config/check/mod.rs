@@ -3,9 +3,12 @@
 mod apps;
 mod disk;
 mod listeners;
+mod luau;
 mod process;
 mod servers;
 mod workers;
+
+pub use disk::usable_directory;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,7 +56,7 @@ impl Sources {
 /// Checks what is written. Relative paths are relative to `base`, which is absolute.
 ///
 /// # Errors
-/// All problems, warnings among them, if one is an error; else the settings with the warnings.
+/// All errors, if there is one; else the settings with the warnings.
 pub fn check(written: Config, sources: &Sources, base: &Path) -> Result<(Settings, Vec<Problem>), Vec<Problem>> {
     let accounts = Accounts::load();
     let mut checker = Checker { sources, base, problems: Vec::new(), chroot: None, reader: None };
@@ -69,7 +72,13 @@ pub fn check(written: Config, sources: &Sources, base: &Path) -> Result<(Setting
         (file, place.map(|excerpt| (excerpt.line, excerpt.column)))
     });
     problems.dedup();
-    if problems.iter().any(|problem| problem.severity == Severity::Error) { Err(problems) } else { Ok((settings, problems)) }
+    // Warnings beside errors are mostly their consequence.
+    let fatal = |problem: &Problem| problem.severity == Severity::Error;
+    if problems.iter().any(fatal) {
+        problems.retain(fatal);
+        return Err(problems);
+    }
+    Ok((settings, problems))
 }
 
 struct Checker<'a> {
@@ -88,7 +97,7 @@ impl Checker<'_> {
         self.users(&written, accounts);
         let chroot = written.chroot.map(|path| self.chroot(&top.name("chroot"), path));
         let cwd = written.cwd.map(|path| self.cwd(&top.name("cwd"), path));
-        let data = self.directory(&top.name("data"), &written.data);
+        let data = self.data_directory(&top.name("data"), &written.data);
         let run = self.directory(&top.name("run"), &written.run);
         let pid_file = match written.pid_file {
             Some(path) => self.file_to_write(&top.name("pid_file"), &path),
@@ -107,7 +116,9 @@ impl Checker<'_> {
             ("servers", written.servers.keys().collect()),
             ("clients", written.clients.keys().collect()),
         ] {
-            names.into_iter().for_each(|name| self.name(map, name));
+            for name in names {
+                self.name(map, name);
+            }
         }
         let servers = self.servers(written.servers, &written.apps, &data);
         let apps = self.apps(written.apps, &servers);
@@ -156,7 +167,11 @@ impl Checker<'_> {
     /// A path made absolute.
     fn absolute(&mut self, place: &Place, path: &Path) -> PathBuf {
         if path.as_os_str().is_empty() {
-            self.error(place, "a path is missing");
+            let name = match place.steps().last() {
+                Some(Step::Name(name)) => format!("`{name}`"),
+                _ => "a path".to_owned(),
+            };
+            self.error(place, format!("{name} is missing"));
         }
         self.base.join(path).components().collect()
     }
