@@ -1,1 +1,3 @@
 //! Requests and replies, whatever brought them.
+
+pub mod route;
