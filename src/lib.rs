@@ -9,6 +9,7 @@
 //! | [`master`] | the one process that binds, forks, supervises; it serves nobody |
 //! | [`hub`] | the one process for what must exist once |
 //! | [`worker`] | the process that accepts, parses and runs applications |
+//! | [`process`] | the vocabulary between the master and its children |
 //! | [`servers`] | protocols that take connections |
 //! | [`apps`] | what answers requests: files, scripts, your own |
 //! | [`script`] | the Luau runtime and its modules |
@@ -31,6 +32,7 @@ pub mod config;
 pub mod hub;
 pub mod master;
 pub mod net;
+pub mod process;
 pub mod reactor;
 pub mod request;
 pub mod scoreboard;

@@ -1,1 +1,10 @@
 //! The few places that need `unsafe`: fork, privileges, shared memory, descriptors.
+
+pub mod accounts;
+pub mod channel;
+pub mod descriptors;
+pub mod fork;
+pub mod limits;
+pub mod privileges;
+pub mod shared;
+pub mod signals;

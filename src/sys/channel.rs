@@ -1,0 +1,354 @@
+//! A message channel between two processes of one instance, with descriptors beside the bytes (SCM_RIGHTS, unix(7)).
+//!
+//! A frame is a little-endian `u32` head and a body: the low 24 bits of the head are the body's length, the high 8 bits say how many
+//! descriptors belong to it. The kernel delivers descriptors with the first byte they were sent with, so they are always there
+//! when the frame is whole.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+use super::descriptors;
+
+/// The longest body, bytes.
+pub const MAX_BODY: usize = (16 << 20) - 1;
+/// The most descriptors one message carries.
+pub const MAX_FDS: usize = 64;
+/// The most bytes that wait for a peer that does not read; a body of the longest kind fits always.
+const MAX_QUEUE: usize = 64 << 20;
+const HEAD: usize = 4;
+const CHUNK: usize = 16 << 10;
+
+/// One end. Non-blocking; neither side ever waits inside. It can be sent to another thread, but is used by one at a time.
+#[derive(Debug)]
+pub struct Channel {
+    stream: UnixStream,
+    incoming: RefCell<Incoming>,
+    outgoing: RefCell<Outgoing>,
+}
+
+#[derive(Debug, Default)]
+struct Incoming {
+    bytes: Vec<u8>,
+    start: usize,
+    fds: VecDeque<OwnedFd>,
+}
+
+/// Bytes not sent yet, and at which offsets of them descriptors have to go along.
+#[derive(Debug, Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    start: usize,
+    fds: VecDeque<(usize, Vec<OwnedFd>)>,
+}
+
+impl Channel {
+    /// Two connected ends, close-on-exec.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn pair() -> io::Result<(Channel, Channel)> {
+        let (a, b) = UnixStream::pair()?;
+        Ok((Channel::from_stream(a)?, Channel::from_stream(b)?))
+    }
+
+    /// A channel over a connected unix stream socket.
+    ///
+    /// # Errors
+    /// The socket cannot be made non-blocking.
+    pub fn from_stream(stream: UnixStream) -> io::Result<Channel> {
+        stream.set_nonblocking(true)?;
+        Ok(Channel { stream, incoming: RefCell::default(), outgoing: RefCell::default() })
+    }
+
+    /// A channel over a descriptor that came in a message.
+    ///
+    /// # Errors
+    /// It is no socket.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Channel> {
+        Channel::from_stream(UnixStream::from(fd))
+    }
+
+    /// The socket, to hand this end to another process. What was received but not read is lost.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.stream.into()
+    }
+
+    /// Sends a message, or queues what the socket does not take now. The descriptors are duplicated only when they must wait.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a body or descriptors over the limits; `WouldBlock` when the queue is full (the message is not
+    /// queued); the socket's error when the peer is gone.
+    pub fn send(&self, body: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        if body.len() > MAX_BODY || fds.len() > MAX_FDS {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "message over the limit of a channel"));
+        }
+        let mut out = self.outgoing.borrow_mut();
+        if out.bytes.len() - out.start + HEAD + body.len() > MAX_QUEUE {
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, "the peer does not read its channel"));
+        }
+        // Both fit by the check above: 24 bits of length, 8 bits of count.
+        let head = (body.len() as u32) | ((fds.len() as u32) << 24);
+        let queued: Vec<OwnedFd> = fds.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<_>>()?;
+        let at = out.bytes.len();
+        out.bytes.extend_from_slice(&head.to_le_bytes());
+        out.bytes.extend_from_slice(body);
+        if !queued.is_empty() {
+            out.fds.push_back((at, queued));
+        }
+        out.flush(&self.stream)
+    }
+
+    /// Whether something waits for the socket to become writable; then watch for that and call [`Channel::flush`].
+    #[must_use]
+    pub fn wants_write(&self) -> bool {
+        let out = self.outgoing.borrow();
+        out.start < out.bytes.len()
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    pub fn flush(&self) -> io::Result<()> {
+        self.outgoing.borrow_mut().flush(&self.stream)
+    }
+
+    /// The next whole message. `None`: the socket is empty for now (with edge-triggered polling, call until then).
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the peer has closed; `InvalidData` when it breaks the framing.
+    pub fn recv(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+        let mut incoming = self.incoming.borrow_mut();
+        loop {
+            if let Some(message) = incoming.frame()? {
+                return Ok(Some(message));
+            }
+            match incoming.fill(&self.stream) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // A peer killed with unread data in its queue: the same as closed.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl AsRawFd for Channel {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}
+
+impl Incoming {
+    fn frame(&mut self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+        let waiting = &self.bytes[self.start..];
+        let Some((head, rest)) = waiting.split_first_chunk::<HEAD>() else {
+            return Ok(None);
+        };
+        let head = u32::from_le_bytes(*head);
+        let (length, count) = ((head & 0x00FF_FFFF) as usize, (head >> 24) as usize);
+        if count > MAX_FDS {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "too many descriptors announced on a channel"));
+        }
+        let Some(body) = rest.get(..length) else {
+            self.bytes.reserve(HEAD + length - waiting.len());
+            return Ok(None);
+        };
+        if self.fds.len() < count {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "descriptors missing on a channel"));
+        }
+        let body = body.to_vec();
+        self.start += HEAD + length;
+        if self.start == self.bytes.len() {
+            self.bytes.clear();
+            self.start = 0;
+            self.bytes.shrink_to(CHUNK);
+        }
+        Ok(Some((body, self.fds.drain(..count).collect())))
+    }
+
+    fn fill(&mut self, stream: &UnixStream) -> io::Result<usize> {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        let used = self.bytes.len();
+        let room = CHUNK.max(self.bytes.capacity() - used);
+        self.bytes.resize(used + room, 0);
+        let result = descriptors::receive(stream.as_fd(), IoSliceMut::new(&mut self.bytes[used..]), &mut self.fds);
+        self.bytes.truncate(used + result.as_ref().copied().unwrap_or(0));
+        result
+    }
+}
+
+impl Outgoing {
+    fn flush(&mut self, stream: &UnixStream) -> io::Result<()> {
+        while self.start < self.bytes.len() {
+            // Descriptors go with the first byte of their frame, so a write that carries some begins there, and one that does
+            // not ends before the next such place.
+            let carries = self.fds.front().is_some_and(|(at, _)| *at == self.start);
+            let end = self.fds.get(usize::from(carries)).map_or(self.bytes.len(), |(at, _)| *at);
+            let raw: Vec<RawFd> = match self.fds.front() {
+                Some((_, fds)) if carries => fds.iter().map(AsRawFd::as_raw_fd).collect(),
+                _ => Vec::new(),
+            };
+            let rights = [ControlMessage::ScmRights(&raw)];
+            let control = if carries { &rights[..] } else { &[] };
+            let data = [IoSlice::new(&self.bytes[self.start..end])];
+            let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+            match sendmsg::<()>(stream.as_raw_fd(), &data, control, flags, None) {
+                Ok(sent) => {
+                    if carries {
+                        self.fds.pop_front();
+                    }
+                    self.start += sent;
+                }
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        self.compact();
+        Ok(())
+    }
+
+    /// Forgets what was sent once that is more than what waits, so that each byte is moved at most once on average.
+    fn compact(&mut self) {
+        if self.start == self.bytes.len() {
+            self.bytes.clear();
+            self.bytes.shrink_to(CHUNK);
+        } else if self.start > self.bytes.len() / 2 {
+            self.bytes.drain(..self.start);
+            for (at, _) in &mut self.fds {
+                *at -= self.start;
+            }
+        } else {
+            return;
+        }
+        self.start = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Seek, Write};
+
+    fn pair() -> (Channel, Channel) {
+        Channel::pair().expect("a socket pair")
+    }
+
+    fn file_with(text: &str) -> OwnedFd {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(text.as_bytes()).expect("written");
+        file.rewind().expect("rewound");
+        file.into()
+    }
+
+    fn text_of(fd: OwnedFd) -> String {
+        let mut text = String::new();
+        std::fs::File::from(fd).read_to_string(&mut text).expect("readable");
+        text
+    }
+
+    #[test]
+    fn messages_arrive_whole_and_in_order() {
+        let (a, b) = pair();
+        assert!(b.recv().expect("open").is_none());
+        for i in 0..1000u32 {
+            a.send(&i.to_le_bytes(), &[]).expect("room");
+        }
+        a.send(b"", &[]).expect("room");
+        for i in 0..1000u32 {
+            assert_eq!(b.recv().expect("open").expect("a message").0, i.to_le_bytes());
+        }
+        assert_eq!(b.recv().expect("open").expect("the empty one").0, b"");
+        assert!(b.recv().expect("open").is_none());
+    }
+
+    #[test]
+    fn descriptors_stay_with_their_message() {
+        let (a, b) = pair();
+        let (one, two, three) = (file_with("one"), file_with("two"), file_with("three"));
+        a.send(b"none", &[]).expect("room");
+        a.send(b"first", &[one.as_fd()]).expect("room");
+        a.send(b"none", &[]).expect("room");
+        a.send(b"second", &[two.as_fd(), three.as_fd()]).expect("room");
+        let mut seen = Vec::new();
+        while let Some((body, fds)) = b.recv().expect("open") {
+            seen.push((String::from_utf8(body).expect("text"), fds.into_iter().map(text_of).collect::<Vec<_>>()));
+        }
+        let wanted = [("none", vec![]), ("first", vec!["one"]), ("none", vec![]), ("second", vec!["two", "three"])];
+        assert_eq!(seen.len(), wanted.len());
+        for ((body, fds), (wanted_body, wanted_fds)) in seen.iter().zip(wanted) {
+            assert_eq!((body.as_str(), fds.iter().map(String::as_str).collect::<Vec<_>>()), (wanted_body, wanted_fds));
+        }
+    }
+
+    #[test]
+    fn what_the_socket_does_not_take_waits_with_its_descriptors() {
+        let (a, b) = pair();
+        let body = vec![7u8; 1 << 20];
+        let file = file_with("late");
+        for _ in 0..8 {
+            a.send(&body, &[]).expect("queued");
+        }
+        a.send(b"fd", &[file.as_fd()]).expect("queued");
+        assert!(a.wants_write());
+        let mut got = Vec::new();
+        while got.len() < 9 {
+            a.flush().expect("open");
+            while let Some(message) = b.recv().expect("open") {
+                got.push(message);
+            }
+        }
+        assert!(!a.wants_write());
+        assert!(got[..8].iter().all(|(b, f)| *b == body && f.is_empty()));
+        let (last, mut fds) = got.pop().expect("nine");
+        assert_eq!(last, b"fd");
+        assert_eq!(text_of(fds.pop().expect("one descriptor")), "late");
+    }
+
+    #[test]
+    fn the_end_of_the_peer_is_seen_after_its_last_message() {
+        let (a, b) = pair();
+        a.send(b"bye", &[]).expect("room");
+        drop(a);
+        assert_eq!(b.recv().expect("a message").expect("a message").0, b"bye");
+        assert_eq!(b.recv().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert!(b.send(b"x", &[]).is_err());
+    }
+
+    #[test]
+    fn limits_hold_on_both_sides() {
+        let (a, b) = pair();
+        assert_eq!(a.send(&vec![0; MAX_BODY + 1], &[]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        let mut raw = UnixStream::from(a.into_fd());
+        raw.write_all(&[0, 0, 0, 200]).expect("room");
+        assert_eq!(b.recv().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_queue_that_nobody_reads_is_bounded() {
+        let (a, _b) = pair();
+        let body = vec![0u8; 8 << 20];
+        let refused = (0..20).find_map(|_| a.send(&body, &[]).err()).expect("a full queue");
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+    }
+}

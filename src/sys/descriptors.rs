@@ -1,0 +1,68 @@
+//! Descriptors that come from elsewhere: in a message, or inherited over exec.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+
+use super::channel::MAX_FDS;
+
+/// Reads once from a unix stream socket; descriptors that came along are appended to `fds`, close-on-exec. Returns the bytes read.
+///
+/// # Errors
+/// As recvmsg(2); `InvalidData` when the kernel had to drop descriptors for lack of room.
+pub fn receive(socket: BorrowedFd<'_>, buffer: IoSliceMut<'_>, fds: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
+    let mut space = nix::cmsg_space!([RawFd; MAX_FDS]);
+    let mut buffers = [buffer];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut buffers, Some(&mut space), flags)?;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(received) = control {
+            for raw in received {
+                // SAFETY: the kernel has just made this descriptor for us alone; nobody else knows its number.
+                fds.push_back(unsafe { OwnedFd::from_raw_fd(raw) });
+            }
+        }
+    }
+    if message.flags.contains(MsgFlags::MSG_CTRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "descriptors lost on a channel"));
+    }
+    Ok(message.bytes)
+}
+
+/// Takes a descriptor that this program was started with (its number came in the environment) into ownership.
+///
+/// # Errors
+/// No descriptor of that number is open, or it is one of the three standard ones.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a standard descriptor cannot be taken over"));
+    }
+    // SAFETY: only for the length of this check, which fails when the number is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    // SAFETY: it is open (just checked), was given to this process by its parent over exec, and this is called once a number.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Whether the descriptor survives an exec.
+///
+/// # Errors
+/// As fcntl(2).
+pub fn keep_over_exec(fd: BorrowedFd<'_>, keep: bool) -> io::Result<()> {
+    let flags = if keep { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
+    fcntl(fd, FcntlArg::F_SETFD(flags))?;
+    Ok(())
+}
+
+/// Makes the descriptor's open file non-blocking.
+///
+/// # Errors
+/// As fcntl(2).
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
