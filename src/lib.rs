@@ -20,6 +20,7 @@
 //! | [`reactor`] | the event loop: readiness, timers, tasks |
 //! | [`scoreboard`] | what every process shows of itself, in shared memory |
 //! | [`telemetry`] | logs |
+//! | [`units`], [`secret`] | durations, sizes and secrets as the configuration writes them |
 //! | [`sys`] | the few places that need `unsafe`: fork, privileges, shared memory, descriptors |
 
 #![deny(unsafe_op_in_unsafe_fn)]
@@ -37,7 +38,9 @@ pub mod reactor;
 pub mod request;
 pub mod scoreboard;
 pub mod script;
+pub mod secret;
 pub mod servers;
 pub mod sys;
 pub mod telemetry;
+pub mod units;
 pub mod worker;

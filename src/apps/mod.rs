@@ -1,1 +1,3 @@
 //! What answers requests.
+
+pub mod files;

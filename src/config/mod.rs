@@ -1,7 +1,7 @@
 //! `config.ron` as written, then as checked.
 
-use serde::{Deserialize, Serialize};
+pub mod settings;
+pub mod written;
 
-/// The configuration as checked.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Settings {}
+pub use settings::{ListenerOwner, Settings, Store};
+pub use written::{Admin, App, Backoff, Client, Events, Mpm, Server, Workers};

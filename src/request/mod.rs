@@ -6,10 +6,13 @@
 mod app;
 mod body;
 mod response;
+pub mod route;
+mod site;
 
 pub use app::{Answer, App, Connection, Handler, StartError};
 pub use body::{Body, BodyError, BodySource};
-pub use response::{FileRange, Part, Response, ResponseBody, ResponseFields};
+pub use response::{BodyStream, FileRange, Part, Response, ResponseBody, ResponseFields};
+pub use site::{Routed, Site};
 
 use std::fmt;
 use std::rc::Rc;

@@ -1,1 +1,4 @@
 //! Protocols that take connections.
+
+pub mod http;
+pub mod script;

@@ -5,6 +5,7 @@ pub mod channel;
 pub mod descriptors;
 pub mod fork;
 pub mod limits;
+pub mod luau_interrupt;
 pub mod privileges;
 pub mod shared;
 pub mod signals;

@@ -1,0 +1,3 @@
+//! Files of a directory.
+
+pub mod config;

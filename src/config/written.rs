@@ -1,0 +1,283 @@
+//! `config.ron` as written: what serde reads. The comments here are the manual (`skep config schema`, docs/reference/config.md).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::apps::files::config::Files;
+use crate::net::Address;
+use crate::script::config::ScriptApp;
+use crate::secret::Secret;
+use crate::servers::http::config::Http;
+use crate::servers::script::config::ScriptServer;
+use crate::telemetry::config::{AccessLog, Log};
+use crate::units::{HumanDuration, HumanSize};
+
+/// The whole file. Every block is optional.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The user that workers run as, by name or number. None: the user who starts skep. Needs root.
+    pub user: Option<String>,
+    /// The group that workers run as, by name or number. None: the user's own group. Needs root.
+    pub group: Option<String>,
+    /// The directory that is made the root of the workers' file system. Needs root.
+    pub chroot: Option<PathBuf>,
+    /// The working directory of the workers (inside `chroot`, when that is set). None: the one skep is started in, or `/` in a chroot.
+    pub cwd: Option<PathBuf>,
+    /// The directory for what must be kept: the store, uploads while they last.
+    pub data: PathBuf,
+    /// The directory for what lives as long as the server: pid file, control socket.
+    pub run: PathBuf,
+    /// The file with the master's process id. None: `skep.pid` in `run`.
+    pub pid_file: Option<PathBuf>,
+    /// Whether a saved configuration or application takes effect by itself.
+    pub auto_reload: bool,
+    /// Development: the browser shows errors with source lines, and a saved file is live on the next request.
+    pub dev: bool,
+    /// The log of the server and of the applications.
+    pub log: Log,
+    /// The log of requests. None: no such log.
+    pub access_log: Option<AccessLog>,
+    /// How many workers there are, and how long they live.
+    pub workers: Workers,
+    /// The admin listener.
+    pub admin: Admin,
+    /// Where documents are kept.
+    pub store: Store,
+    /// What carries events between workers.
+    pub events: Events,
+    /// Connections to other servers, by a name of your choice.
+    pub clients: BTreeMap<String, Client>,
+    /// Applications, by a name of your choice.
+    pub apps: BTreeMap<String, App>,
+    /// Servers, by a name of your choice.
+    pub servers: BTreeMap<String, Server>,
+    /// More files, whose `clients`, `apps` and `servers` are added to those here: `["conf.d/*.ron"]`. A `*` stands for any part of a file's name.
+    pub include: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            user: None,
+            group: None,
+            chroot: None,
+            cwd: None,
+            data: PathBuf::from("data"),
+            run: PathBuf::from("run"),
+            pid_file: None,
+            auto_reload: true,
+            dev: false,
+            log: Log::default(),
+            access_log: None,
+            workers: Workers::default(),
+            admin: Admin::default(),
+            store: Store::default(),
+            events: Events::default(),
+            clients: BTreeMap::new(),
+            apps: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            include: Vec::new(),
+        }
+    }
+}
+
+/// An included file: only the maps.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename = "Config", deny_unknown_fields, default)]
+pub struct Included {
+    /// As in [`Config`].
+    pub clients: BTreeMap<String, Client>,
+    /// As in [`Config`].
+    pub apps: BTreeMap<String, App>,
+    /// As in [`Config`].
+    pub servers: BTreeMap<String, Server>,
+}
+
+/// How many workers there are, and how long they live.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Workers {
+    /// Workers at the start.
+    pub start: u32,
+    /// The fewest workers.
+    pub min: u32,
+    /// The most workers that take connections.
+    pub max: u32,
+    /// The fewest idle workers: with fewer, more are started.
+    pub min_spare: u32,
+    /// The most idle workers: with more, some are ended.
+    pub max_spare: u32,
+    /// The most worker processes of all kinds, those that are ending included.
+    pub max_total: u32,
+    /// A worker is replaced after this many requests. None: never.
+    pub max_requests: Option<u64>,
+    /// A worker is replaced when it has this much memory in use. None: never.
+    pub max_memory: Option<HumanSize>,
+    /// A worker is replaced when it had nothing to do for this long. None: never.
+    pub max_idle: Option<HumanDuration>,
+    /// A worker is replaced when it is this old. None: never.
+    pub max_age: Option<HumanDuration>,
+    /// How long a worker that ends may take for the requests it has.
+    pub drain: HumanDuration,
+    /// How often the number of workers is looked at.
+    pub mpm_delay: HumanDuration,
+    /// How the number of workers is found: `Default`, by the share of busy ones, or `Script("mpm.luau")`, a function of your own.
+    pub mpm: Mpm,
+    /// A worker that does not come back to its event loop for this long is reported, killed and replaced.
+    pub heartbeat: HumanDuration,
+    /// How long to wait before a worker that crashed is replaced.
+    pub backoff: Backoff,
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self {
+            start: 2,
+            min: 1,
+            max: 8,
+            min_spare: 1,
+            max_spare: 4,
+            max_total: 32,
+            max_requests: Some(1_000_000),
+            max_memory: Some(HumanSize::mib(512)),
+            max_idle: None,
+            max_age: None,
+            drain: HumanDuration::seconds(30),
+            mpm_delay: HumanDuration::seconds(1),
+            mpm: Mpm::default(),
+            heartbeat: HumanDuration::seconds(10),
+            backoff: Backoff::default(),
+        }
+    }
+}
+
+/// How the number of workers is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mpm {
+    /// By the share of busy workers.
+    #[default]
+    Default,
+    /// By a Luau file that returns a function from the state to the number wanted.
+    Script(PathBuf),
+}
+
+/// How long to wait before a worker that crashed is replaced: the first time `shortest`, doubled with every crash up to `longest`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backoff {
+    /// The first wait.
+    pub shortest: HumanDuration,
+    /// The longest wait.
+    pub longest: HumanDuration,
+    /// A worker that lived this long is no crash of a loop: the next wait is the shortest again.
+    pub reset: HumanDuration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { shortest: HumanDuration::milliseconds(100), longest: HumanDuration::seconds(30), reset: HumanDuration::seconds(60) }
+    }
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Addresses to listen on. An empty list: no admin listener.
+    pub listen: Vec<Address>,
+    /// The token that requests must carry (`Authorization: Bearer …`), at least 16 characters, best as `"${SKEP_ADMIN_TOKEN}"`.
+    /// None: one is made at the first start and kept in the data directory.
+    pub token: Option<Secret>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: vec![Address::Tcp(([127, 0, 0, 1], 8048).into())], token: None }
+    }
+}
+
+/// Where documents are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Store {
+    /// In a file of this machine.
+    Embedded(EmbeddedStore),
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::Embedded(EmbeddedStore::default())
+    }
+}
+
+/// A store in a file of this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmbeddedStore {
+    /// The file. None: `store.db` in `data`.
+    pub path: Option<PathBuf>,
+}
+
+/// What carries events between workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Events {
+    /// This machine only.
+    #[default]
+    Local,
+}
+
+/// A connection to another server. This version has none yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Client {}
+
+/// An application.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum App {
+    /// A Luau application.
+    Script(ScriptApp),
+    /// Files of a directory.
+    Files(Files),
+}
+
+/// A server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Server {
+    /// HTTP, routed to applications.
+    Http(Http),
+    /// Raw connections for the `connection` handler of a Luau application.
+    Script(ScriptServer),
+}
+
+impl App {
+    /// The kind's name, as it is written.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Script(_) => "Script",
+            Self::Files(_) => "Files",
+        }
+    }
+}
+
+impl Server {
+    /// The kind's name, as it is written.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "Http",
+            Self::Script(_) => "Script",
+        }
+    }
+
+    /// The addresses it listens on.
+    #[must_use]
+    pub fn listen(&self) -> &[Address] {
+        match self {
+            Self::Http(http) => &http.listen,
+            Self::Script(script) => &script.listen,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! How a Luau application is configured.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::net::Network;
+use crate::units::{HumanDuration, HumanSize};
+
+/// What a path begins with that names an application inside the binary.
+pub const EMBEDDED_PREFIX: &str = "embedded:";
+
+/// A Luau application.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScriptApp {
+    /// The directory of the application, whose `init.luau` is loaded, or one Luau file.
+    /// `"embedded:examples"` is the one inside the binary.
+    pub path: PathBuf,
+    /// What the application's `init` is called with: any value, written in RON.
+    pub config: serde_json::Value,
+    /// What the application may use.
+    pub limits: ScriptLimits,
+}
+
+impl ScriptApp {
+    /// The name of the application inside the binary, when `path` names one.
+    #[must_use]
+    pub fn embedded(&self) -> Option<&str> {
+        self.path.to_str().and_then(|path| path.strip_prefix(EMBEDDED_PREFIX))
+    }
+}
+
+/// What an application may use. A breach is an error in that application; other applications of the worker do not notice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScriptLimits {
+    /// Memory of the application's VM, in each worker.
+    pub memory: HumanSize,
+    /// How long the application may run without waiting for anything.
+    pub step: HumanDuration,
+    /// Sockets that may be open at the same time, in each worker.
+    pub sockets: u32,
+    /// Tasks (`skep.spawn`, timers, handlers at work) that may exist at the same time, in each worker.
+    pub tasks: u32,
+    /// Files and directories that may be read, besides the application's own directory. Relative to this file.
+    pub read: Vec<PathBuf>,
+    /// Files and directories that may be written (and read). Relative to this file.
+    pub write: Vec<PathBuf>,
+    /// Whether programs may be run.
+    pub processes: bool,
+    /// Programs that may run at the same time, in each worker.
+    pub max_processes: u32,
+    /// Networks that may be reached. An empty list: none.
+    pub networks: Vec<Network>,
+}
+
+impl Default for ScriptLimits {
+    fn default() -> Self {
+        Self {
+            memory: HumanSize::mib(64),
+            step: HumanDuration::seconds(2),
+            sockets: 1024,
+            tasks: 16_384,
+            read: Vec::new(),
+            write: Vec::new(),
+            processes: false,
+            max_processes: 16,
+            networks: Network::everywhere(),
+        }
+    }
+}

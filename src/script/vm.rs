@@ -1,0 +1,115 @@
+//! One Luau VM: sealed globals, compiled code, limits.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
+
+use super::fault::{self, OWN_CHUNK};
+use super::limits::Limits;
+use super::step::{StepKind, StepTicket};
+
+/// Finished coroutines kept for the next calls.
+const THREAD_POOL: usize = 64;
+
+/// The global functions and library entries that scripts do not get. Files, processes and code loading are modules' business, with limits;
+/// environments of other functions are nobody's.
+const REMOVED: &[&str] = &["loadstring", "require", "getfenv", "setfenv", "newproxy", "collectgarbage", "gcinfo"];
+
+/// A VM with its limits. Values of it must not be used after it is gone, so whatever holds some holds an `Rc` of this too.
+pub struct Vm {
+    // Dropped before `lua`: it holds a reference to it.
+    ticket: StepTicket,
+    lua: Lua,
+}
+
+impl Vm {
+    /// Creates a VM with the standard libraries, still open: set what scripts shall find, then [`Vm::seal`] it.
+    ///
+    /// # Errors
+    /// When the memory limit does not even hold the libraries.
+    pub fn new(app: &str, limits: &Limits) -> mlua::Result<Vm> {
+        let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::new().thread_pool_size(THREAD_POOL))?;
+        lua.set_memory_limit(limits.memory)?;
+        lua.set_compiler(mlua::chunk::Compiler::new().set_optimization_level(2).set_debug_level(1).set_type_info_level(1));
+        lua.enable_jit(true);
+        let globals = lua.globals();
+        for name in REMOVED {
+            globals.raw_set(*name, Value::Nil)?;
+        }
+        install_coroutines(&lua, &globals)?;
+        let ticket = StepTicket::new(&lua, app, limits.step);
+        Ok(Vm { ticket, lua })
+    }
+
+    /// Makes the globals and libraries read-only. What scripts then set as globals goes to a table of their own.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn seal(&self) -> mlua::Result<()> {
+        self.lua.sandbox(true)
+    }
+
+    /// The VM itself.
+    #[must_use]
+    pub fn lua(&self) -> &Lua {
+        &self.lua
+    }
+
+    /// The step limit and record.
+    #[must_use]
+    pub fn ticket(&self) -> &StepTicket {
+        &self.ticket
+    }
+
+    /// Runs a piece of native code that calls into the VM, as one step.
+    pub fn step<R>(&self, kind: StepKind, text: &[u8], body: impl FnOnce(&Lua) -> R) -> R {
+        let _step = self.ticket.begin(kind, text);
+        body(&self.lua)
+    }
+}
+
+/// Sets the functions of `coroutine.luau` in place of the plain ones.
+fn install_coroutines(lua: &Lua, globals: &Table) -> mlua::Result<()> {
+    let describe = lua.create_function(|_, error: Value| match error {
+        Value::Error(error) => Ok(fault::message_for_scripts(&error)),
+        other => other.to_string(),
+    })?;
+    let chunk = lua.load(include_str!("coroutine.luau")).set_name(format!("={OWN_CHUNK}"));
+    let (resume, wrap, pcall, xpcall): (Function, Function, Function, Function) = chunk.call((Lua::poll_pending(), describe))?;
+    let coroutine: Table = globals.raw_get("coroutine")?;
+    coroutine.raw_set("resume", resume)?;
+    coroutine.raw_set("wrap", wrap)?;
+    globals.raw_set("pcall", pcall)?;
+    globals.raw_set("xpcall", xpcall)
+}
+
+/// Polls a coroutine of a VM so that every run of it is one step.
+pub struct Stepped<'a, F> {
+    vm: &'a Vm,
+    kind: StepKind,
+    text: &'a [u8],
+    future: F,
+}
+
+impl<'a, F: Future + Unpin> Stepped<'a, F> {
+    /// `text` says in reports what it is for.
+    pub fn new(vm: &'a Vm, kind: StepKind, text: &'a [u8], future: F) -> Stepped<'a, F> {
+        Stepped { vm, kind, text, future }
+    }
+}
+
+impl<F: Future + Unpin> Future for Stepped<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        let _step = this.vm.ticket.begin(this.kind, this.text);
+        Pin::new(&mut this.future).poll(cx)
+    }
+}
+
+
+#[cfg(test)]
+mod tests;

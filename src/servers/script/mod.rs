@@ -1,0 +1,3 @@
+//! Raw connections for the `connection` handler of a Luau application.
+
+pub mod config;
