@@ -1,1 +1,3 @@
 //! Bytes in, events out: no socket, no clock.
+
+pub mod http;

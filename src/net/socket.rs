@@ -118,6 +118,11 @@ impl Socket {
         self.io.poll_hang_up(cx)
     }
 
+    /// Lets the task that waits to read look around once, for a reason other than readiness.
+    pub fn wake_reader(&self) {
+        self.io.wake_reader();
+    }
+
     /// Whether the peer has closed its side or the connection broke, as far as is known.
     #[must_use]
     pub fn is_hung_up(&self) -> bool {

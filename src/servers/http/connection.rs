@@ -12,12 +12,12 @@ use std::time::Duration;
 use super::body::{BodyLimits, WireBody};
 use super::record::Exchange;
 use super::reply::{Framing, write_body, write_head};
-use super::server::{HttpServer, Live, Routed};
+use super::server::{HttpServer, Live};
 use super::wire::{OUTPUT, Wire};
 use crate::codec::http::http1::{BodyFraming, HeadError, Parsed, ParsedRequest, RequestParser};
 use crate::codec::http::{Method, Version};
 use crate::reactor::{self, Alarm};
-use crate::request::{Answer, Body, Origin, Request, RequestId, Response, ResponseBody};
+use crate::request::{Answer, Body, Origin, Request, RequestId, Response, ResponseBody, Routed};
 
 /// A rest of a request body up to this size is read away, so that the connection can be kept.
 const REST: u64 = 256 << 10;
@@ -69,7 +69,7 @@ impl Connection {
             let after = match next {
                 Next::Request(parsed) => {
                     count += 1;
-                    let last = count >= live.settings.keep_alive_requests;
+                    let last = count >= live.keep_alive_requests;
                     self.exchange(&live, parsed, last).await
                 }
                 Next::Refused(error) => self.refuse(&live, error.status(), error.reason()).await,
@@ -86,7 +86,7 @@ impl Connection {
 
     /// Waits for the next request head.
     async fn next(&self, live: &Live, parser: &mut RequestParser, first: bool) -> Next {
-        let timeouts = &live.settings.timeouts;
+        let timeouts = &live.timeouts;
         let most = live.head_limits.total + OUTPUT;
         let begun = Cell::new(false);
         loop {
@@ -142,13 +142,13 @@ impl Connection {
             head_only: head.method == Method::Head,
             keep_alive,
             tell_keep_alive: head.version == Version::Http10,
-            server_token: live.settings.server_tokens,
+            server_token: live.server_tokens,
         };
         let exchange = Exchange::begin(&self.server, live, &self.origin, &head, self.wire.sent.get() + self.wire.pending() as u64);
         let (body, source) = self.body(live, framing, expect_continue);
         let answer = match framing {
-            BodyFraming::Length(length) if length > live.settings.max_body => {
-                Answer::Now(Response::error(413, &format!("the body may have at most {} bytes", live.settings.max_body)))
+            BodyFraming::Length(length) if length > live.max_body => {
+                Answer::Now(Response::error(413, &format!("the body may have at most {} bytes", live.max_body)))
             }
             _ => match live.site.find(&mut head) {
                 Routed::Response(response) => Answer::Now(response),
@@ -163,7 +163,7 @@ impl Connection {
             Answer::Later(future) => self.wait(live, future, source.as_ref(), exchange.id()).await,
         };
         let Some(response) = response else {
-            exchange.abandoned(&self.server, live);
+            exchange.abandoned(live);
             return After::Close;
         };
         self.reply(live, response, framing_of_reply, source, exchange).await
@@ -176,7 +176,7 @@ impl Connection {
             BodyFraming::Length(length) => Some(length),
             BodyFraming::Chunked => None,
         };
-        let limits = BodyLimits { size: live.settings.max_body, time: live.settings.timeouts.body };
+        let limits = BodyLimits { size: live.max_body, time: live.timeouts.body };
         let source = Rc::new(WireBody::new(self.wire.clone(), framing, expects, limits));
         (Body::from_source(source.clone(), length), Some(source))
     }
@@ -189,7 +189,7 @@ impl Connection {
         source: Option<&Rc<WireBody>>,
         id: RequestId,
     ) -> Option<Response> {
-        if self.wire.pending() > 0 && self.wire.flush(&[], live.settings.timeouts.write).await.is_err() {
+        if self.wire.pending() > 0 && self.wire.flush(&[], live.timeouts.write).await.is_err() {
             return None;
         }
         poll_fn(|cx| {
@@ -206,7 +206,7 @@ impl Connection {
 
     /// Sends a response, and sees to the rest of the request.
     async fn reply(&self, live: &Live, response: Response, mut framing: Framing, source: Option<Rc<WireBody>>, exchange: Exchange) -> After {
-        let limit = live.settings.timeouts.write;
+        let limit = live.timeouts.write;
         framing.keep_alive &= source.as_ref().is_none_or(|source| source.is_nearly_done(REST));
         let status = response.status;
         let kept = write_head(&self.wire, &response, framing);
@@ -218,7 +218,7 @@ impl Connection {
             }
             _ => write_body(&self.wire, response, framing, limit).await,
         };
-        exchange.finish(&self.server, live, status, self.wire.sent.get() + self.wire.pending() as u64, written.as_ref().err());
+        exchange.finish(live, status, self.wire.sent.get() + self.wire.pending() as u64, written.as_ref().err());
         if written.is_err() {
             return After::Close;
         }
@@ -246,15 +246,15 @@ impl Connection {
     /// Answers what is no request. Nothing after it can be understood, so the connection ends.
     async fn refuse(&self, live: &Rc<Live>, status: u16, why: &str) -> After {
         let framing =
-            Framing { version: Version::Http11, head_only: false, keep_alive: false, tell_keep_alive: false, server_token: live.settings.server_tokens };
+            Framing { version: Version::Http11, head_only: false, keep_alive: false, tell_keep_alive: false, server_token: live.server_tokens };
         let before = self.wire.sent.get() + self.wire.pending() as u64;
         let response = Response::error(status, why);
         write_head(&self.wire, &response, framing);
-        let written = write_body(&self.wire, response, framing, live.settings.timeouts.write).await;
+        let written = write_body(&self.wire, response, framing, live.timeouts.write).await;
         let sent = self.wire.sent.get() + self.wire.pending() as u64 - before;
         Exchange::refused(&self.server, live, &self.origin, status, sent);
         match written {
-            Ok(()) if self.wire.flush(&[], live.settings.timeouts.write).await.is_ok() => After::Linger,
+            Ok(()) if self.wire.flush(&[], live.timeouts.write).await.is_ok() => After::Linger,
             _ => After::Close,
         }
     }

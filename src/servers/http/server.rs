@@ -1,64 +1,64 @@
 //! An HTTP server of a worker: its connections, what it serves now, and how it ends.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
 use super::connection::Connection;
-use super::settings::HttpSettings;
+use super::config::Http;
 use super::wire::Wire;
-use crate::codec::http::RequestHead;
 use crate::codec::http::http1::HeadLimits;
 use crate::net::{Accepted, Peer, Socket, Stream};
 use crate::reactor::{self, Scope};
-use crate::request::{Handler, Origin, RequestId, Response};
+use crate::request::{Handler, Origin, RequestId, Site};
 use crate::scoreboard::{Slot, State, add, subtract};
 use crate::telemetry::AccessLog;
-
-/// Where a request goes.
-pub enum Routed {
-    /// To an application; `base_length` bytes of the path are the route's own.
-    App {
-        /// What answers.
-        handler: Rc<dyn Handler>,
-        /// See [`crate::request::Request::base_length`].
-        base_length: usize,
-    },
-    /// Nowhere: this is the answer.
-    Response(Response),
-}
-
-/// Finds who answers a request. A rewrite changes the head's target on the way.
-pub trait Site {
-    /// The answer's source; always there, if only a 404.
-    fn find(&self, head: &mut RequestHead) -> Routed;
-}
+use crate::units::HumanSize;
 
 /// What a server serves now. Replaced as a whole by an update; an exchange ends with the one it began with.
 pub struct Live {
-    /// Limits and switches.
-    pub settings: HttpSettings,
-    /// Routes and applications.
-    pub site: Rc<dyn Site>,
-    /// Where exchanges are recorded.
-    pub access: Option<Rc<AccessLog>>,
+    pub(super) site: Site,
+    pub(super) access: Option<Rc<AccessLog>>,
     pub(super) head_limits: HeadLimits,
+    pub(super) max_body: u64,
+    pub(super) keep_alive_requests: u64,
+    pub(super) timeouts: Timeouts,
+    pub(super) server_tokens: bool,
+    pub(super) slow_request: Option<Duration>,
+    pub(super) max_connections: u64,
+}
+
+/// The times of [`super::config::HttpTimeouts`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    pub(super) header: Duration,
+    pub(super) body: Duration,
+    pub(super) idle: Duration,
+    pub(super) write: Duration,
 }
 
 impl Live {
-    /// Puts together what a server serves.
+    /// Puts together what a server serves; `access` is where exchanges are recorded.
     #[must_use]
-    pub fn new(settings: HttpSettings, site: Rc<dyn Site>, access: Option<Rc<AccessLog>>) -> Self {
-        let head_limits = HeadLimits {
-            line: settings.max_line,
-            field: settings.max_header_bytes,
-            fields: settings.max_headers,
-            total: settings.max_header_bytes + settings.max_line,
-        };
-        Self { settings, site, access, head_limits }
+    pub fn new(config: &Http, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>) -> Self {
+        let size = |size: HumanSize| usize::try_from(*size).unwrap_or(usize::MAX);
+        let (line, fields) = (size(config.max_line), size(config.max_header_bytes));
+        let timeouts = &config.timeouts;
+        Self {
+            site: Site::new(config.routes.clone(), apps),
+            access,
+            head_limits: HeadLimits { line, field: fields, fields: config.max_headers as usize, total: fields + line },
+            max_body: *config.max_body,
+            keep_alive_requests: config.keep_alive_requests.into(),
+            timeouts: Timeouts { header: *timeouts.header, body: *timeouts.body, idle: *timeouts.idle, write: *timeouts.write },
+            server_tokens: config.server_tokens,
+            slow_request: config.slow_request.map(|limit| *limit),
+            max_connections: config.max_connections.into(),
+        }
     }
 }
 
@@ -120,6 +120,12 @@ impl HttpServer {
     /// Serves something else from the next request on. Connections stay.
     pub fn replace(&self, live: Live) {
         self.live.replace(Rc::new(live));
+    }
+
+    /// Whether it takes more connections than it has.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        (self.connections() as u64) < self.live.borrow().max_connections
     }
 
     /// Connections open now.

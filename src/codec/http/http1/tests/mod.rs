@@ -1,0 +1,3 @@
+mod chunked;
+mod request;
+mod response;
