@@ -3,5 +3,5 @@
 pub mod settings;
 pub mod written;
 
-pub use settings::{ListenerOwner, Settings, Store};
+pub use settings::{ADMIN, Settings, Store};
 pub use written::{Admin, App, Backoff, Client, Events, Mpm, Server, Workers};

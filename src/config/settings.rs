@@ -66,23 +66,14 @@ pub enum Store {
     },
 }
 
-/// Who listens on an address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ListenerOwner {
-    /// The admin listener.
-    Admin,
-    /// The server of this name.
-    Server(String),
-}
+/// What stands for the admin listener where a server's name is expected; no server may be called so.
+pub const ADMIN: &str = "admin";
 
 impl Settings {
-    /// Every address that must be bound, and who is behind it: servers by name, then the admin listener.
+    /// Every address that must be bound, with the name of its server: servers by name, then the admin listener as [`ADMIN`].
     #[must_use]
-    pub fn listeners(&self) -> Vec<(ListenerOwner, Address)> {
-        let servers = self
-            .servers
-            .iter()
-            .flat_map(|(name, server)| server.listen().iter().map(|address| (ListenerOwner::Server(name.clone()), address.clone())));
-        servers.chain(self.admin.listen.iter().map(|address| (ListenerOwner::Admin, address.clone()))).collect()
+    pub fn listeners(&self) -> Vec<(&str, &Address)> {
+        let servers = self.servers.iter().flat_map(|(name, server)| server.listen().iter().map(|address| (name.as_str(), address)));
+        servers.chain(self.admin.listen.iter().map(|address| (ADMIN, address))).collect()
     }
 }

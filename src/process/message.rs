@@ -24,7 +24,7 @@ pub enum ToChild {
         /// Milliseconds.
         limit_ms: u64,
     },
-    /// Open the log files anew (`telemetry::reopen`).
+    /// Go on in new log files: hand the attached descriptor, if there is one, to [`crate::telemetry::reopen`].
     ReopenLogs,
     /// Return 0 at once.
     Stop,

@@ -1,0 +1,53 @@
+# Every target does its own set-up: on Debian as root it installs what is missing, elsewhere it says what is missing and how to get it.
+# The tools are plain scripts in tools/; nothing here needs to be run before anything else.
+
+.POSIX:
+.PHONY: help run test bench lint build dist dist-check clean setup setup-test
+
+# A pinned toolchain that is missing is said (tools/rust.sh), never downloaded behind anybody's back.
+export RUSTUP_AUTO_INSTALL = 0
+
+# `make bench ONLY=http/static` runs the rows whose names contain that; ARGS goes to the program as it is.
+ONLY =
+ARGS =
+
+help:
+	@echo "make run         build skep and serve the built-in examples in the foreground"
+	@echo "make build       the release binary: dist/skep, statically linked"
+	@echo "make test        lint, then every test; ends in 'N passed, N failed'"
+	@echo "make lint        rustfmt, clippy, cargo deny, the house rules"
+	@echo "make bench       side by side with the peers: bench/RESULTS.md (ONLY=http/scripted for some rows)"
+	@echo "make dist        dist/skep-VERSION-x86_64-linux.tar.gz; make dist-check builds it twice and compares"
+	@echo "make clean       remove what was built"
+
+setup:
+	@tools/need.sh c++=g++ make=make ldd=libc-bin
+	@tools/rust.sh
+
+setup-test: setup
+	@tests/peers/http.sh
+
+# The release build: what a newcomer runs is what is shipped.
+run: build
+	dist/skep run
+
+build: setup
+	@tools/release.sh
+
+lint: setup
+	@tools/lint.sh
+
+test: setup-test lint
+	@tools/test.sh
+
+bench: setup-test build
+	@cargo run --quiet --release --locked --package skep-bench -- --skep dist/skep --only "$(ONLY)" $(ARGS)
+
+dist: build
+	@tools/archive.sh
+
+dist-check: setup
+	@tools/reproducible.sh
+
+clean:
+	rm -rf target dist
