@@ -31,6 +31,7 @@ pub mod clients;
 pub mod codec;
 pub mod config;
 pub mod hub;
+pub mod link;
 pub mod master;
 pub mod net;
 pub mod process;

@@ -255,6 +255,18 @@ impl Scoreboard {
     }
 }
 
+/// Adds to a counter that only this process writes: a plain store, without the cost of a locked instruction.
+#[inline]
+pub fn add(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(count), Relaxed);
+}
+
+/// Takes from a counter that only this process writes; it stays at 0 then.
+#[inline]
+pub fn subtract(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Relaxed).saturating_sub(count), Relaxed);
+}
+
 /// Milliseconds of the monotonic clock, the same in every process of this machine.
 #[must_use]
 pub fn now_ms() -> u64 {

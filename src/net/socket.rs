@@ -88,6 +88,11 @@ impl Socket {
         read
     }
 
+    /// Ready when a read may succeed: for who wants no buffer before there is something to put in it.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.io.poll_readable(cx)
+    }
+
     /// Writes some of `slices`. A peer that is gone is an error, never a signal.
     pub fn poll_write_vectored(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         self.poll_send(cx, slices, false)
@@ -111,6 +116,11 @@ impl Socket {
     /// Ready when the peer has closed its side or the connection broke.
     pub fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.io.poll_hang_up(cx)
+    }
+
+    /// Lets the task that waits to read look around once, for a reason other than readiness.
+    pub fn wake_reader(&self) {
+        self.io.wake_reader();
     }
 
     /// Whether the peer has closed its side or the connection broke, as far as is known.

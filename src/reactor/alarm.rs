@@ -34,6 +34,12 @@ impl Alarm {
         self.deadline.set(Some(at));
     }
 
+    /// Whether the alarm is on.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.deadline.get().is_some()
+    }
+
     /// Turns the alarm off.
     pub fn clear(&self) {
         self.deadline.set(None);

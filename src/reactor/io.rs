@@ -73,6 +73,13 @@ impl<T: AsFd> Io<T> {
         Poll::Pending
     }
 
+    /// Lets the task that waits to read look around once, for a reason other than readiness.
+    pub fn wake_reader(&self) {
+        if let Some(waker) = self.source.reader.take() {
+            waker.wake();
+        }
+    }
+
     /// Ready when a read may succeed.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.source.readable.get() {

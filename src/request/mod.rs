@@ -1,3 +1,75 @@
 //! Requests and replies, whatever brought them.
+//!
+//! A transport makes a [`Request`] and gives it to a [`Handler`]; the handler's [`Response`] goes back the same way. Neither side
+//! knows what the other is, so every application works behind every transport.
 
+mod app;
+mod body;
+mod response;
 pub mod route;
+mod site;
+
+pub use app::{Answer, App, Connection, Handler, StartError};
+pub use body::{Body, BodyError, BodySource};
+pub use response::{BodyStream, FileRange, Part, Response, ResponseBody, ResponseFields};
+pub use site::{Routed, Site};
+
+use std::fmt;
+use std::rc::Rc;
+
+use crate::codec::http::RequestHead;
+use crate::net::Peer;
+
+/// What all requests of one connection have in common.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The client; behind a trusted proxy, the client that it names.
+    pub peer: Peer,
+    /// Our address that the client reached.
+    pub local: Peer,
+    /// The connection is encrypted.
+    pub secure: bool,
+    /// The server's name in the configuration.
+    pub server: Rc<str>,
+}
+
+/// Names a request in logs and to applications: unique on this machine for as long as its master lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestId(pub u64);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012x}", self.0)
+    }
+}
+
+/// One request. Its handler starts when the head is in; the body may still be arriving.
+pub struct Request {
+    /// The number of this request.
+    pub id: RequestId,
+    /// Method, target and fields.
+    pub head: RequestHead,
+    /// The body.
+    pub body: Body,
+    /// The connection it came by.
+    pub origin: Rc<Origin>,
+    /// How much of the head's path belongs to the route that led here: `/chat` of `/chat/lines`. Below a route of `/` it is 0.
+    pub base_length: usize,
+}
+
+impl Request {
+    /// The route's own path, without a slash at its end; empty for the route `/`.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        self.head.path().get(..self.base_length).unwrap_or_default()
+    }
+
+    /// The path below the route, still percent-encoded. It begins with a slash, and is `/` for the route itself.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match self.head.path().get(self.base_length..) {
+            Some("") | None => "/",
+            Some(path) => path,
+        }
+    }
+}

@@ -356,6 +356,12 @@ impl RouteTable {
         self.0.iter().find(|route| route.host.matches(host) && route.takes(path))
     }
 
+    /// [`RouteTable::find`] with the route's place in [`RouteTable::routes`].
+    #[must_use]
+    pub fn position(&self, host: &str, path: &str) -> Option<(usize, &Route)> {
+        self.0.iter().enumerate().find(|(_, route)| route.host.matches(host) && route.takes(path))
+    }
+
     /// The routes in the order in which they are tried.
     #[must_use]
     pub fn routes(&self) -> &[Route] {

@@ -290,6 +290,15 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), FieldError> {
     }
 }
 
+/// Whether a field can be sent: for who writes fields itself.
+///
+/// # Errors
+/// [`FieldError::Name`] and [`FieldError::Value`].
+pub fn check_field(name: &[u8], value: &[u8]) -> Result<(), FieldError> {
+    check_name(name)?;
+    check_value(value)
+}
+
 /// Refuses control characters other than tab.
 pub(super) fn check_value(value: &[u8]) -> Result<(), FieldError> {
     let control = |&byte: &u8| (byte < 0x20 && byte != b'\t') || byte == 0x7f;

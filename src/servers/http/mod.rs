@@ -1,3 +1,21 @@
-//! HTTP/1.1.
+//! The HTTP server: HTTP/1.1 (RFC 9110, RFC 9112).
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`config`] | its block in `config.ron` |
+//! | `server` | the server in a worker: its connections, what it serves now, how it ends |
+//! | `connection` | one connection from its first byte to its last |
+//! | `wire` | the bytes of a connection, and their deadline |
+//! | `body` | the body of a request while it arrives |
+//! | `reply` | writing a response |
+//! | `record` | what is kept of an exchange: counters, access log, slow requests |
 
+mod body;
 pub mod config;
+mod connection;
+mod record;
+mod reply;
+mod server;
+mod wire;
+
+pub use server::{HttpServer, Live, RequestIds};

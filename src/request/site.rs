@@ -1,0 +1,303 @@
+//! What a server serves: its routes with the applications behind them, in force together.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::route::{Action, FixedReply, Redirect, Route, RouteTable};
+use super::{Handler, Response, ResponseBody, ResponseFields};
+use crate::codec::http::{Method, RequestHead};
+
+/// How often a request may be rewritten before the rules are taken for a circle.
+const MOST_REWRITES: usize = 10;
+
+/// Where a request goes.
+pub enum Routed {
+    /// To an application; `base_length` bytes of the path are the route's own.
+    App {
+        /// What answers.
+        handler: Rc<dyn Handler>,
+        /// See [`super::Request::base_length`].
+        base_length: usize,
+    },
+    /// Nowhere: this is the answer.
+    Response(Response),
+}
+
+/// Routes and what they lead to.
+pub struct Site {
+    table: RouteTable,
+    apps: BTreeMap<String, Rc<dyn Handler>>,
+    replies: BTreeMap<usize, Prepared>,
+}
+
+/// A fixed reply, made once.
+struct Prepared {
+    status: u16,
+    fields: Bytes,
+    body: Bytes,
+}
+
+impl Site {
+    /// Joins routes and applications. A route whose application is missing answers 503: the configuration is checked before, so
+    /// only an application that could not start is missing.
+    #[must_use]
+    pub fn new(routes: Vec<Route>, apps: &BTreeMap<String, Rc<dyn Handler>>) -> Self {
+        let table = RouteTable::new(routes);
+        let replies = table
+            .routes()
+            .iter()
+            .enumerate()
+            .filter_map(|(index, route)| match &route.action {
+                Action::Reply(reply) => Some((index, prepare(reply))),
+                _ => None,
+            })
+            .collect();
+        Self { table, apps: apps.clone(), replies }
+    }
+
+    /// Finds who answers a request. The head's target becomes the rewritten and normalised one.
+    #[must_use]
+    pub fn find(&self, head: &mut RequestHead) -> Routed {
+        if let Some(response) = for_everything(head) {
+            return Routed::Response(response);
+        }
+        for _ in 0..=MOST_REWRITES {
+            if !normalise(head) {
+                return Routed::Response(Response::error(400, "the path leads above the root"));
+            }
+            let host = head.host().unwrap_or_default().to_ascii_lowercase();
+            let path = comparable(head.path());
+            let Some((index, route)) = self.table.position(&host, &path) else {
+                return Routed::Response(Response::error(404, "no route leads there"));
+            };
+            match &route.action {
+                Action::App(name) => {
+                    let base_length = base_length(route, head.path());
+                    return match self.apps.get(name) {
+                        Some(handler) => Routed::App { handler: handler.clone(), base_length },
+                        None => Routed::Response(Response::error(503, "the application could not be started; the log says why")),
+                    };
+                }
+                Action::Redirect(redirect) => return Routed::Response(redirected(redirect, route, head)),
+                Action::Reply(_) => return Routed::Response(self.replies.get(&index).map_or_else(|| Response::error(404, ""), Prepared::response)),
+                Action::Rewrite(to) => {
+                    let rest = &head.path()[base_length(route, head.path())..];
+                    let query = head.query().map_or(String::new(), |query| format!("?{query}"));
+                    let target = format!("{}{rest}{query}", to.trim_end_matches('/'));
+                    let target = if target.starts_with('/') { target } else { format!("/{target}") };
+                    if head.set_target(&target).is_err() {
+                        return Routed::Response(Response::error(400, "the rewritten path is no path"));
+                    }
+                }
+            }
+        }
+        Routed::Response(Response::error(500, "the rewrites of the routes go in a circle"))
+    }
+}
+
+/// What is the same for every route: `OPTIONS *`, and TRACE, which would show a script the cookies that it must not see.
+fn for_everything(head: &RequestHead) -> Option<Response> {
+    let allow = |status| {
+        let mut response = Response::new(status, ResponseBody::Empty);
+        response.fields.push_static("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        response
+    };
+    match head.method {
+        Method::Options if head.path() == "*" => Some(allow(204)),
+        Method::Trace => Some(allow(405)),
+        _ => None,
+    }
+}
+
+/// Takes `.` and `..` out of the path (RFC 3986 §6.2.2.3), encoded ones too. `false`: it leads above the root.
+fn normalise(head: &mut RequestHead) -> bool {
+    let path = head.path();
+    if !path.contains("/.") && !path.contains("%2e") && !path.contains("%2E") {
+        return true;
+    }
+    let mut segments: Vec<&str> = Vec::new();
+    let mut slash = false;
+    for segment in path.split('/').skip(1) {
+        let plain = segment.replace("%2e", ".").replace("%2E", ".");
+        slash = matches!(plain.as_str(), "." | ".." | "");
+        match plain.as_str() {
+            "." => {}
+            ".." => {
+                if segments.pop().is_none() {
+                    return false;
+                }
+            }
+            _ => segments.push(segment),
+        }
+    }
+    let mut target = format!("/{}", segments.join("/"));
+    if slash && !target.ends_with('/') {
+        target.push('/');
+    }
+    if target == path {
+        return true;
+    }
+    if let Some(query) = head.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    head.set_target(&target).is_ok()
+}
+
+/// The path as routes are compared with: decoded, except an encoded slash, which separates nothing.
+fn comparable(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let bytes = path.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let digits = bytes.get(at + 1..at + 3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) if bytes[at] == b'%' && byte != b'/' => {
+                decoded.push(byte);
+                at += 3;
+            }
+            _ => {
+                decoded.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
+}
+
+/// How much of a request's path is the route's: as many segments as the route has.
+fn base_length(route: &Route, path: &str) -> usize {
+    if route.path == "/" {
+        return 0;
+    }
+    let segments = route.path.matches('/').count();
+    path.match_indices('/').nth(segments).map_or(path.len(), |(at, _)| at)
+}
+
+fn redirected(redirect: &Redirect, route: &Route, head: &RequestHead) -> Response {
+    let mut location = String::new();
+    let mut rest = redirect.to.as_str();
+    while let Some((before, after)) = rest.split_once('{') {
+        location.push_str(before);
+        let (name, after) = after.split_once('}').unwrap_or((after, ""));
+        let path = head.path();
+        match name {
+            "host" => location.push_str(head.authority().unwrap_or_default()),
+            "uri" => {
+                location.push_str(path);
+                if let Some(query) = head.query() {
+                    location.push('?');
+                    location.push_str(query);
+                }
+            }
+            "path" => location.push_str(path),
+            "rest" => location.push_str(&path[base_length(route, path)..]),
+            "query" => location.push_str(head.query().unwrap_or_default()),
+            _ => {}
+        }
+        rest = after;
+    }
+    location.push_str(rest);
+    Response::redirect(redirect.status, &location).unwrap_or_else(|_| Response::error(400, "the redirect has no valid target"))
+}
+
+fn prepare(reply: &FixedReply) -> Prepared {
+    let mut fields = ResponseFields::default();
+    // Checked with the configuration: a field that cannot be sent is refused there.
+    let checked = [("Content-Type", reply.content_type.as_str())].into_iter().chain(reply.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    for (name, value) in checked {
+        let _ = fields.push(name, value);
+    }
+    Prepared { status: reply.status, fields: Bytes::copy_from_slice(fields.block()), body: Bytes::copy_from_slice(reply.body.as_bytes()) }
+}
+
+impl Prepared {
+    fn response(&self) -> Response {
+        Response { status: self.status, fields: ResponseFields::default(), prepared: Some(self.fields.clone()), body: ResponseBody::Bytes(self.body.clone()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::http::Version;
+    use crate::request::{Answer, Connection, Request};
+    use std::pin::Pin;
+
+    struct Named;
+
+    impl Handler for Named {
+        fn request(self: Rc<Self>, _: Request) -> Answer {
+            Answer::Now(Response::text(200, "ok"))
+        }
+        fn connection(self: Rc<Self>, _: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
+            Box::pin(async {})
+        }
+        fn drain(&self) {}
+    }
+
+    fn site() -> Site {
+        let route = |path: &str, action| Route { host: super::super::route::Host::Any, path: path.into(), action };
+        let routes = vec![
+            route("/", Action::App("all".into())),
+            route("/chat", Action::App("chat".into())),
+            route("/old", Action::Redirect(Redirect { to: "https://{host}/new{rest}?{query}".into(), status: 301 })),
+            route("/fixed", Action::Reply(FixedReply { body: "hi".into(), ..FixedReply::default() })),
+            route("/shop", Action::Rewrite("/chat/shop".into())),
+            route("/round", Action::Rewrite("/round/again".into())),
+            route("/broken", Action::App("missing".into())),
+        ];
+        let handler: Rc<dyn Handler> = Rc::new(Named);
+        Site::new(routes, &[("all".to_owned(), handler.clone()), ("chat".to_owned(), handler)].into())
+    }
+
+    /// Where a target leads: `base path` of an application, or `status location`.
+    fn led(target: &str) -> String {
+        let mut head = RequestHead::new(Method::Get, target, Version::Http11).unwrap();
+        match site().find(&mut head) {
+            Routed::App { base_length, .. } => format!("{} {}", &head.path()[..base_length], head.target()),
+            Routed::Response(response) => {
+                format!("{} {}", response.status, String::from_utf8_lossy(response.fields.get("location").unwrap_or_default()))
+            }
+        }
+    }
+
+    #[test]
+    fn requests_find_their_way() {
+        for (target, expected) in [
+            ("/", " /"),
+            ("/x?y", " /x?y"),
+            ("/chat", "/chat /chat"),
+            ("/chat/a", "/chat /chat/a"),
+            ("/chatter", " /chatter"),
+            ("/%63hat/a", "/%63hat /%63hat/a"),
+            ("/chat%2Fa", " /chat%2Fa"),
+            ("/x/../chat/./a?q", "/chat /chat/a?q"),
+            ("/x/%2e%2E/chat", "/chat /chat"),
+            ("/chat/..", " /"),
+            ("/../chat", "400 "),
+            ("/.well-known/x", " /.well-known/x"),
+            ("http://h.example/old/a?b=c", "301 https://h.example/new/a?b=c"),
+            ("/fixed", "200 "),
+            ("/shop/1?x", "/chat /chat/shop/1?x"),
+            ("/round", "500 "),
+            ("/broken", "503 "),
+        ] {
+            assert_eq!(led(target), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn trace_and_options_for_the_server_have_one_answer() {
+        let mut head = RequestHead::new(Method::Options, "*", Version::Http11).unwrap();
+        assert!(matches!(site().find(&mut head), Routed::Response(response) if response.status == 204 && response.fields.get("allow").is_some()));
+        let mut head = RequestHead::new(Method::Trace, "/", Version::Http11).unwrap();
+        assert!(matches!(site().find(&mut head), Routed::Response(response) if response.status == 405));
+    }
+}

@@ -1,0 +1,205 @@
+//! The body of a request as it comes over an HTTP/1.1 connection.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::wire::Wire;
+use crate::codec::http::http1::{BodyFraming, ChunkError, ChunkEvent, ChunkedDecoder};
+use crate::reactor::Alarm;
+use crate::request::{BodyError, BodySource};
+
+/// The largest piece given out at once, and the most that waits unused: what nobody reads stays with the client.
+const PIECE: usize = 64 << 10;
+
+/// A body that is read from the connection when somebody asks for it.
+pub(super) struct WireBody {
+    wire: Rc<Wire>,
+    state: RefCell<State>,
+    /// The client waits for `100 Continue`.
+    expects: Cell<bool>,
+    alarm: Alarm,
+    limits: BodyLimits,
+    taken: Cell<u64>,
+}
+
+/// What a body may cost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyLimits {
+    /// Bytes.
+    pub(super) size: u64,
+    /// The longest time without a byte.
+    pub(super) time: Duration,
+}
+
+enum State {
+    Length(u64),
+    Chunked(ChunkedDecoder),
+    Done,
+    Failed(BodyError),
+}
+
+impl WireBody {
+    pub(super) fn new(wire: Rc<Wire>, framing: BodyFraming, expects: bool, limits: BodyLimits) -> Self {
+        let state = match framing {
+            BodyFraming::Length(length) if length > 0 => State::Length(length),
+            BodyFraming::Chunked => State::Chunked(ChunkedDecoder::new()),
+            _ => State::Done,
+        };
+        Self { wire, state: RefCell::new(state), expects: Cell::new(expects), alarm: Alarm::new(), limits, taken: Cell::new(0) }
+    }
+
+    /// Whether all of it was received.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(*self.state.borrow(), State::Done)
+    }
+
+    /// Whether it may be worth to read the rest away so that the connection can be kept: only a little is left,
+    /// and the client is not waiting to be told to send it.
+    pub(super) fn is_nearly_done(&self, rest: u64) -> bool {
+        match &*self.state.borrow() {
+            State::Done => true,
+            State::Length(left) => !self.expects.get() && *left <= rest,
+            State::Chunked(_) => !self.expects.get(),
+            State::Failed(_) => false,
+        }
+    }
+
+    /// Ends it: nobody reads from the connection through this any more.
+    pub(super) fn close(&self) {
+        let mut state = self.state.borrow_mut();
+        if !matches!(*state, State::Done) {
+            *state = State::Failed(BodyError::Gone);
+        }
+    }
+
+    /// Reads the rest away, at most `most` bytes. Whether the end was reached.
+    pub(super) async fn discard(&self, most: u64) -> bool {
+        let mut seen = 0;
+        loop {
+            match std::future::poll_fn(|cx| self.poll_chunk(cx)).await {
+                Ok(None) => return true,
+                Ok(Some(chunk)) => {
+                    seen += chunk.len() as u64;
+                    if seen > most {
+                        return false;
+                    }
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Takes a piece from what has arrived; `None` when more must arrive first.
+    fn take(&self) -> Result<Option<Option<Bytes>>, BodyError> {
+        let mut state = self.state.borrow_mut();
+        match &mut *state {
+            State::Done => Ok(Some(None)),
+            State::Failed(error) => Err(error.clone()),
+            State::Length(left) => {
+                let piece = self.wire.with_input(|input| {
+                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len()).min(PIECE);
+                    (count > 0).then(|| Bytes::copy_from_slice(&input[..count]))
+                });
+                let Some(piece) = piece else { return Ok(None) };
+                self.wire.consume(piece.len());
+                *left -= piece.len() as u64;
+                if *left == 0 {
+                    *state = State::Done;
+                }
+                Ok(Some(Some(piece)))
+            }
+            State::Chunked(decoder) => loop {
+                let step = self.wire.with_input(|input| {
+                    let step = decoder.decode(&input[..input.len().min(PIECE)])?;
+                    let piece = match &step.event {
+                        ChunkEvent::Data(range) => Some(Bytes::copy_from_slice(&input[range.clone()])),
+                        _ => None,
+                    };
+                    Ok((step, piece))
+                });
+                let (step, piece) = step.map_err(|error: ChunkError| BodyError::Malformed(error.to_string()))?;
+                self.wire.consume(step.consumed);
+                match step.event {
+                    ChunkEvent::Data(_) => {
+                        if piece.as_ref().is_some_and(|piece| !piece.is_empty()) {
+                            return Ok(Some(piece));
+                        }
+                    }
+                    ChunkEvent::NeedMore => return Ok(None),
+                    ChunkEvent::Trailers(_) => {}
+                    ChunkEvent::End => {
+                        *state = State::Done;
+                        return Ok(Some(None));
+                    }
+                }
+            },
+        }
+    }
+
+    fn fail(&self, error: BodyError) -> Poll<Result<Option<Bytes>, BodyError>> {
+        self.state.replace(State::Failed(error.clone()));
+        Poll::Ready(Err(error))
+    }
+
+    /// Tells the client to send the body, once, as soon as somebody wants it.
+    fn poll_continue(&self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        if self.expects.get() {
+            self.expects.set(false);
+            self.wire.with_output(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+        }
+        while self.wire.pending() > 0 {
+            let written = self.wire.with_output(|out| {
+                let written = ready!(self.wire.stream.poll_write_vectored(cx, &[std::io::IoSlice::new(out)]));
+                if let Ok(count) = written {
+                    out.drain(..count);
+                }
+                Poll::Ready(written)
+            });
+            match ready!(written) {
+                Ok(count) if count > 0 => self.wire.sent.set(self.wire.sent.get() + count as u64),
+                _ => return Poll::Ready(Err(BodyError::Gone)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl BodySource for WireBody {
+    fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
+        loop {
+            match self.take() {
+                Ok(Some(None)) => return Poll::Ready(Ok(None)),
+                Ok(Some(Some(piece))) => {
+                    self.taken.set(self.taken.get() + piece.len() as u64);
+                    if self.taken.get() > self.limits.size {
+                        return self.fail(BodyError::TooLarge(self.limits.size));
+                    }
+                    self.alarm.clear();
+                    return Poll::Ready(Ok(Some(piece)));
+                }
+                Ok(None) => {}
+                Err(error) => return self.fail(error),
+            }
+            if let Err(error) = ready!(self.poll_continue(cx)) {
+                return self.fail(error);
+            }
+            match self.wire.poll_fill(cx, PIECE) {
+                Poll::Ready(Ok(0) | Err(_)) => return self.fail(BodyError::Gone),
+                Poll::Ready(Ok(_)) => self.alarm.set(self.limits.time),
+                Poll::Pending => {
+                    if !self.alarm.is_set() {
+                        self.alarm.set(self.limits.time);
+                    }
+                    return match self.alarm.poll(cx) {
+                        Poll::Ready(()) => self.fail(BodyError::TimedOut),
+                        Poll::Pending => Poll::Pending,
+                    };
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Writing a response: its head, then its body in whatever form it comes.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use super::wire::{OUTPUT, Wire};
+use crate::codec::http::{Version, status};
+use crate::net::Stream;
+use crate::reactor;
+use crate::request::{BodyStream, FileRange, Part, Response, ResponseBody};
+
+/// A body up to this size is copied behind its head; a larger one is written from where it is.
+const COPIED: usize = 8 << 10;
+/// Bytes of a file handed to the kernel in one call: bounds how long a page that must be read from disk holds the worker.
+const FILE_PIECE: u64 = 512 << 10;
+
+/// How a response is to be framed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Framing {
+    pub(super) version: Version,
+    /// The request was HEAD: a length is told and no body sent.
+    pub(super) head_only: bool,
+    /// The connection is kept for another request.
+    pub(super) keep_alive: bool,
+    /// The client is HTTP/1.0 and must be told that the connection is kept.
+    pub(super) tell_keep_alive: bool,
+    /// `Server: skep` is sent.
+    pub(super) server_token: bool,
+}
+
+/// The line of the current second, and when it stops being true.
+struct DateLine {
+    until: Option<Instant>,
+    line: Vec<u8>,
+}
+
+thread_local! {
+    static DATE: RefCell<DateLine> = const { RefCell::new(DateLine { until: None, line: Vec::new() }) };
+}
+
+/// Appends `Date: …` (RFC 9110 §6.6.1), formatted once a second.
+fn push_date(out: &mut Vec<u8>) {
+    DATE.with_borrow_mut(|date| {
+        let now = reactor::now();
+        if date.until.is_none_or(|until| now >= until) {
+            let time = SystemTime::now();
+            let into_second = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+            date.until = Some(now + (Duration::from_secs(1) - Duration::from_nanos(into_second.into())));
+            date.line = format!("Date: {}\r\n", httpdate::fmt_http_date(time)).into_bytes();
+        }
+        out.extend_from_slice(&date.line);
+    });
+}
+
+/// Writes the head of `response` to the output. Whether the connection can be kept after it.
+pub(super) fn write_head(wire: &Wire, response: &Response, framing: Framing) -> bool {
+    let bodiless = status::is_bodiless(response.status);
+    let length = response.body.length();
+    let chunked = length.is_none() && !bodiless && framing.version == Version::Http11;
+    let keep_alive = framing.keep_alive
+        && !response.fields.asks_to_close()
+        && (chunked || length.is_some() || bodiless || framing.head_only);
+    wire.with_output(|out| {
+        out.reserve(256 + response.fields.block().len());
+        match status::line(response.status) {
+            Some(line) => out.extend_from_slice(line.as_bytes()),
+            None => {
+                out.extend_from_slice(b"HTTP/1.1 ");
+                out.extend_from_slice(itoa::Buffer::new().format(response.status).as_bytes());
+                out.extend_from_slice(b" \r\n");
+            }
+        }
+        out.extend_from_slice(response.fields.block());
+        if let Some(prepared) = &response.prepared {
+            out.extend_from_slice(prepared);
+        }
+        match length {
+            _ if bodiless => {}
+            Some(length) => {
+                out.extend_from_slice(b"Content-Length: ");
+                out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
+            None if chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            None => {}
+        }
+        if framing.server_token {
+            out.extend_from_slice(b"Server: skep\r\n");
+        }
+        push_date(out);
+        if !keep_alive {
+            out.extend_from_slice(b"Connection: close\r\n");
+        } else if framing.tell_keep_alive {
+            out.extend_from_slice(b"Connection: keep-alive\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    });
+    keep_alive
+}
+
+/// Writes the body behind the head. What is small stays in the output, for the caller to flush.
+///
+/// # Errors
+/// The client is gone or too slow, a file became shorter, a stream broke: the connection cannot be used any more.
+pub(super) async fn write_body(wire: &Wire, response: Response, framing: Framing, limit: Duration) -> io::Result<()> {
+    if framing.head_only || status::is_bodiless(response.status) {
+        return Ok(());
+    }
+    match response.body {
+        ResponseBody::Empty => Ok(()),
+        ResponseBody::Bytes(bytes) => write_bytes(wire, &bytes, limit).await,
+        ResponseBody::File(range) => write_file(wire, range, limit).await,
+        ResponseBody::Parts(parts) => {
+            for part in parts {
+                match part {
+                    Part::Bytes(bytes) => write_bytes(wire, &bytes, limit).await?,
+                    Part::File(range) => write_file(wire, range, limit).await?,
+                }
+            }
+            Ok(())
+        }
+        ResponseBody::Stream(stream) => write_stream(wire, stream, framing.version == Version::Http11, limit).await,
+    }
+}
+
+async fn write_bytes(wire: &Wire, bytes: &Bytes, limit: Duration) -> io::Result<()> {
+    if bytes.len() <= COPIED {
+        wire.with_output(|out| out.extend_from_slice(bytes));
+        if wire.pending() < OUTPUT {
+            return Ok(());
+        }
+        return wire.flush(&[], limit).await;
+    }
+    wire.flush(bytes, limit).await
+}
+
+async fn write_file(wire: &Wire, range: FileRange, limit: Duration) -> io::Result<()> {
+    let mut left = range.length;
+    if left == 0 {
+        return Ok(());
+    }
+    let Stream::Plain(socket) = &wire.stream else { return write_file_copied(wire, range, limit).await };
+    wire.alarm.set(limit);
+    wire.alarm.guard(wire.flush_more(limit)).await??;
+    let too_far = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let mut offset = i64::try_from(range.offset).map_err(too_far)?;
+    while left > 0 {
+        let count = usize::try_from(left.min(FILE_PIECE)).unwrap_or(usize::MAX);
+        wire.alarm.set(limit);
+        let sent = wire.alarm.guard(socket.send_file(&range.file, &mut offset, count)).await?? as u64;
+        if sent == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent"));
+        }
+        wire.sent.set(wire.sent.get() + sent);
+        left -= sent.min(left);
+        if left > 0 {
+            reactor::yield_now().await;
+        }
+    }
+    Ok(())
+}
+
+/// A file over TLS: read in the blocking pool, encrypted here.
+async fn write_file_copied(wire: &Wire, range: FileRange, limit: Duration) -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let file = std::sync::Arc::new(range.file.try_clone()?);
+    let (mut offset, mut left) = (range.offset, range.length);
+    while left > 0 {
+        let count = usize::try_from(left.min(FILE_PIECE)).unwrap_or(usize::MAX);
+        let source = file.clone();
+        let piece = blocking::unblock(move || {
+            let mut piece = vec![0; count];
+            let read = source.read_at(&mut piece, offset)?;
+            piece.truncate(read);
+            io::Result::Ok(piece)
+        })
+        .await?;
+        if piece.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent"));
+        }
+        offset += piece.len() as u64;
+        left -= piece.len() as u64;
+        wire.flush(&piece, limit).await?;
+    }
+    Ok(())
+}
+
+/// Writes the pieces of a stream as they come. Pieces that are ready at once leave together; what the stream pauses on is on its way.
+async fn write_stream(wire: &Wire, mut stream: BodyStream, chunked: bool, limit: Duration) -> io::Result<()> {
+    enum Next {
+        Piece(Bytes),
+        End,
+        /// Nothing is ready: send what there is and wait.
+        Pause,
+    }
+    let mut flushed = false;
+    loop {
+        wire.alarm.clear();
+        let next = poll_fn(|cx| match stream.as_mut().poll_next(cx) {
+            Poll::Ready(Some(Ok(piece))) => Poll::Ready(Ok(Next::Piece(piece))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error)),
+            Poll::Ready(None) => Poll::Ready(Ok(Next::End)),
+            Poll::Pending if !flushed => Poll::Ready(Ok(Next::Pause)),
+            // The client left, and nobody would see what comes.
+            Poll::Pending => wire.stream.poll_hang_up(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into())),
+        })
+        .await?;
+        match next {
+            Next::Piece(piece) if piece.is_empty() => {}
+            Next::Piece(piece) => {
+                flushed = false;
+                push_piece(wire, &piece, chunked, limit).await?;
+            }
+            Next::Pause => {
+                wire.flush(&[], limit).await?;
+                wire.release_output();
+                flushed = true;
+            }
+            Next::End => {
+                if chunked {
+                    wire.with_output(|out| out.extend_from_slice(b"0\r\n\r\n"));
+                }
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn push_piece(wire: &Wire, piece: &Bytes, chunked: bool, limit: Duration) -> io::Result<()> {
+    use std::io::Write;
+    if chunked {
+        wire.with_output(|out| write!(out, "{:x}\r\n", piece.len()))?;
+    }
+    if piece.len() > COPIED {
+        wire.flush(piece, limit).await?;
+    } else {
+        wire.with_output(|out| out.extend_from_slice(piece));
+    }
+    if chunked {
+        wire.with_output(|out| out.extend_from_slice(b"\r\n"));
+    }
+    if wire.pending() >= OUTPUT { wire.flush(&[], limit).await } else { Ok(()) }
+}
+
+impl Wire {
+    /// Sends what is pending with the promise that a file follows, so that head and file share a segment.
+    async fn flush_more(&self, limit: Duration) -> io::Result<()> {
+        let Stream::Plain(socket) = &self.stream else { return self.flush(&[], limit).await };
+        while self.pending() > 0 {
+            let written = poll_fn(|cx| {
+                self.with_output(|out| {
+                    let written = socket.poll_send(cx, &[io::IoSlice::new(out)], true);
+                    if let Poll::Ready(Ok(count)) = written {
+                        out.drain(..count);
+                    }
+                    written
+                })
+            })
+            .await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.sent.set(self.sent.get() + written as u64);
+        }
+        Ok(())
+    }
+}

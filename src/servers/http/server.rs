@@ -1,0 +1,207 @@
+//! An HTTP server of a worker: its connections, what it serves now, and how it ends.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use super::connection::Connection;
+use super::config::Http;
+use super::wire::Wire;
+use crate::codec::http::http1::HeadLimits;
+use crate::net::{Accepted, Peer, Socket, Stream};
+use crate::reactor::{self, Scope};
+use crate::request::{Handler, Origin, RequestId, Site};
+use crate::scoreboard::{Slot, State, add, subtract};
+use crate::telemetry::AccessLog;
+use crate::units::HumanSize;
+
+/// What a server serves now. Replaced as a whole by an update; an exchange ends with the one it began with.
+pub struct Live {
+    pub(super) site: Site,
+    pub(super) access: Option<Rc<AccessLog>>,
+    pub(super) head_limits: HeadLimits,
+    pub(super) max_body: u64,
+    pub(super) keep_alive_requests: u64,
+    pub(super) timeouts: Timeouts,
+    pub(super) server_tokens: bool,
+    pub(super) slow_request: Option<Duration>,
+    pub(super) max_connections: u64,
+}
+
+/// The times of [`super::config::HttpTimeouts`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    pub(super) header: Duration,
+    pub(super) body: Duration,
+    pub(super) idle: Duration,
+    pub(super) write: Duration,
+}
+
+impl Live {
+    /// Puts together what a server serves; `access` is where exchanges are recorded.
+    #[must_use]
+    pub fn new(config: &Http, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>) -> Self {
+        let size = |size: HumanSize| usize::try_from(*size).unwrap_or(usize::MAX);
+        let (line, fields) = (size(config.max_line), size(config.max_header_bytes));
+        let timeouts = &config.timeouts;
+        Self {
+            site: Site::new(config.routes.clone(), apps),
+            access,
+            head_limits: HeadLimits { line, field: fields, fields: config.max_headers as usize, total: fields + line },
+            max_body: *config.max_body,
+            keep_alive_requests: config.keep_alive_requests.into(),
+            timeouts: Timeouts { header: *timeouts.header, body: *timeouts.body, idle: *timeouts.idle, write: *timeouts.write },
+            server_tokens: config.server_tokens,
+            slow_request: config.slow_request.map(|limit| *limit),
+            max_connections: config.max_connections.into(),
+        }
+    }
+}
+
+/// Numbers the requests of one process: slot and process in the high bits, so that no two processes give the same.
+pub struct RequestIds {
+    next: Cell<u64>,
+}
+
+impl RequestIds {
+    /// Numbers of the process in this slot.
+    #[must_use]
+    pub fn new(slot: usize, pid: u32) -> Self {
+        let process = (slot as u64 & 0xff) << 40 | (u64::from(pid) & 0xffff) << 24;
+        Self { next: Cell::new(process) }
+    }
+
+    /// The next number.
+    pub fn next(&self) -> RequestId {
+        let id = self.next.get();
+        self.next.set(id & !0xff_ffff | (id + 1) & 0xff_ffff);
+        RequestId(id)
+    }
+}
+
+/// One HTTP server of the configuration, in this process.
+pub struct HttpServer {
+    name: Rc<str>,
+    live: RefCell<Rc<Live>>,
+    connections: RefCell<Slab<Rc<Wire>>>,
+    scope: Scope,
+    draining: Cell<Option<Instant>>,
+    pub(super) slot: Slot,
+    pub(super) label: usize,
+    pub(super) ids: Rc<RequestIds>,
+}
+
+impl HttpServer {
+    /// A server that serves `live` and shows itself in `slot`; its steps go under `label` there.
+    #[must_use]
+    pub fn new(name: &str, live: Live, slot: Slot, label: usize, ids: Rc<RequestIds>) -> Rc<Self> {
+        Rc::new(Self {
+            name: name.into(),
+            live: RefCell::new(Rc::new(live)),
+            connections: RefCell::default(),
+            scope: Scope::new(),
+            draining: Cell::new(None),
+            slot,
+            label,
+            ids,
+        })
+    }
+
+    /// What it serves now.
+    #[must_use]
+    pub fn live(&self) -> Rc<Live> {
+        self.live.borrow().clone()
+    }
+
+    /// Serves something else from the next request on. Connections stay.
+    pub fn replace(&self, live: Live) {
+        self.live.replace(Rc::new(live));
+    }
+
+    /// Whether it takes more connections than it has.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        (self.connections() as u64) < self.live.borrow().max_connections
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// Takes a connection and serves it in a task of its own.
+    ///
+    /// # Errors
+    /// When the reactor cannot register it; the connection is closed then.
+    pub fn serve(self: &Rc<Self>, accepted: Accepted, local: &Peer) -> io::Result<()> {
+        let stream = Stream::from(Socket::new(accepted.fd)?);
+        let origin = Rc::new(Origin { peer: accepted.peer, local: local.clone(), secure: false, server: self.name.clone() });
+        let wire = Rc::new(Wire::new(stream));
+        let entry = Entry { key: self.connections.borrow_mut().insert(wire.clone()), server: self.clone() };
+        add(self.slot.accepts(), 1);
+        add(self.slot.connections(), 1);
+        let connection = Connection { wire, origin, server: self.clone() };
+        self.scope.spawn(async move {
+            let entry = entry;
+            connection.serve().await;
+            drop(entry);
+        });
+        Ok(())
+    }
+
+    /// Since when the server takes nothing new.
+    pub(super) fn draining_since(&self) -> Option<Instant> {
+        self.draining.get()
+    }
+
+    /// Lets every exchange end, tells clients to go elsewhere with the next, closes idle connections after a moment.
+    /// Returns when no connection is left; the caller bounds the time.
+    pub async fn drain(&self) {
+        if self.draining.get().is_none() {
+            self.draining.set(Some(reactor::now()));
+            for (_, wire) in &*self.connections.borrow() {
+                wire.stream.with_socket(Socket::wake_reader);
+            }
+        }
+        self.scope.wait().await;
+    }
+
+    /// Breaks every connection off.
+    pub async fn stop(&self) {
+        self.scope.cancel().await;
+    }
+
+    pub(super) fn enter(&self) {
+        add(self.slot.active(), 1);
+        self.slot.set_state(State::Busy);
+    }
+
+    pub(super) fn leave(&self) {
+        subtract(self.slot.active(), 1);
+        if self.slot.active().load(std::sync::atomic::Ordering::Relaxed) == 0 {
+            self.slot.set_state(if self.draining.get().is_some() { State::Shutdown } else { State::Idle });
+        }
+    }
+}
+
+/// A connection's entry in its server, taken out however the connection ends.
+struct Entry {
+    key: usize,
+    server: Rc<HttpServer>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let wire = self.server.connections.borrow_mut().try_remove(self.key);
+        subtract(self.server.slot.connections(), 1);
+        if let Some(wire) = wire {
+            add(self.server.slot.bytes_in(), wire.received.get());
+            add(self.server.slot.bytes_out(), wire.sent.get());
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The bytes of one connection: what came and is not used yet, what is to go out, and the deadline of both.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use crate::net::Stream;
+use crate::reactor::{Alarm, TimedOut};
+
+/// The first size of an input buffer; it grows up to what a head may take.
+const INPUT: usize = 16 << 10;
+/// Output kept together before it must go: replies to pipelined requests leave in one write.
+pub(super) const OUTPUT: usize = 64 << 10;
+/// Buffers kept for the next connection that needs one.
+const POOLED: usize = 64;
+
+thread_local! {
+    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A connection's stream and buffers. While nothing has arrived it holds no input buffer, so that an idle connection is small.
+pub(super) struct Wire {
+    pub(super) stream: Stream,
+    input: RefCell<Input>,
+    output: RefCell<Vec<u8>>,
+    /// The deadline of whatever the connection's own task waits for.
+    pub(super) alarm: Alarm,
+    pub(super) received: Cell<u64>,
+    pub(super) sent: Cell<u64>,
+}
+
+#[derive(Default)]
+struct Input {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        give_back(std::mem::take(&mut self.buffer));
+    }
+}
+
+fn give_back(buffer: Vec<u8>) {
+    if buffer.len() == INPUT {
+        // After the thread's end there is no pool, and the buffer is just freed.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < POOLED {
+                pool.push(buffer);
+            }
+        });
+    }
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            input: RefCell::default(),
+            output: RefCell::default(),
+            alarm: Alarm::new(),
+            received: Cell::new(0),
+            sent: Cell::new(0),
+        }
+    }
+
+    /// Looks at what has arrived and is not used yet.
+    pub(super) fn with_input<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+        let input = self.input.borrow();
+        f(&input.buffer[input.start..input.end])
+    }
+
+    /// Whether anything has arrived that is not used yet.
+    pub(super) fn has_input(&self) -> bool {
+        let input = self.input.borrow();
+        input.start < input.end
+    }
+
+    /// Marks input as used.
+    pub(super) fn consume(&self, count: usize) {
+        let mut input = self.input.borrow_mut();
+        input.start = (input.start + count).min(input.end);
+        if input.start == input.end {
+            input.start = 0;
+            input.end = 0;
+        }
+    }
+
+    /// Gives the input buffer back when it holds nothing: before a wait that may be long.
+    pub(super) fn rest(&self) {
+        let mut input = self.input.borrow_mut();
+        if input.start == input.end {
+            give_back(std::mem::take(&mut input.buffer));
+            input.start = 0;
+            input.end = 0;
+        }
+    }
+
+    /// Reads once, behind what is there already; 0 is the end of the stream. `most` bounds how much may wait unused.
+    pub(super) fn poll_fill(&self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+        if let Stream::Plain(socket) = &self.stream {
+            ready!(socket.poll_readable(cx));
+        }
+        let mut input = self.input.borrow_mut();
+        let Input { buffer, start, end } = &mut *input;
+        if buffer.is_empty() {
+            *buffer = POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; INPUT]);
+        }
+        if *end == buffer.len() {
+            buffer.copy_within(*start..*end, 0);
+            *end -= *start;
+            *start = 0;
+            if *end == buffer.len() {
+                let larger = (buffer.len() * 2).min(most);
+                if larger <= buffer.len() {
+                    return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+                }
+                buffer.resize(larger, 0);
+            }
+        }
+        let read = ready!(self.stream.poll_read(cx, &mut buffer[*end..]))?;
+        *end += read;
+        self.received.set(self.received.get() + read as u64);
+        Poll::Ready(Ok(read))
+    }
+
+    /// Adds to what is to go out.
+    pub(super) fn with_output<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        f(&mut self.output.borrow_mut())
+    }
+
+    /// How much is to go out.
+    pub(super) fn pending(&self) -> usize {
+        self.output.borrow().len()
+    }
+
+    /// Writes what is to go out, with `body` behind it, within `limit` for each write that makes progress.
+    pub(super) async fn flush(&self, body: &[u8], limit: Duration) -> io::Result<()> {
+        let head = self.output.take();
+        if head.is_empty() && body.is_empty() {
+            return Ok(());
+        }
+        let result = self.write(&mut [IoSlice::new(&head), IoSlice::new(body)], limit).await;
+        let mut head = head;
+        head.clear();
+        if head.capacity() <= OUTPUT {
+            self.output.replace(head);
+        }
+        result
+    }
+
+    async fn write(&self, mut slices: &mut [IoSlice<'_>], limit: Duration) -> io::Result<()> {
+        IoSlice::advance_slices(&mut slices, 0);
+        while !slices.is_empty() {
+            self.alarm.set(limit);
+            let written = poll_fn(|cx| match self.stream.poll_write_vectored(cx, slices) {
+                Poll::Pending => self.alarm.poll(cx).map(|()| Err(TimedOut.into())),
+                written => written,
+            })
+            .await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.sent.set(self.sent.get() + written as u64);
+            IoSlice::advance_slices(&mut slices, written);
+        }
+        Ok(())
+    }
+
+    /// Sends the buffers' memory back while a long wait begins.
+    pub(super) fn release_output(&self) {
+        let mut output = self.output.borrow_mut();
+        if output.is_empty() {
+            *output = Vec::new();
+        }
+    }
+}
