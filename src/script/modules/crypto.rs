@@ -13,14 +13,14 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
-use super::{AppContext, Opened};
+use super::AppContext;
 
 /// The most random bytes in one call.
 const MAX_RANDOM: usize = 1 << 20;
 /// The longest password that is hashed, in bytes.
 const MAX_PASSWORD: usize = 1024;
 
-pub(super) fn open(lua: &Lua, _: &Rc<AppContext>) -> mlua::Result<Opened> {
+pub(super) fn open(lua: &Lua, _: &Rc<AppContext>) -> mlua::Result<Table> {
     let module = lua.create_table()?;
     digest::<Md5>(lua, &module, "md5")?;
     digest::<Sha1>(lua, &module, "sha1")?;
@@ -30,7 +30,7 @@ pub(super) fn open(lua: &Lua, _: &Rc<AppContext>) -> mlua::Result<Opened> {
     random(lua, &module)?;
     encodings(lua, &module)?;
     passwords(lua, &module)?;
-    Ok(Opened::Table(module))
+    Ok(module)
 }
 
 fn fail(what: impl std::fmt::Display) -> mlua::Error {

@@ -5,7 +5,7 @@ use std::fmt;
 use mlua::{Lua, Table, Value};
 use serde::de::{DeserializeSeed, Deserializer as _, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::Opened;
+use super::AppContext;
 
 /// How deep values may be nested, both ways.
 const MAX_DEPTH: usize = 128;
@@ -14,7 +14,7 @@ const ARRAY_MARK: &str = "skep.json.array";
 /// Up to here every whole number of Luau is exact.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-pub(super) fn open(lua: &Lua, _: &std::rc::Rc<super::AppContext>) -> mlua::Result<Opened> {
+pub(super) fn open(lua: &Lua, _: &std::rc::Rc<AppContext>) -> mlua::Result<Table> {
     let module = lua.create_table()?;
     module.raw_set("null", Value::NULL)?;
     module.raw_set(
@@ -48,7 +48,7 @@ pub(super) fn open(lua: &Lua, _: &std::rc::Rc<super::AppContext>) -> mlua::Resul
             _ => Ok(false),
         })?,
     )?;
-    Ok(Opened::Table(module))
+    Ok(module)
 }
 
 /// Encodes a value in its compact form.
