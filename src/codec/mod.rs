@@ -1,3 +1,4 @@
 //! Bytes in, events out: no socket, no clock.
 
 pub mod http;
+pub mod percent;

@@ -5,6 +5,8 @@
 
 mod app;
 mod body;
+pub mod cookies;
+pub mod form;
 mod response;
 pub mod route;
 mod site;

@@ -22,8 +22,7 @@ pub fn parse(text: &[u8]) -> Option<Authority<'_>> {
     } else {
         let end = text.find(':').unwrap_or(text.len());
         let (host, rest) = text.split_at(end);
-        let valid =
-            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
         if host.is_empty() || !host.bytes().all(valid) {
             return None;
         }
@@ -33,9 +32,7 @@ pub fn parse(text: &[u8]) -> Option<Authority<'_>> {
         None if rest.is_empty() => None,
         None => return None,
         Some("") => None,
-        Some(digits) if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some(digits.parse().ok()?)
-        }
+        Some(digits) if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
         Some(_) => return None,
     };
     Some(Authority { host, port })
@@ -47,9 +44,7 @@ mod tests {
 
     #[test]
     fn hosts_are_split_and_checked() {
-        let parts = |text: &'static str| {
-            parse(text.as_bytes()).map(|authority| (authority.host, authority.port))
-        };
+        let parts = |text: &'static str| parse(text.as_bytes()).map(|authority| (authority.host, authority.port));
         assert_eq!(parts("example.com"), Some(("example.com", None)));
         assert_eq!(parts("example.com:80"), Some(("example.com", Some(80))));
         assert_eq!(parts("example.com:"), Some(("example.com", None)));

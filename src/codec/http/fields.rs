@@ -26,9 +26,7 @@ impl Span {
 
     fn of(self, bytes: &[u8]) -> &[u8] {
         let start = self.start as usize;
-        bytes
-            .get(start..start + self.len as usize)
-            .unwrap_or_default()
+        bytes.get(start..start + self.len as usize).unwrap_or_default()
     }
 }
 
@@ -81,11 +79,7 @@ impl Fields {
 
     /// Takes a copy of a whole head whose parts [`Fields::adopt`] then names.
     pub(super) fn from_head(head: &[u8], kept: usize) -> Self {
-        Self {
-            arena: head.to_vec(),
-            kept,
-            entries: SmallVec::new(),
-        }
+        Self { arena: head.to_vec(), kept, entries: SmallVec::new() }
     }
 
     /// Names a field within the bytes given to [`Fields::from_head`]; its name is lower-cased in place.
@@ -124,14 +118,10 @@ impl Fields {
             return Err(FieldError::Size);
         }
         let name_span = Span::new(self.arena.len(), name.len());
-        self.arena
-            .extend(name.bytes().map(|byte| byte.to_ascii_lowercase()));
+        self.arena.extend(name.bytes().map(|byte| byte.to_ascii_lowercase()));
         let value_span = Span::new(self.arena.len(), value.len());
         self.arena.extend_from_slice(value);
-        self.entries.push(Entry {
-            name: name_span,
-            value: value_span,
-        });
+        self.entries.push(Entry { name: name_span, value: value_span });
         Ok(())
     }
 
@@ -158,24 +148,14 @@ impl Fields {
 
     /// [`Fields::get`] as text; `None` also when the value is not UTF-8.
     pub fn get_str(&self, name: &str) -> Option<&str> {
-        self.get(name)
-            .and_then(|value| std::str::from_utf8(value).ok())
+        self.get(name).and_then(|value| std::str::from_utf8(value).ok())
     }
 
     /// The values of all fields of this name, in order.
-    pub fn get_all<'s, 'n>(
-        &'s self,
-        name: &'n str,
-    ) -> impl Iterator<Item = &'s [u8]> + use<'s, 'n> {
+    pub fn get_all<'s, 'n>(&'s self, name: &'n str) -> impl Iterator<Item = &'s [u8]> + use<'s, 'n> {
         self.entries
             .iter()
-            .filter(move |entry| {
-                entry.name.len as usize == name.len()
-                    && entry
-                        .name
-                        .of(&self.arena)
-                        .eq_ignore_ascii_case(name.as_bytes())
-            })
+            .filter(move |entry| entry.name.len as usize == name.len() && entry.name.of(&self.arena).eq_ignore_ascii_case(name.as_bytes()))
             .map(|entry| entry.value.of(&self.arena))
     }
 
@@ -186,8 +166,7 @@ impl Fields {
 
     /// Whether a comma-separated list field has this token, in any case (`connection` has `upgrade`).
     pub fn contains_token(&self, name: &str, token: &str) -> bool {
-        self.get_all(name)
-            .any(|value| list_items(value).any(|item| item.eq_ignore_ascii_case(token.as_bytes())))
+        self.get_all(name).any(|value| list_items(value).any(|item| item.eq_ignore_ascii_case(token.as_bytes())))
     }
 
     /// Names and values in order.
@@ -227,18 +206,13 @@ impl Fields {
 impl fmt::Debug for Fields {
     /// Names only: values may be cookies and credentials, and what is debug-printed ends in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(|(name, _)| name))
-            .finish()
+        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
     }
 }
 
 /// The items of a comma-separated list (RFC 9110 §5.6.1), without the empty ones. Quoted strings are not understood.
 pub fn list_items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value
-        .split(|&byte| byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .filter(|item| !item.is_empty())
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
 }
 
 /// The value without optional white space around it (RFC 9110 §5.6.3); line breaks are not white space here.
@@ -257,23 +231,7 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
         while byte < 256 {
             let c = byte as u8;
             table[byte] = c.is_ascii_alphanumeric()
-                || matches!(
-                    c,
-                    b'!' | b'#'
-                        | b'$'
-                        | b'%'
-                        | b'&'
-                        | b'\''
-                        | b'*'
-                        | b'+'
-                        | b'-'
-                        | b'.'
-                        | b'^'
-                        | b'_'
-                        | b'`'
-                        | b'|'
-                        | b'~'
-                );
+                || matches!(c, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~');
             byte += 1;
         }
         table
@@ -283,11 +241,7 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 
 /// Refuses what is no field name.
 pub(super) fn check_name(name: &[u8]) -> Result<(), FieldError> {
-    if !name.is_empty() && name.iter().all(|&byte| is_token_byte(byte)) {
-        Ok(())
-    } else {
-        Err(FieldError::Name)
-    }
+    if !name.is_empty() && name.iter().all(|&byte| is_token_byte(byte)) { Ok(()) } else { Err(FieldError::Name) }
 }
 
 /// Whether a field can be sent: for who writes fields itself.
@@ -302,11 +256,7 @@ pub fn check_field(name: &[u8], value: &[u8]) -> Result<(), FieldError> {
 /// Refuses control characters other than tab.
 pub(super) fn check_value(value: &[u8]) -> Result<(), FieldError> {
     let control = |&byte: &u8| (byte < 0x20 && byte != b'\t') || byte == 0x7f;
-    if value.iter().any(control) {
-        Err(FieldError::Value)
-    } else {
-        Ok(())
-    }
+    if value.iter().any(control) { Err(FieldError::Value) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -320,15 +270,9 @@ mod tests {
         fields.push("X-One", "  spaced\t").unwrap();
         fields.push("ACCEPT", b"b\xff").unwrap();
         assert_eq!(fields.get("accept"), Some(&b"a"[..]));
-        assert_eq!(
-            fields.get_all("Accept").collect::<Vec<_>>(),
-            [&b"a"[..], b"b\xff"]
-        );
+        assert_eq!(fields.get_all("Accept").collect::<Vec<_>>(), [&b"a"[..], b"b\xff"]);
         assert_eq!(fields.get_str("x-one"), Some("spaced"));
-        assert_eq!(
-            fields.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-            ["accept", "x-one", "accept"]
-        );
+        assert_eq!(fields.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["accept", "x-one", "accept"]);
         fields.set("accept", "c").unwrap();
         assert_eq!(fields.get_all("accept").collect::<Vec<_>>(), [&b"c"[..]]);
         assert!(fields.remove("X-One"));
@@ -354,15 +298,7 @@ mod tests {
         for name in ["", "a b", "a:", "a\r\nb", "ü", "a\0"] {
             assert_eq!(fields.push(name, "x"), Err(FieldError::Name), "{name:?}");
         }
-        for value in [
-            "a\n",
-            "\ra",
-            "a\r\nSet-Cookie: b",
-            "a\nb",
-            "a\rb",
-            "a\0b",
-            "a\x7fb",
-        ] {
+        for value in ["a\n", "\ra", "a\r\nSet-Cookie: b", "a\nb", "a\rb", "a\0b", "a\x7fb"] {
             assert_eq!(fields.push("x", value), Err(FieldError::Value), "{value:?}");
         }
         assert_eq!(fields.set("x", "a\nb"), Err(FieldError::Value));

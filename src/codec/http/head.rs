@@ -85,22 +85,8 @@ impl RequestHead {
     }
 
     /// Takes the parsed start line; `fields` already holds the target's bytes at `offset`.
-    pub(super) fn from_parts(
-        method: Method,
-        version: Version,
-        fields: Fields,
-        offset: usize,
-        target: &[u8],
-    ) -> Result<Self, TargetError> {
-        let mut head = Self {
-            method,
-            version,
-            fields,
-            target: Span::default(),
-            path: Span::default(),
-            query: None,
-            authority: None,
-        };
+    pub(super) fn from_parts(method: Method, version: Version, fields: Fields, offset: usize, target: &[u8]) -> Result<Self, TargetError> {
+        let mut head = Self { method, version, fields, target: Span::default(), path: Span::default(), query: None, authority: None };
         head.place_target(offset, target)?;
         Ok(head)
     }
@@ -126,10 +112,7 @@ impl RequestHead {
     /// A target that [`TargetError`] describes; the old one stays then.
     pub fn set_target(&mut self, target: &str) -> Result<(), TargetError> {
         let authority = self.authority;
-        let stored = self
-            .fields
-            .store(target.as_bytes())
-            .map_err(|_| TargetError::Form)?;
+        let stored = self.fields.store(target.as_bytes()).map_err(|_| TargetError::Form)?;
         self.place_target(stored.start(), target.as_bytes())?;
         self.authority = self.authority.or(authority);
         Ok(())
@@ -144,11 +127,7 @@ impl RequestHead {
     /// empty for CONNECT.
     pub fn path(&self) -> &str {
         let path = self.text(self.path);
-        if path.is_empty() && self.method != Method::Connect {
-            "/"
-        } else {
-            path
-        }
+        if path.is_empty() && self.method != Method::Connect { "/" } else { path }
     }
 
     /// What follows the first `?`, still encoded.
@@ -197,48 +176,29 @@ fn split_target(method: &Method, target: &[u8]) -> Result<Parts, TargetError> {
     if *method == Method::Connect {
         let authority = authority::parse(target).ok_or(TargetError::Form)?;
         authority.port.ok_or(TargetError::Form)?;
-        return Ok(Parts {
-            authority: Some((0, end)),
-            path: (end, end),
-            query: None,
-        });
+        return Ok(Parts { authority: Some((0, end)), path: (end, end), query: None });
     }
     let (authority, path) = match target {
         [b'/', ..] => (None, 0),
         b"*" if *method == Method::Options => {
-            return Ok(Parts {
-                authority: None,
-                path: (0, 1),
-                query: None,
-            });
+            return Ok(Parts { authority: None, path: (0, 1), query: None });
         }
         _ => {
             let start = scheme_length(target).ok_or(TargetError::Form)?;
-            let stop = target[start..]
-                .iter()
-                .position(|byte| matches!(byte, b'/' | b'?'))
-                .map_or(end, |at| start + at);
+            let stop = target[start..].iter().position(|byte| matches!(byte, b'/' | b'?')).map_or(end, |at| start + at);
             authority::parse(&target[start..stop]).ok_or(TargetError::Authority)?;
             (Some((start, stop)), stop)
         }
     };
     let mark = memchr::memchr(b'?', &target[path..]).map(|at| path + at);
-    Ok(Parts {
-        authority,
-        path: (path, mark.unwrap_or(end)),
-        query: mark.map(|at| (at + 1, end)),
-    })
+    Ok(Parts { authority, path: (path, mark.unwrap_or(end)), query: mark.map(|at| (at + 1, end)) })
 }
 
 /// The length of `http://` or `https://` at the front, in any case.
 fn scheme_length(target: &[u8]) -> Option<usize> {
     [&b"http://"[..], b"https://"]
         .into_iter()
-        .find(|scheme| {
-            target
-                .get(..scheme.len())
-                .is_some_and(|front| front.eq_ignore_ascii_case(scheme))
-        })
+        .find(|scheme| target.get(..scheme.len()).is_some_and(|front| front.eq_ignore_ascii_case(scheme)))
         .map(<[u8]>::len)
 }
 
@@ -263,21 +223,12 @@ mod tests {
     #[test]
     fn the_four_forms_are_split() {
         let origin = head(Method::Get, "/a/b?c=d?e").unwrap();
-        assert_eq!(
-            (origin.path(), origin.query(), origin.authority()),
-            ("/a/b", Some("c=d?e"), None)
-        );
+        assert_eq!((origin.path(), origin.query(), origin.authority()), ("/a/b", Some("c=d?e"), None));
         let absolute = head(Method::Get, "HTTP://Example.com:80?x").unwrap();
-        assert_eq!(
-            (absolute.path(), absolute.query(), absolute.authority()),
-            ("/", Some("x"), Some("Example.com:80"))
-        );
+        assert_eq!((absolute.path(), absolute.query(), absolute.authority()), ("/", Some("x"), Some("Example.com:80")));
         assert_eq!(absolute.host(), Some("Example.com"));
         let connect = head(Method::Connect, "example.com:443").unwrap();
-        assert_eq!(
-            (connect.path(), connect.authority()),
-            ("", Some("example.com:443"))
-        );
+        assert_eq!((connect.path(), connect.authority()), ("", Some("example.com:443")));
         assert_eq!(head(Method::Options, "*").unwrap().path(), "*");
         assert_eq!(head(Method::Get, "/ü").unwrap().path(), "/ü");
     }
@@ -293,11 +244,7 @@ mod tests {
             (Method::Connect, "/", TargetError::Form),
             (Method::Connect, "example.com", TargetError::Form),
             (Method::Get, "http://", TargetError::Authority),
-            (
-                Method::Get,
-                "http://user@example.com/",
-                TargetError::Authority,
-            ),
+            (Method::Get, "http://user@example.com/", TargetError::Authority),
             (Method::Get, "/a#b", TargetError::Character),
             (Method::Get, "/a b", TargetError::Character),
             (Method::Get, "/a\0", TargetError::Character),
@@ -311,10 +258,7 @@ mod tests {
         let mut request = head(Method::Get, "http://a.example/old?x=1").unwrap();
         request.fields.push("x-kept", "yes").unwrap();
         request.set_target("/new?y=2").unwrap();
-        assert_eq!(
-            (request.path(), request.query(), request.authority()),
-            ("/new", Some("y=2"), Some("a.example"))
-        );
+        assert_eq!((request.path(), request.query(), request.authority()), ("/new", Some("y=2"), Some("a.example")));
         assert_eq!(request.fields.get_str("x-kept"), Some("yes"));
         assert_eq!(request.set_target("nowhere"), Err(TargetError::Form));
         assert_eq!(request.path(), "/new");

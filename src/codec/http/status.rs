@@ -100,10 +100,7 @@ mod tests {
     #[test]
     fn the_line_holds_the_code_and_its_reason() {
         for &status in REGISTERED {
-            assert_eq!(
-                line(status).unwrap(),
-                format!("HTTP/1.1 {status} {}\r\n", reason(status))
-            );
+            assert_eq!(line(status).unwrap(), format!("HTTP/1.1 {status} {}\r\n", reason(status)));
         }
         assert_eq!(line(299), None);
         assert_eq!(reason(299), "");

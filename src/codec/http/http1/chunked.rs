@@ -24,7 +24,7 @@ pub enum ChunkEvent {
     /// Everything was used; give what arrives next.
     NeedMore,
     /// The trailer fields, without those that must not be there. Comes at most once, just before [`ChunkEvent::End`].
-    Trailers(Fields),
+    Trailers(Box<Fields>),
     /// The body is over; what follows in the input belongs to the next message.
     End,
 }
@@ -122,11 +122,7 @@ pub struct ChunkedDecoder {
 
 impl Default for ChunkedDecoder {
     fn default() -> Self {
-        Self {
-            state: State::Size { size: 0, digits: 0 },
-            extensions: 0,
-            trailer: Vec::new(),
-        }
+        Self { state: State::Size { size: 0, digits: 0 }, extensions: 0, trailer: Vec::new() }
     }
 }
 
@@ -151,43 +147,27 @@ impl ChunkedDecoder {
         loop {
             match self.state {
                 State::End => {
-                    return Ok(ChunkStep {
-                        consumed: at,
-                        event: ChunkEvent::End,
-                    });
+                    return Ok(ChunkStep { consumed: at, event: ChunkEvent::End });
                 }
                 State::Data { left } if at < input.len() => {
                     let available = (input.len() - at) as u64;
                     // `take` is at most the length of the input, so it fits.
                     let take = available.min(left) as usize;
                     let left = left - take as u64;
-                    self.state = if left == 0 {
-                        State::DataEnd
-                    } else {
-                        State::Data { left }
-                    };
-                    return Ok(ChunkStep {
-                        consumed: at + take,
-                        event: ChunkEvent::Data(at..at + take),
-                    });
+                    self.state = if left == 0 { State::DataEnd } else { State::Data { left } };
+                    return Ok(ChunkStep { consumed: at + take, event: ChunkEvent::Data(at..at + take) });
                 }
                 _ => {}
             }
             let Some(&byte) = input.get(at) else {
-                return Ok(ChunkStep {
-                    consumed: at,
-                    event: ChunkEvent::NeedMore,
-                });
+                return Ok(ChunkStep { consumed: at, event: ChunkEvent::NeedMore });
             };
             at += 1;
             if self.state == State::Trailer {
                 if let Some(fields) = self.trailer_byte(byte)? {
                     self.state = State::End;
                     if !fields.is_empty() {
-                        return Ok(ChunkStep {
-                            consumed: at,
-                            event: ChunkEvent::Trailers(fields),
-                        });
+                        return Ok(ChunkStep { consumed: at, event: ChunkEvent::Trailers(Box::new(fields)) });
                     }
                 }
             } else {
@@ -210,24 +190,15 @@ impl ChunkedDecoder {
                     return Err(ChunkError::Size);
                 }
                 let digit = (byte as char).to_digit(16).unwrap_or(0);
-                State::Size {
-                    size: size << 4 | u64::from(digit),
-                    digits: digits + 1,
-                }
+                State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
             }
             (State::Size { digits: 0, .. }, _) => return Err(ChunkError::Size),
-            (State::Size { size, .. } | State::Extension { size }, b'\r') => {
-                State::SizeEnd { size }
-            }
+            (State::Size { size, .. } | State::Extension { size }, b'\r') => State::SizeEnd { size },
             (State::Size { size, .. } | State::Space { size }, b';') => State::Extension { size },
-            (State::Size { size, .. } | State::Space { size }, b' ' | b'\t') => {
-                State::Space { size }
-            }
+            (State::Size { size, .. } | State::Space { size }, b' ' | b'\t') => State::Space { size },
             (State::Size { .. }, b'\n') => return Err(ChunkError::LineEnd),
             (State::Size { .. }, _) => return Err(ChunkError::Size),
-            (State::Extension { size }, _) if byte == b'\t' || (byte >= b' ' && byte != 0x7f) => {
-                State::Extension { size }
-            }
+            (State::Extension { size }, _) if byte == b'\t' || (byte >= b' ' && byte != 0x7f) => State::Extension { size },
             (State::Space { .. } | State::Extension { .. }, _) => {
                 return Err(ChunkError::Extension);
             }
@@ -265,13 +236,8 @@ fn parse_trailer(bytes: &[u8]) -> Result<Fields, ChunkError> {
         Ok(httparse::Status::Partial) | Err(_) => return Err(ChunkError::Trailer),
     };
     let mut fields = Fields::new();
-    for header in headers
-        .iter()
-        .filter(|header| !forbidden_in_trailer(header.name))
-    {
-        fields
-            .push(header.name, header.value)
-            .map_err(|_| ChunkError::Trailer)?;
+    for header in headers.iter().filter(|header| !forbidden_in_trailer(header.name)) {
+        fields.push(header.name, header.value).map_err(|_| ChunkError::Trailer)?;
     }
     Ok(fields)
 }
@@ -281,11 +247,7 @@ fn parse_trailer(bytes: &[u8]) -> Result<Fields, ChunkError> {
 pub fn chunk_header(length: usize, out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let significant = (usize::BITS - length.leading_zeros()).div_ceil(4).max(1);
-    out.extend(
-        (0..significant)
-            .rev()
-            .map(|digit| DIGITS[length >> (digit * 4) & 0xf]),
-    );
+    out.extend((0..significant).rev().map(|digit| DIGITS[length >> (digit * 4) & 0xf]));
     out.extend_from_slice(b"\r\n");
 }
 

@@ -133,9 +133,7 @@ pub(super) fn forbidden_in_trailer(name: &str) -> bool {
         "upgrade",
         "www-authenticate",
     ];
-    NAMES
-        .iter()
-        .any(|forbidden| name.eq_ignore_ascii_case(forbidden))
+    NAMES.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
 }
 
 #[cfg(test)]
@@ -147,17 +145,7 @@ mod tests {
         assert_eq!(parse_length(b"0"), Some(0));
         assert_eq!(parse_length(b"0012"), Some(12));
         assert_eq!(parse_length(b"18446744073709551615"), Some(u64::MAX));
-        for bad in [
-            "",
-            "+1",
-            "-1",
-            "1 ",
-            "1,1",
-            "0x10",
-            "1.0",
-            "18446744073709551616",
-            "99999999999999999999999",
-        ] {
+        for bad in ["", "+1", "-1", "1 ", "1,1", "0x10", "1.0", "18446744073709551616", "99999999999999999999999"] {
             assert_eq!(parse_length(bad.as_bytes()), None, "{bad:?}");
         }
     }

@@ -34,12 +34,7 @@ impl LineScanner {
     /// The offset just behind the empty line that ends a head starting at `start`, or `None` while it has not arrived.
     ///
     /// The verdict does not depend on where the input was split: limits are checked before the bytes that pass them.
-    pub(super) fn end_of_head(
-        &mut self,
-        buf: &[u8],
-        start: usize,
-        limits: &HeadLimits,
-    ) -> Result<Option<usize>, LineError> {
+    pub(super) fn end_of_head(&mut self, buf: &[u8], start: usize, limits: &HeadLimits) -> Result<Option<usize>, LineError> {
         loop {
             let Some(found) = memchr::memchr(b'\n', &buf[self.from..]) else {
                 self.from = buf.len();
@@ -64,18 +59,9 @@ impl LineScanner {
     }
 
     /// `end` is the end of what is known of the current line, at most its CR included.
-    fn check_lengths(
-        &self,
-        start: usize,
-        end: usize,
-        limits: &HeadLimits,
-    ) -> Result<(), LineError> {
+    fn check_lengths(&self, start: usize, end: usize, limits: &HeadLimits) -> Result<(), LineError> {
         let length = end - self.line;
-        let (limit, error) = if self.lines == 0 {
-            (limits.line, LineError::StartTooLong)
-        } else {
-            (limits.field, LineError::FieldTooLong)
-        };
+        let (limit, error) = if self.lines == 0 { (limits.line, LineError::StartTooLong) } else { (limits.field, LineError::FieldTooLong) };
         if length > limit + 1 {
             return Err(error);
         }

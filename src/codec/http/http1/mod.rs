@@ -42,12 +42,7 @@ pub const MAX_FIELDS: usize = 256;
 
 impl Default for HeadLimits {
     fn default() -> Self {
-        Self {
-            line: 8 << 10,
-            field: 16 << 10,
-            fields: 100,
-            total: 32 << 10,
-        }
+        Self { line: 8 << 10, field: 16 << 10, fields: 100, total: 32 << 10 }
     }
 }
 

@@ -16,10 +16,7 @@ const MAX_METHOD: usize = 64;
 
 /// The outcome of one look at the input.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "it is taken apart at once; a box would be an allocation a request"
-)]
+#[allow(clippy::large_enum_variant, reason = "it is taken apart at once; a box would be an allocation a request")]
 pub enum Parsed {
     /// The head has not arrived whole. Call again with the same bytes and more.
     Partial,
@@ -93,12 +90,8 @@ impl HeadError {
             Self::MethodCharacter => "the method has a character that does not belong there",
             Self::MethodTooLong => "the method is longer than any that is known",
             Self::RequestLine => "the request line is not METHOD TARGET HTTP/1.1",
-            Self::Target(TargetError::Character) => {
-                "the request target has a character that does not belong there"
-            }
-            Self::Target(TargetError::Form) => {
-                "the request target has a form that does not go with its method"
-            }
+            Self::Target(TargetError::Character) => "the request target has a character that does not belong there",
+            Self::Target(TargetError::Form) => "the request target has a form that does not go with its method",
             Self::Target(TargetError::Authority) => "the request target names an invalid host",
             Self::ConnectUnsupported => "CONNECT is not supported here",
             Self::LineTooLong => "the request line is too long",
@@ -176,12 +169,7 @@ pub struct RequestParser {
 impl RequestParser {
     /// A parser at the start of a connection.
     pub fn new(limits: HeadLimits) -> Self {
-        Self {
-            limits,
-            scanner: LineScanner::default(),
-            start: 0,
-            method: Some(0),
-        }
+        Self { limits, scanner: LineScanner::default(), start: 0, method: Some(0) }
     }
 
     /// Looks for a head at the start of `buf`. After [`Parsed::Partial`] the next call must bring the same bytes and
@@ -230,15 +218,8 @@ impl RequestParser {
             return Ok(true);
         };
         let bytes = &buf[self.start..];
-        match bytes[checked..]
-            .iter()
-            .position(|&byte| !is_token_byte(byte))
-        {
-            _ if bytes.len() > MAX_METHOD
-                && bytes[..=MAX_METHOD].iter().all(|&byte| is_token_byte(byte)) =>
-            {
-                Err(HeadError::MethodTooLong)
-            }
+        match bytes[checked..].iter().position(|&byte| !is_token_byte(byte)) {
+            _ if bytes.len() > MAX_METHOD && bytes[..=MAX_METHOD].iter().all(|&byte| is_token_byte(byte)) => Err(HeadError::MethodTooLong),
             None => {
                 self.method = Some(bytes.len());
                 Ok(!bytes.is_empty())
@@ -265,11 +246,7 @@ fn read_head(bytes: &[u8]) -> Result<ParsedRequest, HeadError> {
     let (Some(method), Some(target), Some(minor)) = (raw.method, raw.path, raw.version) else {
         return Err(HeadError::RequestLine);
     };
-    let version = if minor == 0 {
-        Version::Http10
-    } else {
-        Version::Http11
-    };
+    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
     let offset_of = |part: &[u8]| part.as_ptr().addr() - bytes.as_ptr().addr();
 
     let line = offset_of(target.as_bytes()) + target.len();
@@ -281,14 +258,8 @@ fn read_head(bytes: &[u8]) -> Result<ParsedRequest, HeadError> {
         fields.adopt(name, value);
         meaning.take(header.name, header.value, value);
     }
-    let head = RequestHead::from_parts(
-        Method::from_token(method),
-        version,
-        fields,
-        offset_of(target.as_bytes()),
-        target.as_bytes(),
-    )
-    .map_err(HeadError::Target)?;
+    let head = RequestHead::from_parts(Method::from_token(method), version, fields, offset_of(target.as_bytes()), target.as_bytes())
+        .map_err(HeadError::Target)?;
     meaning.conclude(head)
 }
 
@@ -313,10 +284,7 @@ impl Meaning {
                     self.host_error = Some(HeadError::HostInvalid);
                 }
             }
-            6 if is("expect") => {
-                self.expect =
-                    Some(self.expect != Some(false) && value.eq_ignore_ascii_case(b"100-continue"))
-            }
+            6 if is("expect") => self.expect = Some(self.expect != Some(false) && value.eq_ignore_ascii_case(b"100-continue")),
             10 if is("connection") => self.persistence.connection(value),
             14 if is("content-length") => self.framing.content_length(value),
             17 if is("transfer-encoding") => self.framing.transfer_encoding(value),
@@ -349,13 +317,7 @@ impl Meaning {
             Some(true) => head.version == Version::Http11 && has_body,
             _ => false,
         };
-        Ok(ParsedRequest {
-            consumed: 0,
-            framing,
-            keep_alive: self.persistence.keep_alive(head.version),
-            expect_continue,
-            head,
-        })
+        Ok(ParsedRequest { consumed: 0, framing, keep_alive: self.persistence.keep_alive(head.version), expect_continue, head })
     }
 }
 
@@ -364,9 +326,7 @@ fn explain(error: httparse::Error, bytes: &[u8]) -> HeadError {
     if memchr::memchr_iter(b'\r', bytes).any(|at| bytes.get(at + 1) != Some(&b'\n')) {
         return HeadError::BareCarriageReturn;
     }
-    let mut lines = bytes
-        .split(|&byte| byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut lines = bytes.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let request_line = lines.next().unwrap_or_default();
     match error {
         httparse::Error::TooManyHeaders => HeadError::TooManyFields,
@@ -379,18 +339,11 @@ fn explain(error: httparse::Error, bytes: &[u8]) -> HeadError {
 fn explain_request_line(line: &[u8]) -> HeadError {
     let parts: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
     match parts[..] {
-        [_, target, _]
-            if target.iter().any(|&byte| byte < b' ' || byte == 0x7f)
-                || std::str::from_utf8(target).is_err() =>
-        {
+        [_, target, _] if target.iter().any(|&byte| byte < b' ' || byte == 0x7f) || std::str::from_utf8(target).is_err() => {
             HeadError::Target(TargetError::Character)
         }
         [_, target, version] if !target.is_empty() => match version {
-            [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-                if major.is_ascii_digit() && minor.is_ascii_digit() =>
-            {
-                HeadError::Version
-            }
+            [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => HeadError::Version,
             _ => HeadError::RequestLine,
         },
         _ => HeadError::RequestLine,

@@ -61,10 +61,7 @@ impl From<LineError> for ResponseError {
     fn from(error: LineError) -> Self {
         match error {
             LineError::BareLineFeed => Self::Field,
-            LineError::StartTooLong
-            | LineError::FieldTooLong
-            | LineError::TooManyFields
-            | LineError::TooLarge => Self::TooLarge,
+            LineError::StartTooLong | LineError::FieldTooLong | LineError::TooManyFields | LineError::TooLarge => Self::TooLarge,
         }
     }
 }
@@ -91,14 +88,7 @@ impl ResponseParser {
     /// A parser for the response to a request of this method (HEAD has no body); `upgrade` when the request asked for
     /// another protocol, so that 101 is an answer.
     pub fn new(method: Method, upgrade: bool, limits: HeadLimits) -> Self {
-        Self {
-            limits,
-            scanner: LineScanner::default(),
-            start: 0,
-            interim: 0,
-            method,
-            upgrade,
-        }
+        Self { limits, scanner: LineScanner::default(), start: 0, interim: 0, method, upgrade }
     }
 
     /// Looks for a final response head at the start of `buf`; `None` while it has not arrived. The next call must then
@@ -148,11 +138,7 @@ impl ResponseParser {
         if !(100..=999).contains(&code) {
             return Err(ResponseError::StatusLine);
         }
-        let version = if minor == 0 {
-            Version::Http10
-        } else {
-            Version::Http11
-        };
+        let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
         let offset_of = |part: &[u8]| part.as_ptr().addr() - bytes.as_ptr().addr();
         let mut fields = Fields::from_head(bytes, 0);
         let mut framing = Framing::default();
@@ -170,9 +156,8 @@ impl ResponseParser {
                 _ => {}
             }
         }
-        let bodiless = self.method == Method::Head
-            || status::is_bodiless(code)
-            || (self.method == Method::Connect && (200..300).contains(&code));
+        let bodiless =
+            self.method == Method::Head || status::is_bodiless(code) || (self.method == Method::Connect && (200..300).contains(&code));
         let framing = match framing.declared(version) {
             _ if bodiless => BodyFraming::None,
             Ok(Declared::Length(length)) => BodyFraming::Length(length),
@@ -181,17 +166,7 @@ impl ResponseParser {
             Err(error) => return Err(error.into()),
         };
         let keep_alive = framing != BodyFraming::UntilClose && persistence.keep_alive(version);
-        let head = ResponseHead {
-            status: code,
-            reason: reason.to_owned(),
-            version,
-            fields,
-        };
-        Ok(ParsedResponse {
-            head,
-            consumed: 0,
-            framing,
-            keep_alive,
-        })
+        let head = ResponseHead { status: code, reason: reason.to_owned(), version, fields };
+        Ok(ParsedResponse { head, consumed: 0, framing, keep_alive })
     }
 }

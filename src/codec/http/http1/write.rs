@@ -91,10 +91,7 @@ mod tests {
     #[test]
     fn injection_is_refused() {
         let mut out = Vec::new();
-        assert_eq!(
-            write_field("x", b"a\r\nb: c", &mut out),
-            Err(FieldError::Value)
-        );
+        assert_eq!(write_field("x", b"a\r\nb: c", &mut out), Err(FieldError::Value));
         assert_eq!(write_field("x\r\ny", b"a", &mut out), Err(FieldError::Name));
         assert!(out.is_empty());
     }

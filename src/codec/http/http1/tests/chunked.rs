@@ -25,12 +25,8 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Decoded, Chu
             match step.event {
                 ChunkEvent::Data(range) => decoded.data.extend_from_slice(&piece[range]),
                 ChunkEvent::Trailers(fields) => {
-                    decoded.trailers = fields
-                        .iter()
-                        .map(|(name, value)| {
-                            (name.into(), String::from_utf8_lossy(value).into_owned())
-                        })
-                        .collect();
+                    decoded.trailers =
+                        fields.iter().map(|(name, value)| (name.into(), String::from_utf8_lossy(value).into_owned())).collect();
                 }
                 ChunkEvent::NeedMore => {
                     assert_eq!(step.consumed, piece.len());
@@ -58,18 +54,7 @@ fn a_body_with_everything_is_decoded() {
 
 #[test]
 fn what_is_not_over_is_not_ended() {
-    for text in [
-        "",
-        "4",
-        "4\r",
-        "4\r\n",
-        "4\r\nWi",
-        "4\r\nWiki",
-        "4\r\nWiki\r\n",
-        "0\r\n",
-        "0\r\n\r",
-        "0\r\nA: b\r\n",
-    ] {
+    for text in ["", "4", "4\r", "4\r\n", "4\r\nWi", "4\r\nWiki", "4\r\nWiki\r\n", "0\r\n", "0\r\n\r", "0\r\nA: b\r\n"] {
         assert_eq!(decode([text.as_bytes()]).unwrap().end, None, "{text:?}");
     }
 }
@@ -110,18 +95,8 @@ fn malformed_bodies_are_refused() {
         (&long_trailer, ChunkError::TrailerTooLarge),
         (&many_trailers, ChunkError::TrailerTooLarge),
     ] {
-        assert_eq!(
-            decode([text.as_bytes()]).err(),
-            Some(error),
-            "{:?}",
-            &text[..text.len().min(40)]
-        );
-        assert_eq!(
-            decode(text.as_bytes().chunks(1)).err(),
-            Some(error),
-            "{:?} byte by byte",
-            &text[..text.len().min(40)]
-        );
+        assert_eq!(decode([text.as_bytes()]).err(), Some(error), "{:?}", &text[..text.len().min(40)]);
+        assert_eq!(decode(text.as_bytes().chunks(1)).err(), Some(error), "{:?} byte by byte", &text[..text.len().min(40)]);
     }
 }
 
@@ -140,13 +115,7 @@ fn trailers_that_change_the_message_are_not_written() {
 
 #[test]
 fn sizes_are_written_in_hexadecimal() {
-    for (length, line) in [
-        (1, "1\r\n"),
-        (15, "f\r\n"),
-        (16, "10\r\n"),
-        (0xabcdef, "abcdef\r\n"),
-        (usize::MAX, "ffffffffffffffff\r\n"),
-    ] {
+    for (length, line) in [(1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (0xabcdef, "abcdef\r\n"), (usize::MAX, "ffffffffffffffff\r\n")] {
         let mut out = Vec::new();
         chunk_header(length, &mut out);
         assert_eq!(out, line.as_bytes());

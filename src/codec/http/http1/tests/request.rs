@@ -1,9 +1,6 @@
 use proptest::prelude::*;
 
-use crate::codec::http::http1::{
-    BodyFraming, HeadError, HeadLimits, MAX_FIELDS, Parsed, ParsedRequest, RequestParser,
-    parse_request,
-};
+use crate::codec::http::http1::{BodyFraming, HeadError, HeadLimits, MAX_FIELDS, Parsed, ParsedRequest, RequestParser, parse_request};
 use crate::codec::http::{Method, TargetError, Version};
 
 fn parse(bytes: &[u8]) -> Result<Option<ParsedRequest>, HeadError> {
@@ -14,9 +11,7 @@ fn parse(bytes: &[u8]) -> Result<Option<ParsedRequest>, HeadError> {
 }
 
 fn good(text: &str) -> ParsedRequest {
-    parse(text.as_bytes())
-        .unwrap_or_else(|error| panic!("{text:?}: {error}"))
-        .unwrap_or_else(|| panic!("{text:?}: partial"))
+    parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text:?}: {error}")).unwrap_or_else(|| panic!("{text:?}: partial"))
 }
 
 #[test]
@@ -30,10 +25,7 @@ fn a_browser_request_is_understood() {
     assert_eq!(parsed.head.path(), "/a%20b");
     assert_eq!(parsed.head.query(), Some("x=1"));
     assert_eq!(parsed.head.authority(), Some("example.com:8047"));
-    assert_eq!(
-        parsed.head.fields.get_str("user-agent"),
-        Some("Mozilla/5.0 (X11)")
-    );
+    assert_eq!(parsed.head.fields.get_str("user-agent"), Some("Mozilla/5.0 (X11)"));
     assert_eq!(parsed.head.fields.len(), 5);
     assert_eq!(&text[parsed.consumed..], "GET /next");
     assert_eq!(parsed.framing, BodyFraming::None);
@@ -47,11 +39,7 @@ fn the_life_of_the_connection_follows_version_and_connection_field() {
         ("1.1", "", true),
         ("1.1", "Connection: close\r\n", false),
         ("1.1", "Connection: Upgrade, CLOSE\r\n", false),
-        (
-            "1.1",
-            "Connection: keep-alive\r\nConnection: close\r\n",
-            false,
-        ),
+        ("1.1", "Connection: keep-alive\r\nConnection: close\r\n", false),
         ("1.0", "", false),
         ("1.0", "Connection: Keep-Alive\r\n", true),
         ("1.0", "Connection: keep-alive, close\r\n", false),
@@ -63,30 +51,20 @@ fn the_life_of_the_connection_follows_version_and_connection_field() {
 
 #[test]
 fn bodies_are_framed() {
-    let framing =
-        |fields: &str| good(&format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).framing;
+    let framing = |fields: &str| good(&format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).framing;
     assert_eq!(framing(""), BodyFraming::None);
     assert_eq!(framing("Content-Length: 0\r\n"), BodyFraming::Length(0));
     assert_eq!(framing("content-length:12\r\n"), BodyFraming::Length(12));
-    assert_eq!(
-        framing("Transfer-Encoding: Chunked \r\n"),
-        BodyFraming::Chunked
-    );
+    assert_eq!(framing("Transfer-Encoding: Chunked \r\n"), BodyFraming::Chunked);
 }
 
 #[test]
 fn only_a_body_makes_a_client_wait_for_100() {
     let expects = |rest: &str| good(&format!("POST / HTTP/{rest}\r\n\r\n")).expect_continue;
-    assert!(expects(
-        "1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1"
-    ));
-    assert!(expects(
-        "1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked"
-    ));
+    assert!(expects("1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1"));
+    assert!(expects("1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked"));
     assert!(!expects("1.1\r\nHost: a\r\nExpect: 100-continue"));
-    assert!(!expects(
-        "1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 0"
-    ));
+    assert!(!expects("1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 0"));
     assert!(!expects("1.0\r\nExpect: 100-continue\r\nContent-Length: 1"));
     assert!(!expects("1.0\r\nExpect: something\r\nContent-Length: 1"));
 }
@@ -94,14 +72,8 @@ fn only_a_body_makes_a_client_wait_for_100() {
 #[test]
 fn the_absolute_form_overrides_host() {
     let parsed = good("GET http://b.example:81/x HTTP/1.1\r\nHost: a.example\r\n\r\n");
-    assert_eq!(
-        (parsed.head.authority(), parsed.head.host()),
-        (Some("b.example:81"), Some("b.example"))
-    );
-    assert_eq!(
-        good("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").head.path(),
-        "*"
-    );
+    assert_eq!((parsed.head.authority(), parsed.head.host()), (Some("b.example:81"), Some("b.example")));
+    assert_eq!(good("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").head.path(), "*");
 }
 
 #[test]
@@ -119,365 +91,90 @@ fn odd_but_harmless_input_is_accepted() {
     ] {
         good(text);
     }
-    assert_eq!(
-        good("BREW / HTTP/1.1\r\nHost: a\r\n\r\n").head.method,
-        Method::Other("BREW".into())
-    );
+    assert_eq!(good("BREW / HTTP/1.1\r\nHost: a\r\n\r\n").head.method, Method::Other("BREW".into()));
 }
 
 /// Name, bytes, and what they are refused as.
 const REFUSED: &[(&str, &str, HeadError)] = &[
-    (
-        "two empty lines in front",
-        "\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::EmptyLines,
-    ),
-    (
-        "bare LF in front",
-        "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::BareLineFeed,
-    ),
-    (
-        "bare CR in front",
-        "\rGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::BareCarriageReturn,
-    ),
-    (
-        "bare LF after the request line",
-        "GET / HTTP/1.1\nHost: a\r\n\r\n",
-        HeadError::BareLineFeed,
-    ),
-    (
-        "bare LF after a field",
-        "GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n",
-        HeadError::BareLineFeed,
-    ),
-    (
-        "bare LF as the empty line",
-        "GET / HTTP/1.1\r\nHost: a\r\n\n",
-        HeadError::BareLineFeed,
-    ),
-    (
-        "bare CR in a value",
-        "GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
-        HeadError::BareCarriageReturn,
-    ),
-    (
-        "bare CR in a name",
-        "GET / HTTP/1.1\r\nHost: a\r\nX\rY: b\r\n\r\n",
-        HeadError::BareCarriageReturn,
-    ),
-    (
-        "CR CR LF",
-        "GET / HTTP/1.1\r\nHost: a\r\r\n\r\n",
-        HeadError::BareCarriageReturn,
-    ),
-    (
-        "TLS handshake",
-        "\u{16}\u{3}\u{1}",
-        HeadError::MethodCharacter,
-    ),
-    (
-        "space in front",
-        " GET / HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::MethodCharacter,
-    ),
-    (
-        "method with a colon",
-        "GE:T / HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::MethodCharacter,
-    ),
-    (
-        "tab after the method",
-        "GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::MethodCharacter,
-    ),
-    (
-        "two spaces after the method",
-        "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::RequestLine,
-    ),
-    (
-        "two spaces before the version",
-        "GET /  HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::RequestLine,
-    ),
-    (
-        "space after the version",
-        "GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
-        HeadError::RequestLine,
-    ),
-    (
-        "space in the target",
-        "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::RequestLine,
-    ),
-    (
-        "no version",
-        "GET /\r\nHost: a\r\n\r\n",
-        HeadError::RequestLine,
-    ),
-    (
-        "lower-case version",
-        "GET / http/1.1\r\nHost: a\r\n\r\n",
-        HeadError::RequestLine,
-    ),
-    (
-        "version with two digits",
-        "GET / HTTP/1.10\r\nHost: a\r\n\r\n",
-        HeadError::RequestLine,
-    ),
-    (
-        "HTTP/0.9",
-        "GET / HTTP/0.9\r\nHost: a\r\n\r\n",
-        HeadError::Version,
-    ),
-    (
-        "HTTP/2.0",
-        "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
-        HeadError::Version,
-    ),
-    (
-        "HTTP/2 preface",
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        HeadError::Version,
-    ),
-    (
-        "control character in the target",
-        "GET /\u{1} HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::Target(TargetError::Character),
-    ),
-    (
-        "NUL in the target",
-        "GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::Target(TargetError::Character),
-    ),
-    (
-        "fragment",
-        "GET /#top HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::Target(TargetError::Character),
-    ),
-    (
-        "relative target",
-        "GET a HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::Target(TargetError::Form),
-    ),
-    (
-        "asterisk for GET",
-        "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::Target(TargetError::Form),
-    ),
-    (
-        "authority form for GET",
-        "GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::Target(TargetError::Form),
-    ),
-    (
-        "CONNECT",
-        "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n",
-        HeadError::ConnectUnsupported,
-    ),
-    (
-        "CONNECT with a path",
-        "CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::Target(TargetError::Form),
-    ),
-    (
-        "user in an absolute target",
-        "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
-        HeadError::Target(TargetError::Authority),
-    ),
-    (
-        "space before the colon",
-        "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
-        HeadError::SpaceBeforeColon,
-    ),
-    (
-        "tab before the colon",
-        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length\t: 5\r\n\r\n",
-        HeadError::SpaceBeforeColon,
-    ),
-    (
-        "space in a name",
-        "GET / HTTP/1.1\r\nHost: a\r\nX Y: b\r\n\r\n",
-        HeadError::FieldName,
-    ),
-    (
-        "no name",
-        "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
-        HeadError::FieldName,
-    ),
-    (
-        "no colon",
-        "GET / HTTP/1.1\r\nHost: a\r\nnonsense\r\n\r\n",
-        HeadError::FieldName,
-    ),
-    (
-        "non-ASCII name",
-        "GET / HTTP/1.1\r\nHost: a\r\n\u{fc}: b\r\n\r\n",
-        HeadError::FieldName,
-    ),
-    (
-        "folded field",
-        "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n",
-        HeadError::FoldedField,
-    ),
-    (
-        "folded by a tab",
-        "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\tc\r\n\r\n",
-        HeadError::FoldedField,
-    ),
-    (
-        "space before the first field",
-        "GET / HTTP/1.1\r\n Host: a\r\n\r\n",
-        HeadError::FoldedField,
-    ),
-    (
-        "NUL in a value",
-        "GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
-        HeadError::FieldValue,
-    ),
-    (
-        "DEL in a value",
-        "GET / HTTP/1.1\r\nHost: a\r\nX: a\u{7f}b\r\n\r\n",
-        HeadError::FieldValue,
-    ),
+    ("two empty lines in front", "\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::EmptyLines),
+    ("bare LF in front", "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::BareLineFeed),
+    ("bare CR in front", "\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::BareCarriageReturn),
+    ("bare LF after the request line", "GET / HTTP/1.1\nHost: a\r\n\r\n", HeadError::BareLineFeed),
+    ("bare LF after a field", "GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", HeadError::BareLineFeed),
+    ("bare LF as the empty line", "GET / HTTP/1.1\r\nHost: a\r\n\n", HeadError::BareLineFeed),
+    ("bare CR in a value", "GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", HeadError::BareCarriageReturn),
+    ("bare CR in a name", "GET / HTTP/1.1\r\nHost: a\r\nX\rY: b\r\n\r\n", HeadError::BareCarriageReturn),
+    ("CR CR LF", "GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", HeadError::BareCarriageReturn),
+    ("TLS handshake", "\u{16}\u{3}\u{1}", HeadError::MethodCharacter),
+    ("space in front", " GET / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::MethodCharacter),
+    ("method with a colon", "GE:T / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::MethodCharacter),
+    ("tab after the method", "GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::MethodCharacter),
+    ("two spaces after the method", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::RequestLine),
+    ("two spaces before the version", "GET /  HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::RequestLine),
+    ("space after the version", "GET / HTTP/1.1 \r\nHost: a\r\n\r\n", HeadError::RequestLine),
+    ("space in the target", "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::RequestLine),
+    ("no version", "GET /\r\nHost: a\r\n\r\n", HeadError::RequestLine),
+    ("lower-case version", "GET / http/1.1\r\nHost: a\r\n\r\n", HeadError::RequestLine),
+    ("version with two digits", "GET / HTTP/1.10\r\nHost: a\r\n\r\n", HeadError::RequestLine),
+    ("HTTP/0.9", "GET / HTTP/0.9\r\nHost: a\r\n\r\n", HeadError::Version),
+    ("HTTP/2.0", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", HeadError::Version),
+    ("HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", HeadError::Version),
+    ("control character in the target", "GET /\u{1} HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Target(TargetError::Character)),
+    ("NUL in the target", "GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Target(TargetError::Character)),
+    ("fragment", "GET /#top HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Target(TargetError::Character)),
+    ("relative target", "GET a HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Target(TargetError::Form)),
+    ("asterisk for GET", "GET * HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Target(TargetError::Form)),
+    ("authority form for GET", "GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Target(TargetError::Form)),
+    ("CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", HeadError::ConnectUnsupported),
+    ("CONNECT with a path", "CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Target(TargetError::Form)),
+    ("user in an absolute target", "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Target(TargetError::Authority)),
+    ("space before the colon", "GET / HTTP/1.1\r\nHost : a\r\n\r\n", HeadError::SpaceBeforeColon),
+    ("tab before the colon", "GET / HTTP/1.1\r\nHost: a\r\nContent-Length\t: 5\r\n\r\n", HeadError::SpaceBeforeColon),
+    ("space in a name", "GET / HTTP/1.1\r\nHost: a\r\nX Y: b\r\n\r\n", HeadError::FieldName),
+    ("no name", "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", HeadError::FieldName),
+    ("no colon", "GET / HTTP/1.1\r\nHost: a\r\nnonsense\r\n\r\n", HeadError::FieldName),
+    ("non-ASCII name", "GET / HTTP/1.1\r\nHost: a\r\n\u{fc}: b\r\n\r\n", HeadError::FieldName),
+    ("folded field", "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", HeadError::FoldedField),
+    ("folded by a tab", "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\tc\r\n\r\n", HeadError::FoldedField),
+    ("space before the first field", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", HeadError::FoldedField),
+    ("NUL in a value", "GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", HeadError::FieldValue),
+    ("DEL in a value", "GET / HTTP/1.1\r\nHost: a\r\nX: a\u{7f}b\r\n\r\n", HeadError::FieldValue),
     ("no Host", "GET / HTTP/1.1\r\n\r\n", HeadError::HostMissing),
-    (
-        "no Host with an absolute target",
-        "GET http://a/ HTTP/1.1\r\n\r\n",
-        HeadError::HostMissing,
-    ),
-    (
-        "empty Host",
-        "GET / HTTP/1.1\r\nHost:\r\n\r\n",
-        HeadError::HostInvalid,
-    ),
-    (
-        "two Hosts",
-        "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
-        HeadError::HostRepeated,
-    ),
-    (
-        "two Hosts in HTTP/1.0",
-        "GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n",
-        HeadError::HostRepeated,
-    ),
-    (
-        "Host with a path",
-        "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
-        HeadError::HostInvalid,
-    ),
-    (
-        "Host with a list",
-        "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
-        HeadError::HostInvalid,
-    ),
-    (
-        "Host with a bad port",
-        "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",
-        HeadError::HostInvalid,
-    ),
-    (
-        "Host with a user",
-        "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
-        HeadError::HostInvalid,
-    ),
-    (
-        "repeated Content-Length",
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
-        HeadError::BadLength,
-    ),
-    (
-        "conflicting Content-Length",
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-        HeadError::BadLength,
-    ),
-    (
-        "Content-Length list",
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n",
-        HeadError::BadLength,
-    ),
-    (
-        "signed Content-Length",
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n",
-        HeadError::BadLength,
-    ),
-    (
-        "negative Content-Length",
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-        HeadError::BadLength,
-    ),
-    (
-        "hexadecimal Content-Length",
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n",
-        HeadError::BadLength,
-    ),
-    (
-        "empty Content-Length",
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
-        HeadError::BadLength,
-    ),
-    (
-        "huge Content-Length",
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\n",
-        HeadError::BadLength,
-    ),
-    (
-        "both lengths",
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-        HeadError::LengthAndCoding,
-    ),
+    ("no Host with an absolute target", "GET http://a/ HTTP/1.1\r\n\r\n", HeadError::HostMissing),
+    ("empty Host", "GET / HTTP/1.1\r\nHost:\r\n\r\n", HeadError::HostInvalid),
+    ("two Hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", HeadError::HostRepeated),
+    ("two Hosts in HTTP/1.0", "GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", HeadError::HostRepeated),
+    ("Host with a path", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", HeadError::HostInvalid),
+    ("Host with a list", "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", HeadError::HostInvalid),
+    ("Host with a bad port", "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", HeadError::HostInvalid),
+    ("Host with a user", "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", HeadError::HostInvalid),
+    ("repeated Content-Length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", HeadError::BadLength),
+    ("conflicting Content-Length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", HeadError::BadLength),
+    ("Content-Length list", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n", HeadError::BadLength),
+    ("signed Content-Length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n", HeadError::BadLength),
+    ("negative Content-Length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", HeadError::BadLength),
+    ("hexadecimal Content-Length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n", HeadError::BadLength),
+    ("empty Content-Length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", HeadError::BadLength),
+    ("huge Content-Length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\n", HeadError::BadLength),
+    ("both lengths", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", HeadError::LengthAndCoding),
     (
         "both lengths, bad coding",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\nContent-Length: 5\r\n\r\n",
         HeadError::LengthAndCoding,
     ),
-    (
-        "unknown coding",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-        HeadError::UnknownCoding,
-    ),
-    (
-        "chunked not last",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
-        HeadError::UnknownCoding,
-    ),
+    ("unknown coding", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", HeadError::UnknownCoding),
+    ("chunked not last", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", HeadError::UnknownCoding),
     (
         "chunked twice",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
         HeadError::UnknownCoding,
     ),
-    (
-        "quoted chunked",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n",
-        HeadError::UnknownCoding,
-    ),
-    (
-        "chunked with vertical tab",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \u{b}chunked\r\n\r\n",
-        HeadError::FieldValue,
-    ),
-    (
-        "identity",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n",
-        HeadError::UnknownCoding,
-    ),
-    (
-        "empty coding",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n",
-        HeadError::UnknownCoding,
-    ),
-    (
-        "chunked in HTTP/1.0",
-        "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
-        HeadError::CodingInOldVersion,
-    ),
-    (
-        "unknown expectation",
-        "POST / HTTP/1.1\r\nHost: a\r\nExpect: miracles\r\n\r\n",
-        HeadError::UnknownExpectation,
-    ),
+    ("quoted chunked", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n", HeadError::UnknownCoding),
+    ("chunked with vertical tab", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \u{b}chunked\r\n\r\n", HeadError::FieldValue),
+    ("identity", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", HeadError::UnknownCoding),
+    ("empty coding", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", HeadError::UnknownCoding),
+    ("chunked in HTTP/1.0", "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", HeadError::CodingInOldVersion),
+    ("unknown expectation", "POST / HTTP/1.1\r\nHost: a\r\nExpect: miracles\r\n\r\n", HeadError::UnknownExpectation),
 ];
 
 #[test]
@@ -510,65 +207,28 @@ fn errors_have_their_status() {
 
 #[test]
 fn limits_hold_exactly() {
-    let limits = HeadLimits {
-        line: 20,
-        field: 10,
-        fields: 2,
-        total: 60,
-    };
+    let limits = HeadLimits { line: 20, field: 10, fields: 2, total: 60 };
     let refused = |text: &str| parse_request(text.as_bytes(), &limits).err();
     assert_eq!(refused("GET /123456 HTTP/1.0\r\n\r\n"), None);
-    assert_eq!(
-        refused("GET /1234567 HTTP/1.0\r\n\r\n"),
-        Some(HeadError::LineTooLong)
-    );
-    assert_eq!(
-        refused("GET /123456789012345678"),
-        Some(HeadError::LineTooLong)
-    );
+    assert_eq!(refused("GET /1234567 HTTP/1.0\r\n\r\n"), Some(HeadError::LineTooLong));
+    assert_eq!(refused("GET /123456789012345678"), Some(HeadError::LineTooLong));
     assert_eq!(refused("GET / HTTP/1.0\r\nA: 3456789\r\n\r\n"), None);
-    assert_eq!(
-        refused("GET / HTTP/1.0\r\nA: 34567890\r\n\r\n"),
-        Some(HeadError::FieldTooLong)
-    );
+    assert_eq!(refused("GET / HTTP/1.0\r\nA: 34567890\r\n\r\n"), Some(HeadError::FieldTooLong));
     assert_eq!(refused("GET / HTTP/1.0\r\nA: 1\r\nB: 2\r\n\r\n"), None);
-    assert_eq!(
-        refused("GET / HTTP/1.0\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n"),
-        Some(HeadError::TooManyFields)
-    );
-    let wide = HeadLimits {
-        fields: 1000,
-        ..limits
-    };
+    assert_eq!(refused("GET / HTTP/1.0\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n"), Some(HeadError::TooManyFields));
+    let wide = HeadLimits { fields: 1000, ..limits };
     let head = "GET / HTTP/1.0\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\nF: 6\r\n\r\n";
     assert_eq!(head.len(), 54);
     assert!(parse_request(head.as_bytes(), &HeadLimits { total: 54, ..wide }).is_ok());
-    assert_eq!(
-        parse_request(head.as_bytes(), &HeadLimits { total: 53, ..wide }).err(),
-        Some(HeadError::HeadTooLarge)
-    );
+    assert_eq!(parse_request(head.as_bytes(), &HeadLimits { total: 53, ..wide }).err(), Some(HeadError::HeadTooLarge));
     let many = "A: 1\r\n".repeat(MAX_FIELDS + 1);
-    let huge = HeadLimits {
-        line: 100,
-        field: 100,
-        fields: 100_000,
-        total: 100_000,
-    };
-    assert_eq!(
-        parse_request(format!("GET / HTTP/1.0\r\n{many}\r\n").as_bytes(), &huge).err(),
-        Some(HeadError::TooManyFields)
-    );
-    assert_eq!(
-        parse("A".repeat(65).as_bytes()).err(),
-        Some(HeadError::MethodTooLong)
-    );
+    let huge = HeadLimits { line: 100, field: 100, fields: 100_000, total: 100_000 };
+    assert_eq!(parse_request(format!("GET / HTTP/1.0\r\n{many}\r\n").as_bytes(), &huge).err(), Some(HeadError::TooManyFields));
+    assert_eq!(parse("A".repeat(65).as_bytes()).err(), Some(HeadError::MethodTooLong));
 }
 
 /// Feeds `bytes` cut at the given places to one parser.
-fn parse_in_pieces(
-    bytes: &[u8],
-    cuts: impl IntoIterator<Item = usize>,
-) -> Result<Option<usize>, HeadError> {
+fn parse_in_pieces(bytes: &[u8], cuts: impl IntoIterator<Item = usize>) -> Result<Option<usize>, HeadError> {
     let mut parser = RequestParser::new(HeadLimits::default());
     for cut in cuts.into_iter().chain([bytes.len()]) {
         if let Parsed::Complete(parsed) = parser.parse(&bytes[..cut])? {
@@ -588,11 +248,7 @@ fn splits_make_no_difference() {
         for cut in 0..bytes.len() {
             assert_eq!(parse_in_pieces(bytes, [cut]), expected, "{text:?} at {cut}");
         }
-        assert_eq!(
-            parse_in_pieces(bytes, 0..bytes.len()),
-            expected,
-            "{text:?} byte by byte"
-        );
+        assert_eq!(parse_in_pieces(bytes, 0..bytes.len()), expected, "{text:?} byte by byte");
     }
 }
 
