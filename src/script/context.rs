@@ -16,6 +16,7 @@ use super::step::StepKind;
 use super::vm::{Stepped, Vm};
 use crate::clients::dns::Resolver;
 use crate::reactor::Scope;
+use crate::request::Handler;
 use crate::telemetry::{self, Fields, Level};
 
 /// How an application is run.
@@ -51,6 +52,7 @@ pub struct AppContext {
     pub processes: Rc<Gauge>,
     /// The VM, which owns what owns this.
     vm: RefCell<Weak<Vm>>,
+    handler: RefCell<Option<Weak<dyn Handler>>>,
     retired: Cell<bool>,
 }
 
@@ -70,6 +72,7 @@ impl AppContext {
             resolver: Resolver::of_system(),
             scope: Scope::new(),
             vm: RefCell::new(Weak::new()),
+            handler: RefCell::new(None),
             retired: Cell::new(false),
         })
     }
@@ -83,6 +86,17 @@ impl AppContext {
     #[must_use]
     pub fn vm(&self) -> Option<Rc<Vm>> {
         self.vm.borrow().upgrade()
+    }
+
+    /// Says what answers the application's requests.
+    pub fn set_handler(&self, handler: Weak<dyn Handler>) {
+        *self.handler.borrow_mut() = Some(handler);
+    }
+
+    /// What answers the application's requests, once it is loaded.
+    #[must_use]
+    pub fn handler(&self) -> Option<Rc<dyn Handler>> {
+        self.handler.borrow().as_ref()?.upgrade()
     }
 
     /// Whether newer code has taken over: timers end then.
@@ -132,17 +146,34 @@ impl AppContext {
 
     /// Logs an error that nobody catches.
     pub fn report(&self, what: &str, fault: &Fault) {
-        let request = super::request::current_id();
-        let fields = Fields { request: request.as_deref(), app: Some(&self.name) };
-        telemetry::write(Level::Error, fields, format_args!("{what}: {}", fault.with_trace()));
+        report(&self.name, what, fault);
     }
 
-    /// Calls a function as a task: every run of it is a step, an error goes to the log.
-    pub async fn run(&self, kind: StepKind, text: &str, function: Function, arguments: impl mlua::IntoLuaMulti) {
+    /// Starts a task that calls a function: every run of it is a step, an error goes to the log. Nothing happens where no reactor runs any more.
+    pub fn spawn(&self, kind: StepKind, text: &str, function: Function, arguments: impl mlua::IntoLuaMulti + 'static) {
         let Some(vm) = self.vm() else { return };
-        let call = Stepped::new(&vm, kind, text.as_bytes(), function.call_async::<()>(arguments));
-        if let Err(error) = call.await {
-            self.report(kind.name(), &self.fault(&error));
+        if !crate::reactor::is_running() {
+            return;
         }
+        let (text, name, source) = (text.to_owned(), self.name.clone(), self.source.clone());
+        self.scope.spawn(async move {
+            if let Err(error) = call(&vm, kind, &text, &function, arguments).await {
+                report(&name, kind.name(), &Fault::new(&error, &name, &source));
+            }
+        });
     }
+}
+
+/// Calls a function: every run of it is a step.
+///
+/// # Errors
+/// What the function raises.
+pub async fn call(vm: &Vm, kind: StepKind, text: &str, function: &Function, arguments: impl mlua::IntoLuaMulti) -> mlua::Result<()> {
+    Stepped::new(vm, kind, text.as_bytes(), function.call_async::<()>(arguments)).await
+}
+
+fn report(app: &str, what: &str, fault: &Fault) {
+    let request = super::request::current_id();
+    let fields = Fields { request: request.as_deref(), app: Some(app) };
+    telemetry::write(Level::Error, fields, format_args!("{what}: {}", fault.with_trace()));
 }

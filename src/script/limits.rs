@@ -20,6 +20,8 @@ pub struct Limits {
     pub tasks: usize,
     /// Bytes that a request's body may have when the script asks for it whole.
     pub body: usize,
+    /// Bytes that one uploaded file may have.
+    pub upload: u64,
     /// Directories below which files may be read. The application's own directory always may.
     pub read: Vec<PathBuf>,
     /// Directories below which files may be written.
@@ -38,6 +40,7 @@ impl Default for Limits {
             sockets: 1024,
             tasks: 1024,
             body: 16 << 20,
+            upload: 64 << 20,
             read: Vec::new(),
             write: Vec::new(),
             processes: 0,

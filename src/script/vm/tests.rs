@@ -5,7 +5,7 @@ use crate::script::fault::{Fault, FaultKind};
 use crate::script::source::Source;
 
 fn vm(memory: usize, step: Duration) -> Vm {
-    let vm = Vm::new("test", &Limits { memory, step, ..Limits::default() }).expect("a VM");
+    let vm = Vm::new("test", &Limits { memory, step, ..Limits::default() }, false).expect("a VM");
     vm.seal().expect("sealed");
     vm
 }
@@ -131,7 +131,7 @@ fn errors_carry_their_place_and_their_calls() {
 
 #[test]
 fn native_errors_are_caught_as_strings_with_a_place() {
-    let vm = Vm::new("test", &Limits::default()).expect("a VM");
+    let vm = Vm::new("test", &Limits::default(), false).expect("a VM");
     let fail = vm.lua().create_function(|_, ()| -> mlua::Result<()> { Err(mlua::Error::runtime("net: refused (127.0.0.1:1)")) }).expect("a function");
     vm.lua().globals().set("fail", fail).expect("set");
     vm.seal().expect("sealed");
@@ -147,7 +147,7 @@ fn native_errors_are_caught_as_strings_with_a_place() {
 
 #[test]
 fn coroutines_of_the_script_may_wait() {
-    let vm = Vm::new("test", &Limits::default()).expect("a VM");
+    let vm = Vm::new("test", &Limits::default(), false).expect("a VM");
     let wait = vm
         .lua()
         .create_async_function(|_, value: i32| async move {
@@ -195,7 +195,7 @@ fn coroutines_of_the_script_may_wait() {
 
 #[test]
 fn waiting_where_luau_cannot_is_an_error_and_no_hang() {
-    let vm = Vm::new("test", &Limits::default()).expect("a VM");
+    let vm = Vm::new("test", &Limits::default(), false).expect("a VM");
     let wait = vm.lua().create_async_function(|_, ()| async { Ok(futures_lite::future::yield_now().await) }).expect("a function");
     vm.lua().globals().set("wait", wait).expect("set");
     vm.seal().expect("sealed");
@@ -207,7 +207,7 @@ fn waiting_where_luau_cannot_is_an_error_and_no_hang() {
 #[test]
 fn a_dropped_call_releases_what_it_held() {
     use std::rc::Rc;
-    let vm = Vm::new("test", &Limits::default()).expect("a VM");
+    let vm = Vm::new("test", &Limits::default(), false).expect("a VM");
     let held = Rc::new(());
     let weak = Rc::downgrade(&held);
     let wait = vm
