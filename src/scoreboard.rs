@@ -272,8 +272,7 @@ pub fn subtract(counter: &AtomicU64, count: u64) {
 pub fn now_ms() -> u64 {
     use nix::time::{ClockId, clock_gettime};
     // CLOCK_MONOTONIC cannot fail on Linux; 0 only makes everything look old.
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |t| t.tv_sec().unsigned_abs() * 1000 + t.tv_nsec().unsigned_abs() / 1_000_000)
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |t| t.tv_sec().unsigned_abs() * 1000 + t.tv_nsec().unsigned_abs() / 1_000_000)
 }
 
 /// Milliseconds since the Unix epoch.

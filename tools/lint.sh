@@ -2,7 +2,7 @@
 # rustfmt, clippy, cargo deny and the house rules: a warning is an error.
 set -eu
 cd "$(dirname "$0")/.."
-deny=0.19.0
+deny=0.20.2
 if ! command -v cargo-deny >/dev/null 2>&1; then
     echo "building cargo-deny, once (some minutes)"
     cargo install cargo-deny --locked --quiet --version "$deny"

@@ -143,11 +143,6 @@ impl Cache {
             self.remove(&key);
         }
     }
-
-    /// Entries and the bytes they take.
-    pub(super) fn size(&self) -> (usize, usize) {
-        (self.entries.len(), self.bytes)
-    }
 }
 
 fn deadline(now: Instant, ttl_ms: Option<u64>) -> Option<Instant> {

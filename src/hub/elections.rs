@@ -92,6 +92,7 @@ impl Elections {
     }
 
     /// Tasks and who runs them.
+    #[cfg(test)]
     pub(super) fn holders(&self) -> impl Iterator<Item = (&str, Option<Worker>)> {
         self.offices.iter().map(|(name, office)| (name.as_str(), office.holder))
     }

@@ -1,1 +1,229 @@
-//! The one process for what must exist once.
+//! The one process for what must exist once: the shared cache, elections, the admin listener.
+//!
+//! It keeps nothing that must survive it. When it dies the master starts another one; the workers serve on meanwhile, tell the new
+//! one what they run, and the cache begins empty.
+
+mod admin;
+mod cache;
+mod elections;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use cache::Cache;
+use elections::{Elections, Notice, Worker};
+
+use crate::config::Settings;
+use crate::link::{Call, FromHub, Port, Pulse, ToHub};
+use crate::process::{ChildContext, ListenSocket, ToChild, ToMaster};
+use crate::reactor::{self, Scope};
+use crate::scoreboard::State;
+use crate::sys::channel::Channel;
+use crate::{log_error, log_warn, telemetry};
+
+/// How long a new hub waits for the greetings of workers that are there already before it gives offices away.
+const HEAR: Duration = Duration::from_secs(2);
+/// Memory of the shared cache, bytes.
+const CACHE_BYTES: usize = 64 << 20;
+/// The largest value in it, bytes.
+const CACHE_VALUE_BYTES: usize = 1 << 20;
+
+/// Runs the hub until the master has no more use for it; gives the exit code.
+#[must_use]
+pub fn main(context: ChildContext) -> i32 {
+    let slot = context.own_slot();
+    slot.set_state(State::Init);
+    let served = reactor::run(async move {
+        Pulse::start(slot);
+        serve(context).await
+    });
+    telemetry::flush();
+    match served {
+        Ok(code) => code,
+        Err(error) => {
+            log_error!("the event loop failed: {error}");
+            telemetry::flush();
+            1
+        }
+    }
+}
+
+async fn serve(context: ChildContext) -> i32 {
+    let slot = context.own_slot();
+    let ChildContext { settings, listeners, control, slot: number, .. } = context;
+    let control = match Port::new(control) {
+        Ok(control) => control,
+        Err(error) => {
+            log_error!("the channel to the master cannot be used: {error}");
+            return 1;
+        }
+    };
+    let hub = Rc::new(Hub {
+        workers: RefCell::default(),
+        cache: RefCell::new(Cache::new(CACHE_BYTES, CACHE_VALUE_BYTES)),
+        elections: RefCell::default(),
+        admin: admin::Admin::new(&settings, control.clone(), slot, number),
+        scope: Scope::new(),
+    });
+    for socket in listeners {
+        hub.listen(socket);
+    }
+    let hearing = hub.clone();
+    hub.scope.spawn(async move {
+        reactor::sleep(HEAR).await;
+        let notices = hearing.elections.borrow_mut().open();
+        hearing.announce(notices);
+    });
+    slot.set_state(State::Idle);
+    tell(&control, &ToMaster::Ready);
+    hub.obey(&control).await
+}
+
+fn tell(control: &Rc<Port>, message: &ToMaster) {
+    let sent = serde_json::to_vec(message).map_err(io::Error::other).and_then(|body| control.send(&body, &[]));
+    if let Err(error) = sent {
+        log_warn!("the master cannot be told: {error}");
+    }
+}
+
+struct Hub {
+    workers: RefCell<BTreeMap<Worker, Rc<Port>>>,
+    cache: RefCell<Cache>,
+    elections: RefCell<Elections>,
+    admin: Rc<admin::Admin>,
+    scope: Scope,
+}
+
+impl Hub {
+    /// Does what the master says until it says stop, or is gone.
+    async fn obey(self: Rc<Self>, control: &Rc<Port>) -> i32 {
+        loop {
+            let (body, fds) = match control.receive().await {
+                Ok(message) => message,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return 0,
+                Err(error) => {
+                    log_error!("the channel to the master broke: {error}");
+                    return 1;
+                }
+            };
+            match serde_json::from_slice(&body) {
+                Ok(ToChild::Stop) => return 0,
+                Ok(ToChild::Drain { .. }) => {
+                    tell(control, &ToMaster::Drained);
+                    return 0;
+                }
+                Ok(message) => self.take(control, message, fds),
+                Err(error) => log_error!("the master said what the hub does not understand: {error}"),
+            }
+        }
+    }
+
+    fn take(self: &Rc<Self>, control: &Rc<Port>, message: ToChild, mut fds: Vec<OwnedFd>) {
+        match message {
+            ToChild::WorkerChannel { slot, pid } => {
+                let port = fds.pop().ok_or_else(|| io::ErrorKind::InvalidData.into()).and_then(Channel::from_fd).and_then(Port::new);
+                match port {
+                    Ok(port) => self.welcome((slot, pid), port),
+                    Err(error) => log_error!("worker {slot} cannot be reached: {error}"),
+                }
+            }
+            ToChild::WorkerGone { slot, pid } => self.lose((slot, pid)),
+            ToChild::Update { revision, settings, added, removed } => {
+                let result = self.update(&settings);
+                if result.is_ok() {
+                    for name in &removed {
+                        self.admin.unlisten(&name.address);
+                    }
+                    for (name, fd) in added.into_iter().zip(fds) {
+                        self.listen(ListenSocket { server: name.server, address: name.address, fd });
+                    }
+                }
+                tell(control, &ToMaster::Updated { revision, result });
+            }
+            ToChild::ReopenLogs => {
+                if let Err(error) = telemetry::reopen(fds.pop()) {
+                    log_error!("the logs cannot be opened again: {error}");
+                }
+            }
+            ToChild::Answer { id, outcome } => self.admin.answer(id, outcome),
+            // For workers, or handled before.
+            ToChild::HubChannel | ToChild::Stop | ToChild::Drain { .. } => {}
+        }
+    }
+
+    fn update(&self, settings: &str) -> Result<Vec<String>, String> {
+        let settings: Settings = serde_json::from_str(settings).map_err(|error| format!("the settings cannot be read: {error}"))?;
+        self.admin.update(&settings);
+        Ok(Vec::new())
+    }
+
+    fn listen(&self, socket: ListenSocket) {
+        let address = socket.address.clone();
+        if let Err(error) = self.admin.listen(socket) {
+            log_error!("admin on {address}: {error}");
+        }
+    }
+
+    /// Takes a worker's channel and serves it until the worker is gone.
+    fn welcome(self: &Rc<Self>, worker: Worker, port: Rc<Port>) {
+        self.workers.borrow_mut().insert(worker, port.clone());
+        let hub = self.clone();
+        self.scope.spawn(async move {
+            while let Ok((body, _)) = port.receive().await {
+                match postcard::from_bytes::<ToHub>(&body) {
+                    Ok(message) => hub.serve(worker, &port, message),
+                    Err(error) => {
+                        log_error!("worker {} said what the hub does not understand: {error}", worker.0);
+                        break;
+                    }
+                }
+            }
+            hub.lose(worker);
+        });
+    }
+
+    fn lose(&self, worker: Worker) {
+        if self.workers.borrow_mut().remove(&worker).is_some() {
+            let notices = self.elections.borrow_mut().gone(worker);
+            self.announce(notices);
+        }
+    }
+
+    fn serve(&self, worker: Worker, port: &Rc<Port>, message: ToHub) {
+        let notices = match message {
+            ToHub::Hello(candidates) => self.elections.borrow_mut().hello(worker, candidates),
+            ToHub::Campaign(name) => self.elections.borrow_mut().campaign(worker, name),
+            ToHub::Resign(name) => self.elections.borrow_mut().resign(worker, &name),
+            ToHub::Call { id, call: Call::Cache(call) } => {
+                let reply = self.cache.borrow_mut().call(call, reactor::now());
+                send(port, &FromHub::Reply { id, reply });
+                return;
+            }
+        };
+        self.announce(notices);
+    }
+
+    fn announce(&self, notices: Vec<Notice>) {
+        for notice in notices {
+            let (worker, message) = match notice {
+                Notice::Elected(worker, name) => (worker, FromHub::Elected(name)),
+                Notice::Dismissed(worker, name) => (worker, FromHub::Dismissed(name)),
+            };
+            if let Some(port) = self.workers.borrow().get(&worker) {
+                send(port, &message);
+            }
+        }
+    }
+}
+
+/// Sends to a worker. One that is gone is noticed by the task that receives from it.
+fn send(port: &Rc<Port>, message: &FromHub) {
+    let sent = postcard::to_stdvec(message).map_err(io::Error::other).and_then(|body| port.send(&body, &[]));
+    if let Err(error) = sent {
+        log_warn!("a worker cannot be told: {error}");
+    }
+}

@@ -90,7 +90,8 @@ impl HubLink {
     pub fn connect(self: &Rc<Self>, channel: Channel) -> io::Result<()> {
         self.lose();
         let port = Port::new(channel)?;
-        let hello = self.candidacies.borrow().iter().map(|(name, office)| Candidate { name: name.clone(), elected: office.held.get() }).collect();
+        let hello =
+            self.candidacies.borrow().iter().map(|(name, office)| Candidate { name: name.clone(), elected: office.held.get() }).collect();
         send(&port, &ToHub::Hello(hello))?;
         self.port.replace(Some(port.clone()));
         self.connected.notify(usize::MAX);

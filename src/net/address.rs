@@ -44,11 +44,16 @@ impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => write!(f, "an address is empty: write for example \"127.0.0.1:8080\" or \"unix:run/web.sock\""),
-            Self::NoPort(text) => write!(f, "`{text}` has no port: write for example \"{text}:8080\", or \"unix:{text}\" for a socket file"),
+            Self::NoPort(text) => {
+                write!(f, "`{text}` has no port: write for example \"{text}:8080\", or \"unix:{text}\" for a socket file")
+            }
             Self::BadPort(port) => write!(f, "`{port}` is no port: it is a number from 0 to 65535"),
             Self::NoBrackets(text) => write!(f, "an IPv6 address needs brackets, as in \"[::1]:8080\", not `{text}`"),
             Self::BadHost(host) => {
-                write!(f, "`{host}` is no IP address, and names are not looked up for listeners: write for example \"0.0.0.0:8080\" for every address")
+                write!(
+                    f,
+                    "`{host}` is no IP address, and names are not looked up for listeners: write for example \"0.0.0.0:8080\" for every address"
+                )
             }
             Self::NoPath => write!(f, "`unix:` needs the path of the socket, as in \"unix:run/web.sock\""),
             Self::PathTooLong(length) => {
@@ -69,7 +74,7 @@ impl Address {
         match self {
             Self::Tcp(_) => Ok(self),
             Self::Unix(path) => {
-                let path = base.join(path);
+                let path: PathBuf = base.join(path).components().collect();
                 let length = path.as_os_str().len();
                 if length > LONGEST_SOCKET_PATH { Err(AddressError::PathTooLong(length)) } else { Ok(Self::Unix(path)) }
             }
@@ -120,7 +125,11 @@ impl FromStr for Address {
         let (host, port) = text.rsplit_once(':').ok_or_else(|| AddressError::NoPort(text.to_owned()))?;
         let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         if bracketed.is_none() && (text.parse::<Ipv6Addr>().is_ok() || host.contains(':')) {
-            return Err(if text.starts_with('[') { AddressError::NoPort(text.to_owned()) } else { AddressError::NoBrackets(text.to_owned()) });
+            return Err(if text.starts_with('[') {
+                AddressError::NoPort(text.to_owned())
+            } else {
+                AddressError::NoBrackets(text.to_owned())
+            });
         }
         if !port.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(AddressError::BadPort(port.to_owned()));

@@ -71,7 +71,15 @@ impl Listener {
             match accept(self.io.as_fd()) {
                 Ok(accepted) => return Ok(accepted),
                 // Another process took it, it was gone before it was taken, or a signal came: the next one.
-                Err(Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR | Errno::EPROTO | Errno::ENETDOWN | Errno::EHOSTUNREACH | Errno::ENETUNREACH) => {}
+                Err(
+                    Errno::EAGAIN
+                    | Errno::ECONNABORTED
+                    | Errno::EINTR
+                    | Errno::EPROTO
+                    | Errno::ENETDOWN
+                    | Errno::EHOSTUNREACH
+                    | Errno::ENETUNREACH,
+                ) => {}
                 Err(error @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)) => {
                     exhausted(&error.into());
                     self.rest(rest).await?;

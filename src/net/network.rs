@@ -33,7 +33,9 @@ impl fmt::Display for NetworkError {
         match self {
             Self::BadAddress(text) => write!(f, "`{text}` is no network: write for example \"10.0.0.0/8\", \"::/0\" or one address"),
             Self::BadPrefix(prefix) => write!(f, "`/{prefix}` is no prefix length: 0 to 32 for IPv4, 0 to 128 for IPv6"),
-            Self::HostBits(meant) => write!(f, "the address has bits set behind the prefix: write \"{meant}\", or one address without a prefix"),
+            Self::HostBits(meant) => {
+                write!(f, "the address has bits set behind the prefix: write \"{meant}\", or one address without a prefix")
+            }
         }
     }
 }

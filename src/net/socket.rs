@@ -1,5 +1,6 @@
 //! A stream socket of the reactor: TCP or unix.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
@@ -22,6 +23,8 @@ use crate::reactor::Io;
 /// A connected stream socket.
 pub struct Socket {
     io: Io<OwnedFd>,
+    /// Bytes that went either way.
+    moved: Cell<u64>,
 }
 
 impl Socket {
@@ -30,7 +33,7 @@ impl Socket {
     /// # Errors
     /// When the reactor cannot register it.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { io: Io::new(fd)? })
+        Ok(Self { io: Io::new(fd)?, moved: Cell::new(0) })
     }
 
     /// Connects over TCP, without Nagle's delay. The caller bounds the time.
@@ -80,10 +83,11 @@ impl Socket {
     /// Reads into `buffer`; 0 is the end of the stream (of a buffer that is not empty).
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let read = self.io.poll_read_with(cx, |fd| Ok(recv(fd.as_raw_fd(), buffer, MsgFlags::empty())?));
-        if let Poll::Ready(Ok(read)) = read
-            && read < buffer.len()
-        {
-            self.io.drained();
+        if let Poll::Ready(Ok(read)) = read {
+            self.moved.set(self.moved.get() + read as u64);
+            if read < buffer.len() {
+                self.io.drained();
+            }
         }
         read
     }
@@ -100,8 +104,12 @@ impl Socket {
 
     /// Writes some of `slices`; `more` promises that more follows at once, so that the kernel holds back a partial segment.
     pub fn poll_send(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>], more: bool) -> Poll<io::Result<usize>> {
-        let flags = if more { MsgFlags::MSG_NOSIGNAL | MsgFlags::from_bits_retain(nix::libc::MSG_MORE) } else { MsgFlags::MSG_NOSIGNAL };
-        self.io.poll_write_with(cx, |fd| Ok(sendmsg::<()>(fd.as_raw_fd(), slices, &[], flags, None)?))
+        let flags = if more { MsgFlags::MSG_NOSIGNAL | MsgFlags::from_bits_retain(libc::MSG_MORE) } else { MsgFlags::MSG_NOSIGNAL };
+        let sent = self.io.poll_write_with(cx, |fd| Ok(sendmsg::<()>(fd.as_raw_fd(), slices, &[], flags, None)?));
+        if let Poll::Ready(Ok(sent)) = sent {
+            self.moved.set(self.moved.get() + sent as u64);
+        }
+        sent
     }
 
     /// Sends up to `count` bytes of `file` from `offset` without copying them through this process; moves `offset`.
@@ -127,6 +135,12 @@ impl Socket {
     #[must_use]
     pub fn is_hung_up(&self) -> bool {
         self.io.is_hung_up()
+    }
+
+    /// How many bytes went either way so far: who sees no change for a while has an idle connection.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.moved.get()
     }
 
     /// Says to the peer that nothing more is sent; reading goes on.
@@ -190,4 +204,3 @@ impl AsyncWrite for Socket {
         Poll::Ready(self.shutdown_write())
     }
 }
-

@@ -1,14 +1,16 @@
 //! Connections: TCP and unix sockets, with or without TLS.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_lite::io::{AsyncRead, AsyncWrite};
 
 use super::socket::Socket;
+use crate::reactor::sleep;
 
 /// A connection. Methods take `&self`: one task may read while another writes.
 pub enum Stream {
@@ -82,6 +84,22 @@ impl Stream {
             poll_fn(|cx| Pin::new(tls.borrow_mut().as_mut()).poll_flush(cx)).await?;
         }
         Ok(())
+    }
+
+    /// Runs `future`, which uses this stream, until it ends or nothing went either way for `idle`.
+    pub async fn until_idle(&self, idle: Duration, future: impl Future<Output = ()>) {
+        let mut future = pin!(future);
+        loop {
+            let before = self.with_socket(Socket::moved);
+            let mut pause = sleep(idle);
+            let over = poll_fn(|cx| match future.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(true),
+                Poll::Pending => Pin::new(&mut pause).poll(cx).map(|()| false),
+            });
+            if over.await || self.with_socket(Socket::moved) == before {
+                return;
+            }
+        }
     }
 
     /// Ready when the peer has closed its side or the connection broke.

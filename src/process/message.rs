@@ -141,3 +141,13 @@ impl Outcome {
         Outcome { ok: false, lines: vec![line.into()], status: None }
     }
 }
+
+/// What the master writes to a command, a JSON line each: any number of `Progress`, then one `Done`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// Something long goes on; for the terminal.
+    Progress(String),
+    /// The end of the answer.
+    Done(Outcome),
+}

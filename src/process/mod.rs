@@ -11,10 +11,11 @@
 //! - return at once when `control` reports end of file: the master is gone;
 //! - keep its scoreboard slot true: `heartbeat` while it runs, `waiting` while it sleeps, `step` around anything that may run away.
 
+pub mod control_socket;
 mod message;
 mod status;
 
-pub use message::{Command, ListenerName, Outcome, ToChild, ToMaster};
+pub use message::{Command, ListenerName, Outcome, Reply, ToChild, ToMaster};
 pub use status::{MasterStatus, Status};
 
 use std::io;

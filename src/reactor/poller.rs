@@ -183,4 +183,3 @@ pub(super) fn keep(slot: &Cell<Option<Waker>>, waker: &Waker) {
     };
     slot.set(Some(kept));
 }
-

@@ -56,7 +56,7 @@ pub struct Sleep {
 pub fn sleep(duration: Duration) -> Sleep {
     // The clock is read anew: a sleep counts from the call, not from the beginning of the turn.
     let now = Instant::now();
-    sleep_until(now.checked_add(duration).unwrap_or_else(|| now + Duration::from_secs(3600 * 24 * 365)))
+    sleep_until(now.checked_add(duration).unwrap_or_else(|| now + Duration::from_hours(8760)))
 }
 
 /// Waits until `at`.

@@ -185,16 +185,14 @@ impl SetCookie {
         if !Method::is_token(self.name.as_bytes()) {
             return Err(CookieError::Name);
         }
-        if let Some(path) = &self.path {
-            if !path.starts_with('/') || path.bytes().any(|byte| byte < b' ' || byte == b';' || byte == 0x7f) {
-                return Err(CookieError::Path);
-            }
+        let bad_path = |path: &String| !path.starts_with('/') || path.bytes().any(|byte| byte < b' ' || byte == b';' || byte == 0x7f);
+        if self.path.as_ref().is_some_and(bad_path) {
+            return Err(CookieError::Path);
         }
-        if let Some(domain) = &self.domain {
-            let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-            if domain.trim_matches('.').is_empty() || !domain.bytes().all(valid) {
-                return Err(CookieError::Domain);
-            }
+        let in_domain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+        let bad_domain = |domain: &String| domain.trim_matches('.').is_empty() || !domain.bytes().all(in_domain);
+        if self.domain.as_ref().is_some_and(bad_domain) {
+            return Err(CookieError::Domain);
         }
         if let Some(time) = self.expires {
             let since = time.duration_since(SystemTime::UNIX_EPOCH).map_err(|_| CookieError::Expires)?;

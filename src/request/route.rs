@@ -148,16 +148,23 @@ impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadPath(path) => write!(f, "a route's path begins with a slash, as in \"/{}\"", path.trim_start_matches('/')),
-            Self::UnsafePath(path) => write!(f, "`{path}` matches no request: a path has no `.` or `..` segment, query, fragment or control character"),
+            Self::UnsafePath(path) => {
+                write!(f, "`{path}` matches no request: a path has no `.` or `..` segment, query, fragment or control character")
+            }
             Self::NoAction => write!(f, "a route needs one of `app`, `redirect`, `reply` or `rewrite`"),
             Self::ManyActions(names) => write!(f, "a route does one thing, this one has `{}`", names.join("` and `")),
             Self::BadWildcard(host) => write!(f, "`{host}`: a wildcard stands for the whole first part of a name, as in \"*.example.com\""),
             Self::BadHost(host) => write!(f, "`{host}` is no host name: write it without scheme, port or path, as in \"example.com\""),
             Self::NoTarget => write!(f, "a redirect needs `to`, as in (to: \"https://{{host}}{{uri}}\")"),
             Self::NotRedirect(status) => write!(f, "{status} is no redirect: 301, 302, 303, 307 or 308"),
-            Self::UnknownPlaceholder(name) => write!(f, "`{{{name}}}` stands for nothing: use {{host}}, {{uri}}, {{path}}, {{rest}} or {{query}}"),
+            Self::UnknownPlaceholder(name) => {
+                write!(f, "`{{{name}}}` stands for nothing: use {{host}}, {{uri}}, {{path}}, {{rest}} or {{query}}")
+            }
             Self::BadStatus(status) => write!(f, "{status} is no status for a reply: 200 to 599"),
-            Self::BadHeader(name) => write!(f, "the header `{name}` cannot be sent: its name or value has characters that end or break a header line, or it is one the server sets itself"),
+            Self::BadHeader(name) => write!(
+                f,
+                "the header `{name}` cannot be sent: its name or value has characters that end or break a header line, or it is one the server sets itself"
+            ),
         }
     }
 }
@@ -186,7 +193,8 @@ impl Host {
         if name.contains('*') {
             return Err(RouteError::BadWildcard(text.to_owned()));
         }
-        let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).is_some_and(|name| name.parse::<std::net::Ipv6Addr>().is_ok());
+        let literal =
+            name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).is_some_and(|name| name.parse::<std::net::Ipv6Addr>().is_ok());
         let label = |label: &str| {
             !label.is_empty() && label.len() <= 63 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         };
@@ -442,7 +450,8 @@ mod tests {
             RouteError::UnknownPlaceholder("x".into())
         );
         assert_eq!(refused(|route| route.reply = Some(FixedReply { status: 99, ..FixedReply::default() })), RouteError::BadStatus(99));
-        let header = |name: &str, value: &str| FixedReply { headers: [(name.to_owned(), value.to_owned())].into(), ..FixedReply::default() };
+        let header =
+            |name: &str, value: &str| FixedReply { headers: [(name.to_owned(), value.to_owned())].into(), ..FixedReply::default() };
         assert_eq!(refused(|route| route.reply = Some(header("X-A", "a\r\nb"))), RouteError::BadHeader("X-A".into()));
         assert_eq!(refused(|route| route.reply = Some(header("Content-Length", "1"))), RouteError::BadHeader("Content-Length".into()));
     }

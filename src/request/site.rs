@@ -82,7 +82,9 @@ impl Site {
                     };
                 }
                 Action::Redirect(redirect) => return Routed::Response(redirected(redirect, route, head)),
-                Action::Reply(_) => return Routed::Response(self.replies.get(&index).map_or_else(|| Response::error(404, ""), Prepared::response)),
+                Action::Reply(_) => {
+                    return Routed::Response(self.replies.get(&index).map_or_else(|| Response::error(404, ""), Prepared::response));
+                }
                 Action::Rewrite(to) => {
                     let rest = &head.path()[base_length(route, head.path())..];
                     let query = head.query().map_or(String::new(), |query| format!("?{query}"));
@@ -210,7 +212,9 @@ fn redirected(redirect: &Redirect, route: &Route, head: &RequestHead) -> Respons
 fn prepare(reply: &FixedReply) -> Prepared {
     let mut fields = ResponseFields::default();
     // Checked with the configuration: a field that cannot be sent is refused there.
-    let checked = [("Content-Type", reply.content_type.as_str())].into_iter().chain(reply.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let checked = [("Content-Type", reply.content_type.as_str())]
+        .into_iter()
+        .chain(reply.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     for (name, value) in checked {
         let _ = fields.push(name, value);
     }
@@ -219,7 +223,12 @@ fn prepare(reply: &FixedReply) -> Prepared {
 
 impl Prepared {
     fn response(&self) -> Response {
-        Response { status: self.status, fields: ResponseFields::default(), prepared: Some(self.fields.clone()), body: ResponseBody::Bytes(self.body.clone()) }
+        Response {
+            status: self.status,
+            fields: ResponseFields::default(),
+            prepared: Some(self.fields.clone()),
+            body: ResponseBody::Bytes(self.body.clone()),
+        }
     }
 }
 
@@ -296,7 +305,9 @@ mod tests {
     #[test]
     fn trace_and_options_for_the_server_have_one_answer() {
         let mut head = RequestHead::new(Method::Options, "*", Version::Http11).unwrap();
-        assert!(matches!(site().find(&mut head), Routed::Response(response) if response.status == 204 && response.fields.get("allow").is_some()));
+        assert!(
+            matches!(site().find(&mut head), Routed::Response(response) if response.status == 204 && response.fields.get("allow").is_some())
+        );
         let mut head = RequestHead::new(Method::Trace, "/", Version::Http11).unwrap();
         assert!(matches!(site().find(&mut head), Routed::Response(response) if response.status == 405));
     }

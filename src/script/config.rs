@@ -11,11 +11,17 @@ use crate::units::{HumanDuration, HumanSize};
 /// What a path begins with that names an application inside the binary.
 pub const EMBEDDED_PREFIX: &str = "embedded:";
 
+/// The applications inside the binary.
+pub const EMBEDDED: [&str; 1] = ["examples"];
+
+/// The file of an application's directory that is loaded first.
+pub const ENTRY: &str = "main.luau";
+
 /// A Luau application.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScriptApp {
-    /// The directory of the application, whose `init.luau` is loaded, or one Luau file.
+    /// The directory of the application, whose `main.luau` is loaded, or one Luau file.
     /// `"embedded:examples"` is the one inside the binary.
     pub path: PathBuf,
     /// What the application's `init` is called with: any value, written in RON.

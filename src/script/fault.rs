@@ -195,7 +195,9 @@ fn own_path<'a>(file: &'a str, app: &str) -> &'a str {
 
 fn has_place(message: &str) -> bool {
     message.split(": ").next().is_some_and(|place| {
-        place.rsplit_once(':').is_some_and(|(file, line)| file.contains(".luau") && !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()))
+        place
+            .rsplit_once(':')
+            .is_some_and(|(file, line)| file.contains(".luau") && !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()))
     })
 }
 
@@ -214,7 +216,8 @@ fn excerpt(source: &Source, place: &Place) -> Option<Excerpt> {
     let text = source.read(&place.file).ok()??;
     let first = place.line.saturating_sub(AROUND).max(1);
     let count = (place.line + AROUND + 1).saturating_sub(first);
-    let lines: Vec<String> = text.lines().skip(first as usize - 1).take(count as usize).map(|line| line.chars().take(300).collect()).collect();
+    let lines: Vec<String> =
+        text.lines().skip(first as usize - 1).take(count as usize).map(|line| line.chars().take(300).collect()).collect();
     (!lines.is_empty()).then_some(Excerpt { first, lines })
 }
 

@@ -257,8 +257,7 @@ struct Watchdog {
     thread: OnceLock<Option<Thread>>,
 }
 
-static WATCHDOG: Watchdog =
-    Watchdog { records: Mutex::new(Vec::new()), asleep: AtomicBool::new(false), thread: OnceLock::new() };
+static WATCHDOG: Watchdog = Watchdog { records: Mutex::new(Vec::new()), asleep: AtomicBool::new(false), thread: OnceLock::new() };
 
 /// The process's watchdog. Its thread starts with the first step, so never before a fork.
 fn watchdog() -> &'static Watchdog {
@@ -280,20 +279,18 @@ impl Watchdog {
     fn wake(&'static self) {
         if self.thread.get().is_none() {
             self.start();
-        } else if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
-            if let Some(Some(thread)) = self.thread.get() {
-                thread.unpark();
-            }
+        } else if self.asleep.load(Ordering::SeqCst)
+            && self.asleep.swap(false, Ordering::SeqCst)
+            && let Some(Some(thread)) = self.thread.get()
+        {
+            thread.unpark();
         }
     }
 
     #[cold]
     fn start(&'static self) {
         self.thread.get_or_init(|| {
-            let started = std::thread::Builder::new()
-                .name("step-watchdog".to_owned())
-                .stack_size(64 * 1024)
-                .spawn(move || self.run());
+            let started = std::thread::Builder::new().name("step-watchdog".to_owned()).stack_size(64 * 1024).spawn(move || self.run());
             match started {
                 Ok(handle) => Some(handle.thread().clone()),
                 Err(error) => {

@@ -111,6 +111,5 @@ impl<F: Future + Unpin> Future for Stepped<'_, F> {
     }
 }
 
-
 #[cfg(test)]
 mod tests;

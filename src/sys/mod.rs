@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod channel;
 pub mod descriptors;
+pub mod environment;
 pub mod fork;
 pub mod limits;
 pub mod luau_interrupt;

@@ -65,16 +65,10 @@ impl Target {
     ///
     /// # Errors
     /// The user or the group does not exist, or the account files cannot be read.
-    pub fn find(
-        user: Option<&str>,
-        group: Option<&str>,
-        chroot: Option<&Path>,
-        cwd: Option<&Path>,
-    ) -> Result<Target, PrivilegeError> {
+    pub fn find(user: Option<&str>, group: Option<&str>, chroot: Option<&Path>, cwd: Option<&Path>) -> Result<Target, PrivilegeError> {
         let accounts = Accounts::load().map_err(PrivilegeError::Accounts)?;
         let root = Uid::effective().is_root();
-        let mut target =
-            Target { chroot: chroot.map(Path::to_owned), cwd: cwd.map(Path::to_owned), ..Target::default() };
+        let mut target = Target { chroot: chroot.map(Path::to_owned), cwd: cwd.map(Path::to_owned), ..Target::default() };
         if let Some(name) = user {
             match accounts.user(name) {
                 None if root => return Err(PrivilegeError::NoUser(name.to_owned())),
@@ -210,9 +204,9 @@ mod tests {
     /// Runs `check` in a forked child (the test harness has threads, so the raw call is used) and expects its exit code.
     fn in_child(check: impl FnOnce() -> i32) -> i32 {
         // SAFETY: the child only makes system calls and small allocations, then leaves; glibc's malloc survives a fork.
-        match unsafe { nix::unistd::fork() }.expect("fork") {
-            nix::unistd::ForkResult::Child => exit_now(check()),
-            nix::unistd::ForkResult::Parent { child } => match waitpid(child, None).expect("own child") {
+        match unsafe { unistd::fork() }.expect("fork") {
+            unistd::ForkResult::Child => exit_now(check()),
+            unistd::ForkResult::Parent { child } => match waitpid(child, None).expect("own child") {
                 WaitStatus::Exited(_, code) => code,
                 other => panic!("the child ended by {other:?}"),
             },

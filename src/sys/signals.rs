@@ -48,15 +48,7 @@ impl AsFd for Signals {
 /// # Errors
 /// The kernel refuses.
 pub fn reset_in_child() -> io::Result<()> {
-    let ignored = [
-        Signal::SIGPIPE,
-        Signal::SIGINT,
-        Signal::SIGTERM,
-        Signal::SIGHUP,
-        Signal::SIGQUIT,
-        Signal::SIGUSR1,
-        Signal::SIGUSR2,
-    ];
+    let ignored = [Signal::SIGPIPE, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
     set_all(&ignored, SigHandler::SigIgn)?;
     set_all(&[Signal::SIGCHLD], SigHandler::SigDfl)?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;

@@ -208,9 +208,10 @@ pub struct UnknownField(pub String);
 impl fmt::Display for UnknownField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<String> = AccessField::ALL.iter().map(|(name, _)| format!("${name}")).collect();
-        let nearest = AccessField::ALL.iter().map(|(name, _)| *name).max_by(|one, two| {
-            strsim::jaro_winkler(one, &self.0).total_cmp(&strsim::jaro_winkler(two, &self.0))
-        });
+        let nearest = AccessField::ALL
+            .iter()
+            .map(|(name, _)| *name)
+            .max_by(|one, two| strsim::jaro_winkler(one, &self.0).total_cmp(&strsim::jaro_winkler(two, &self.0)));
         match nearest.filter(|name| strsim::jaro_winkler(name, &self.0) > 0.8) {
             Some(name) => write!(f, "`${}` stands for nothing; did you mean `${name}`?", self.0),
             None => write!(f, "`${}` stands for nothing; there are {} and $$", self.0, names.join(", ")),

@@ -260,7 +260,7 @@ pub(super) fn open_file(path: &Path) -> io::Result<File> {
         .create(true)
         .mode(0o640)
         // A FIFO without a reader would make this wait.
-        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
         .map_err(|e| io::Error::new(e.kind(), format!("cannot open the log {}: {e}", path.display())))
 }
@@ -275,10 +275,7 @@ fn open_target(target: &LogFile) -> io::Result<File> {
                 return Ok(own);
             }
             // Opened anew, it can be made non-blocking without changing the terminal for whoever started us.
-            let anew = OpenOptions::new()
-                .append(true)
-                .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
-                .open("/proc/self/fd/2");
+            let anew = OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open("/proc/self/fd/2");
             Ok(anew.unwrap_or(own))
         }
     }

@@ -45,7 +45,10 @@ impl fmt::Display for DurationError {
         match self {
             Self::Empty => write!(f, "a duration is empty: write for example \"30s\""),
             Self::NoUnit(number) => {
-                write!(f, "a duration needs a unit: write \"{number}s\" for seconds, or \"{number}ms\", \"{number}m\", \"{number}h\", \"{number}d\"")
+                write!(
+                    f,
+                    "a duration needs a unit: write \"{number}s\" for seconds, or \"{number}ms\", \"{number}m\", \"{number}h\", \"{number}d\""
+                )
             }
             Self::UnknownUnit(unit) => write!(f, "`{unit}` is no unit of time: use d, h, m, s, ms or us, as in \"1h30m\""),
             Self::NoNumber(text) => write!(f, "a duration is a number and a unit, as in \"30s\" or \"1h30m\", not `{text}`"),

@@ -29,6 +29,7 @@ const LINGER_BYTES: usize = 1 << 20;
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
 /// What came at the place where a request should begin.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once; a box would be an allocation a request")]
 enum Next {
     Request(ParsedRequest),
     Refused(HeadError),
@@ -148,6 +149,9 @@ impl Connection {
         let (body, source) = self.body(live, framing, expect_continue);
         let answer = match framing {
             BodyFraming::Length(length) if length > live.max_body => {
+                if let Some(source) = &source {
+                    source.close();
+                }
                 Answer::Now(Response::error(413, &format!("the body may have at most {} bytes", live.max_body)))
             }
             _ => match live.site.find(&mut head) {
@@ -205,7 +209,14 @@ impl Connection {
     }
 
     /// Sends a response, and sees to the rest of the request.
-    async fn reply(&self, live: &Live, response: Response, mut framing: Framing, source: Option<Rc<WireBody>>, exchange: Exchange) -> After {
+    async fn reply(
+        &self,
+        live: &Live,
+        response: Response,
+        mut framing: Framing,
+        source: Option<Rc<WireBody>>,
+        exchange: Exchange,
+    ) -> After {
         let limit = live.timeouts.write;
         framing.keep_alive &= source.as_ref().is_none_or(|source| source.is_nearly_done(REST));
         let status = response.status;
@@ -245,8 +256,13 @@ impl Connection {
 
     /// Answers what is no request. Nothing after it can be understood, so the connection ends.
     async fn refuse(&self, live: &Rc<Live>, status: u16, why: &str) -> After {
-        let framing =
-            Framing { version: Version::Http11, head_only: false, keep_alive: false, tell_keep_alive: false, server_token: live.server_tokens };
+        let framing = Framing {
+            version: Version::Http11,
+            head_only: false,
+            keep_alive: false,
+            tell_keep_alive: false,
+            server_token: live.server_tokens,
+        };
         let before = self.wire.sent.get() + self.wire.pending() as u64;
         let response = Response::error(status, why);
         write_head(&self.wire, &response, framing);
@@ -292,4 +308,3 @@ fn guarded<R>(f: impl FnOnce() -> R) -> Option<R> {
 fn broken(id: RequestId) -> Response {
     Response::error(500, &format!("the application failed; the log has more under {id}"))
 }
-

@@ -19,3 +19,6 @@ mod server;
 mod wire;
 
 pub use server::{HttpServer, Live, RequestIds};
+
+#[cfg(test)]
+mod tests;

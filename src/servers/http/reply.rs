@@ -50,7 +50,7 @@ fn push_date(out: &mut Vec<u8>) {
         if date.until.is_none_or(|until| now >= until) {
             let time = SystemTime::now();
             let into_second = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
-            date.until = Some(now + (Duration::from_secs(1) - Duration::from_nanos(into_second.into())));
+            date.until = Some(now + Duration::from_secs(1).checked_sub(Duration::from_nanos(into_second.into())).unwrap());
             date.line = format!("Date: {}\r\n", httpdate::fmt_http_date(time)).into_bytes();
         }
         out.extend_from_slice(&date.line);
@@ -62,9 +62,8 @@ pub(super) fn write_head(wire: &Wire, response: &Response, framing: Framing) -> 
     let bodiless = status::is_bodiless(response.status);
     let length = response.body.length();
     let chunked = length.is_none() && !bodiless && framing.version == Version::Http11;
-    let keep_alive = framing.keep_alive
-        && !response.fields.asks_to_close()
-        && (chunked || length.is_some() || bodiless || framing.head_only);
+    let keep_alive =
+        framing.keep_alive && !response.fields.asks_to_close() && (chunked || length.is_some() || bodiless || framing.head_only);
     wire.with_output(|out| {
         out.reserve(256 + response.fields.block().len());
         match status::line(response.status) {
@@ -209,7 +208,15 @@ async fn write_stream(wire: &Wire, mut stream: BodyStream, chunked: bool, limit:
             // The client left, and nobody would see what comes.
             Poll::Pending => wire.stream.poll_hang_up(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into())),
         })
-        .await?;
+        .await;
+        let next = match next {
+            Ok(next) => next,
+            Err(error) => {
+                // What came before the fault is sent, without the end that would make it look whole.
+                wire.flush(&[], limit).await?;
+                return Err(error);
+            }
+        };
         match next {
             Next::Piece(piece) if piece.is_empty() => {}
             Next::Piece(piece) => {

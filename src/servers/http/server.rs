@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::connection::Connection;
 use super::config::Http;
+use super::connection::Connection;
 use super::wire::Wire;
 use crate::codec::http::http1::HeadLimits;
 use crate::net::{Accepted, Peer, Socket, Stream};

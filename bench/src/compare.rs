@@ -1,0 +1,130 @@
+//! Two or more contenders doing the same work: CPU time of the server for each unit, in interleaved rounds.
+
+use std::time::Duration;
+
+use crate::load::{Exchange, Latency, Load};
+use crate::peers::{Peer, Running};
+use crate::process::Cpu;
+use crate::{Bench, Result};
+
+/// How long the load at a fixed rate lasts.
+const PACED: Duration = Duration::from_secs(2);
+
+/// Something to be done by all contenders.
+pub struct Work {
+    pub name: &'static str,
+    /// Open connections, each with one request under way.
+    pub connections: usize,
+    /// Requests of one round.
+    pub requests: u64,
+    /// Requests a second for the latency: well below what either side can do.
+    pub rate: u32,
+    /// What the connection with this number asks.
+    pub exchange: fn(usize) -> Exchange,
+}
+
+/// What was seen of one contender.
+pub struct Seen {
+    pub version: String,
+    /// CPU time for one unit of work, in microseconds, one for each round.
+    rounds: Vec<f64>,
+    /// Part of that which was spent in the program's own code, over all rounds.
+    user_share: f64,
+    pub latency: Latency,
+    /// Resident memory of all its processes under this load, in bytes.
+    pub resident: u64,
+}
+
+/// The value in the middle; of an even number the lower one.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+}
+
+impl Seen {
+    /// CPU time for one unit of work, in microseconds.
+    pub fn total(&self) -> f64 {
+        median(self.rounds.iter().copied())
+    }
+
+    /// The part of it in the program's own code.
+    pub fn user(&self) -> f64 {
+        self.total() * self.user_share
+    }
+
+    /// How much more this one costs than `other`: the middle of the ratios of each round, so that what disturbs a round disturbs both sides.
+    pub fn ratio(&self, other: &Self) -> f64 {
+        median(self.rounds.iter().zip(&other.rounds).map(|(own, their)| own / their))
+    }
+
+    /// The same of user time. None: the other has too little of it to compare with.
+    pub fn user_ratio(&self, other: &Self) -> Option<f64> {
+        (other.user_share > 0.05).then(|| self.ratio(other) * self.user_share / other.user_share)
+    }
+}
+
+/// Lets every contender do the work, in turns.
+pub fn compare(bench: &Bench, work: &Work, contenders: &[&Peer]) -> Result<Vec<Seen>> {
+    let mut sides = Vec::new();
+    for peer in contenders {
+        let running = peer.start(bench.cores)?;
+        let mut load = open(&running, work)?;
+        // Caches, buffers and compiled code come to be before anything is counted.
+        load.closed(bench.scaled(work.requests) / 10)?;
+        sides.push((running, load, Vec::new()));
+    }
+    for round in 0..bench.rounds {
+        let mut turn: Vec<_> = sides.iter_mut().collect();
+        // Whoever is first in one round is last in the next.
+        if round % 2 == 1 {
+            turn.reverse();
+        }
+        for (running, load, rounds) in turn {
+            rounds.push(cost(running, load, bench.scaled(work.requests))?);
+        }
+    }
+    let mut seen = Vec::new();
+    for ((running, mut load, rounds), peer) in sides.into_iter().zip(contenders) {
+        let latency = load.paced(work.rate, PACED)?;
+        let sum = |of: fn(&Cpu) -> Duration| rounds.iter().map(of).sum::<Duration>().as_secs_f64();
+        let (user, sys) = (sum(|cpu| cpu.user), sum(|cpu| cpu.sys));
+        seen.push(Seen {
+            version: peer.version()?,
+            rounds: rounds.iter().map(|cpu| per_unit(*cpu, bench.scaled(work.requests))).collect(),
+            user_share: user / (user + sys),
+            latency,
+            resident: running.resident()?,
+        });
+    }
+    Ok(seen)
+}
+
+/// The connections that this work needs.
+pub fn open(running: &Running, work: &Work) -> Result<Load> {
+    Load::open(running.address, (0..work.connections).map(work.exchange))
+}
+
+/// CPU time of the server for this many requests.
+pub fn cost(running: &Running, load: &mut Load, requests: u64) -> Result<Cpu> {
+    let before = running.cpu()?;
+    load.closed(requests)?;
+    Ok(running.cpu()? - before)
+}
+
+/// Microseconds for each unit.
+pub fn per_unit(cpu: Cpu, units: u64) -> f64 {
+    cpu.total.as_secs_f64() * 1e6 / units as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_middle_of_few_values() {
+        assert!((median([3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!((median([4.0, 1.0]) - 1.0).abs() < f64::EPSILON);
+        assert!(median([]).is_nan());
+    }
+}

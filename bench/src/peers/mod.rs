@@ -1,0 +1,180 @@
+//! The contenders: each is started by the benchmark on a free port with a configuration of its own, and ended with it.
+
+mod kernel;
+mod nginx;
+mod skep;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::cores::Cores;
+use crate::folder::Folder;
+use crate::process::{self, Cpu};
+use crate::{Result, wait};
+
+pub use kernel::serve as serve_kernel_limit;
+
+/// Longest time from the start to the first answer.
+const START: Duration = Duration::from_secs(15);
+
+/// Longest time from the request to end until it is forced.
+const STOP: Duration = Duration::from_secs(5);
+
+/// Who can serve.
+#[derive(Clone)]
+pub enum Peer {
+    /// Our binary.
+    Skep(PathBuf),
+    /// nginx from the system, with its Lua module.
+    Nginx,
+    /// A loop of `epoll_wait`, `read` and `write` that parses nothing: what the kernel alone costs.
+    KernelLimit,
+}
+
+/// A command that is ready to be started, and what it needs while it runs.
+struct Prepared {
+    command: Command,
+    folder: Folder,
+}
+
+impl Peer {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Skep(_) => "skep",
+            Self::Nginx => "nginx",
+            Self::KernelLimit => "kernel limit",
+        }
+    }
+
+    /// Name and version, as the contender says it.
+    pub fn version(&self) -> Result<String> {
+        match self {
+            Self::Skep(binary) => skep::version(binary),
+            Self::Nginx => nginx::version(),
+            Self::KernelLimit => Ok(self.name().to_owned()),
+        }
+    }
+
+    /// Starts it on the server's core and waits for its first answer.
+    pub fn start(&self, cores: Cores) -> Result<Running> {
+        let address = free_address()?;
+        let Prepared { mut command, folder } = match self {
+            Self::Skep(binary) => skep::prepare(binary, address)?,
+            Self::Nginx => nginx::prepare(address)?,
+            Self::KernelLimit => kernel::prepare(address)?,
+        };
+        let started = Instant::now();
+        let child = cores.on_server(|| command.spawn())?.map_err(|error| format!("{}: {error}", self.name()))?;
+        let mut running = Running { peer: self.clone(), child, address, folder, first_answer: Duration::ZERO };
+        running.wait_for_answer()?;
+        running.first_answer = started.elapsed();
+        Ok(running)
+    }
+}
+
+/// An address that nobody listens on just now.
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+}
+
+/// A contender that serves; it ends when this is dropped.
+pub struct Running {
+    peer: Peer,
+    child: Child,
+    pub address: SocketAddr,
+    folder: Folder,
+    /// From the start of the process to the end of its first answer.
+    pub first_answer: Duration,
+}
+
+impl Running {
+    fn pid(&self) -> Result<i32> {
+        Ok(i32::try_from(self.child.id())?)
+    }
+
+    /// CPU time of all its processes so far.
+    pub fn cpu(&self) -> Result<Cpu> {
+        process::cpu(self.pid()?)
+    }
+
+    /// Resident memory of all its processes, in bytes.
+    pub fn resident(&self) -> Result<u64> {
+        process::resident_tree(self.pid()?)
+    }
+
+    /// Resident memory of each process, the first one first, in bytes.
+    pub fn resident_each(&self) -> Result<Vec<u64>> {
+        process::members(self.pid()?)?.into_iter().map(process::resident).collect()
+    }
+
+    /// Looks all the time, not now and then: the moment of the first answer is a result.
+    fn wait_for_answer(&mut self) -> Result<()> {
+        let end = Instant::now() + START;
+        while !answers(self.address) {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(format!("{} ended with {status}{}", self.peer.name(), self.last_words()).into());
+            }
+            if Instant::now() > end {
+                return Err(format!("{} did not answer within {START:?}{}", self.peer.name(), self.last_words()).into());
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// The end of what it wrote to its log.
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(20).collect();
+        lines.iter().rev().fold(String::new(), |all, line| all + "\n  " + line)
+    }
+}
+
+/// Where every contender's standard output and error go, in its folder.
+const LOG: &str = "output.log";
+
+/// Sends what `command` writes to the log in `folder`.
+fn logged(mut command: Command, folder: &Path) -> Result<Command> {
+    let log = std::fs::File::create(folder.join(LOG))?;
+    command.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    Ok(command)
+}
+
+/// Whether a whole first line of an answer comes.
+fn answers(address: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(b"GET /fixed HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head)?;
+        Ok(&head == b"HTTP/1.1 200")
+    };
+    // Refused, reset, not yet right: all the same here, it is asked again.
+    ask().unwrap_or(false)
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Ok(pid) = self.pid() else { return };
+        let members = process::members(pid).unwrap_or_else(|_| vec![pid]);
+        let asked = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        let ended = asked.is_ok() && wait::until(STOP, || !matches!(self.child.try_wait(), Ok(None)));
+        if !ended {
+            eprintln!("{} had to be killed", self.peer.name());
+            for member in members {
+                // It may have ended by itself in the meantime.
+                let _gone = kill(Pid::from_raw(member), Signal::SIGKILL);
+            }
+            if let Err(error) = self.child.wait() {
+                eprintln!("{}: {error}", self.peer.name());
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! nginx with one worker, logs off, sendfile on, and its Lua module.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use super::{Prepared, logged};
+use crate::Result;
+use crate::folder::Folder;
+use crate::site;
+
+/// Where Debian puts modules.
+const MODULES: &str = "/usr/lib/nginx/modules";
+
+pub fn version() -> Result<String> {
+    let output = Command::new("nginx").arg("-v").output().map_err(|error| format!("nginx: {error}: tests/peers/http.sh installs it"))?;
+    let text = String::from_utf8(output.stderr)?;
+    Ok(text.trim().rsplit("version: ").next().unwrap_or_default().replace('/', " "))
+}
+
+pub fn prepare(address: SocketAddr) -> Result<Prepared> {
+    let folder = Folder::new()?;
+    folder.write("public/small.txt", site::content(site::SMALL))?;
+    folder.write("public/large.txt", site::content(site::LARGE))?;
+    let config = folder.write("nginx.conf", config(address, &folder))?;
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(folder.path()).arg("-c").arg(config).args(["-g", "daemon off;"]);
+    Ok(Prepared { command: logged(command, folder.path())?, folder })
+}
+
+/// `content_length` is set so that both sides frame the answer in the same way; left out, nginx sends chunks.
+fn config(address: SocketAddr, folder: &Folder) -> String {
+    let folder = folder.path().display();
+    let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
+    let fixed = site::FIXED.trim_end();
+    format!(
+        r#"
+load_module {MODULES}/ndk_http_module.so;
+load_module {MODULES}/ngx_http_lua_module.so;
+{user}
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections 16000; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_timeout 3600s;
+    keepalive_requests 1000000000;
+    default_type text/plain;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen {address} backlog=4096;
+        root {folder}/public;
+        location = /fixed {{ return 200 "{fixed}\n"; }}
+        location /hello/ {{
+            content_by_lua_block {{
+                local body = "Hello, " .. ngx.var.uri
+                ngx.header.content_length = #body
+                ngx.print(body)
+            }}
+        }}
+    }}
+}}
+"#
+    )
+}

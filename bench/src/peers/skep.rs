@@ -1,0 +1,62 @@
+//! Our own binary with one worker.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use super::{Prepared, logged};
+use crate::Result;
+use crate::folder::Folder;
+use crate::site;
+
+pub fn version(binary: &Path) -> Result<String> {
+    let output = Command::new(binary).arg("--version").output().map_err(|error| format!("{}: {error}", binary.display()))?;
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.lines().next().unwrap_or("skep").trim().to_owned())
+}
+
+pub fn prepare(binary: &Path, address: SocketAddr) -> Result<Prepared> {
+    let folder = Folder::new()?;
+    folder.write("public/small.txt", site::content(site::SMALL))?;
+    folder.write("public/large.txt", site::content(site::LARGE))?;
+    folder.write(
+        "apps/hello/main.luau",
+        "local app = {}\n\nfunction app.request(req)\n    return \"Hello, \" .. req.path\nend\n\nreturn app\n",
+    )?;
+    let config = folder.write("config.ron", config(address))?;
+    let mut command = Command::new(binary);
+    command.arg("run").arg("--config").arg(config).current_dir(folder.path());
+    Ok(Prepared { command: logged(command, folder.path())?, folder })
+}
+
+fn config(address: SocketAddr) -> String {
+    let fixed = site::FIXED.trim_end();
+    format!(
+        r#"
+Config(
+    data: "data", run: "run", pid_file: "run/skep.pid",
+    auto_reload: false,
+    log: (file: "-", level: Warn, format: Text),
+    workers: (start: 1, min: 1, max: 1, min_spare: 0, max_spare: 1, max_requests: 1000000000),
+    admin: (listen: ["127.0.0.1:0"]),
+    apps: {{
+        "hello": Script(path: "apps/hello"),
+        "site": Files(root: "public"),
+    }},
+    servers: {{
+        "web": Http(
+            listen: ["{address}"],
+            max_connections: 16000,
+            keep_alive_requests: 1000000000,
+            timeouts: (idle: "1h"),
+            routes: [
+                (path: "/hello", app: "hello"),
+                (path: "/fixed", reply: (status: 200, body: "{fixed}\n")),
+                (path: "/", app: "site"),
+            ],
+        ),
+    }},
+)
+"#
+    )
+}

@@ -1,0 +1,50 @@
+//! What is served when there is no configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::load::{Loaded, load};
+use super::written::{App, Config, Server};
+use crate::net::Address;
+use crate::request::route::{Action, Host, Route};
+use crate::script::config::{EMBEDDED_PREFIX, ScriptApp};
+use crate::servers::http::config::Http;
+
+/// The port of the built-in web server.
+pub const DEFAULT_PORT: u16 = 8047;
+
+/// The built-in application and its name in the configuration.
+pub const DEFAULT_APP: &str = "examples";
+
+impl Config {
+    /// The built-in configuration: the examples on 127.0.0.1:8047, in development mode. Every other option has its default.
+    #[must_use]
+    pub fn built_in() -> Self {
+        let script = ScriptApp { path: PathBuf::from(format!("{EMBEDDED_PREFIX}{DEFAULT_APP}")), ..ScriptApp::default() };
+        let route = Route { host: Host::Any, path: "/".to_owned(), action: Action::App(DEFAULT_APP.to_owned()) };
+        let http = Http { listen: vec![Address::Tcp(([127, 0, 0, 1], DEFAULT_PORT).into())], routes: vec![route], ..Http::default() };
+        Self {
+            dev: true,
+            apps: BTreeMap::from([(DEFAULT_APP.to_owned(), App::Script(script))]),
+            servers: BTreeMap::from([("web".to_owned(), Server::Http(http))]),
+            ..Self::default()
+        }
+    }
+}
+
+/// Where a configuration is looked for when none is named: the working directory, then `/etc/skep`.
+pub const USUAL_FILES: [&str; 2] = ["config.ron", "/etc/skep/config.ron"];
+
+/// The configuration to use when none is named, if there is one.
+#[must_use]
+pub fn usual_file() -> Option<PathBuf> {
+    USUAL_FILES.iter().map(PathBuf::from).find(|path| path.exists())
+}
+
+/// The settings of [`Config::built_in`] with the working directory as their base.
+///
+/// # Errors
+/// As [`load`]: the working directory cannot be written.
+pub fn built_in() -> Result<Loaded, super::ConfigErrors> {
+    load(None)
+}

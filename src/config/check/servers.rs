@@ -1,0 +1,203 @@
+//! Servers: limits that make sense, routes that lead somewhere.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+use super::Checker;
+use crate::config::problem::{Problem, did_you_mean};
+use crate::config::tree::Place;
+use crate::config::written::{Admin, App, Server};
+use crate::net::Address;
+use crate::net::tls_files::TlsFiles;
+use crate::request::route::{Action, Host, Route, RouteTable};
+use crate::servers::http::config::{Http, Uploads};
+use crate::servers::script::config::ScriptServer;
+use crate::units::{HumanDuration, HumanSize};
+
+/// How often a request may be rewritten, as [`crate::request::route::WrittenRoute::rewrite`] says.
+const MOST_REWRITES: usize = 10;
+
+/// Shorter tokens can be guessed.
+const SHORTEST_TOKEN: usize = 16;
+
+impl Checker<'_> {
+    /// Every server.
+    pub(super) fn servers(
+        &mut self,
+        servers: BTreeMap<String, Server>,
+        apps: &BTreeMap<String, App>,
+        data: &Path,
+    ) -> BTreeMap<String, Server> {
+        if servers.is_empty() && !self.sources.files.is_empty() {
+            self.warning(&Place::top().name("servers"), "there are no `servers`: nothing but the admin listener will answer");
+        }
+        let mut checked = BTreeMap::new();
+        for (name, server) in servers {
+            let place = Place::top().name("servers").name(name.as_str());
+            self.not_empty(
+                &place,
+                server.listen().is_empty(),
+                &format!("the server `{name}` listens nowhere"),
+                "write for example `listen: [\"127.0.0.1:8080\"]`",
+            );
+            let server = match server {
+                Server::Http(http) => Server::Http(self.http(&place, http, apps, data)),
+                Server::Script(script) => Server::Script(self.raw(&place, script, apps)),
+            };
+            checked.insert(name, server);
+        }
+        checked
+    }
+
+    fn http(&mut self, place: &Place, http: Http, apps: &BTreeMap<String, App>, data: &Path) -> Http {
+        self.within(&place.name("max_line"), http.max_line, HumanSize::bytes(64), HumanSize::mib(1));
+        self.within(&place.name("max_headers"), http.max_headers, 1, 10_000);
+        self.within(&place.name("max_header_bytes"), http.max_header_bytes, HumanSize::bytes(256), HumanSize::mib(16));
+        self.at_least(&place.name("max_connections"), http.max_connections, 1);
+        self.at_least(&place.name("keep_alive_requests"), http.keep_alive_requests, 1);
+        let timeouts = place.name("timeouts");
+        for (name, span) in
+            [("header", http.timeouts.header), ("body", http.timeouts.body), ("idle", http.timeouts.idle), ("write", http.timeouts.write)]
+        {
+            self.at_least(&timeouts.name(name), span, HumanDuration::milliseconds(10));
+        }
+        if http.routes.is_empty() {
+            self.warning(place, "a server without `routes` answers everything with 404");
+        }
+        self.routes(&place.name("routes"), &http.routes, apps);
+        let listen = self.addresses(place, http.listen);
+        let tls = http.tls.map(|tls| self.tls(&place.name("tls"), tls));
+        let dir = self.upload_directory(&place.name("uploads").name("dir"), http.uploads.dir.as_deref(), data);
+        let uploads = Uploads { dir: Some(dir), ..http.uploads };
+        Http { listen, tls, uploads, ..http }
+    }
+
+    fn raw(&mut self, place: &Place, script: ScriptServer, apps: &BTreeMap<String, App>) -> ScriptServer {
+        self.at_least(&place.name("max_connections"), script.max_connections, 1);
+        if let Some(idle) = script.idle {
+            self.at_least(&place.name("idle"), idle, HumanDuration::milliseconds(10));
+        }
+        let at = place.name("app");
+        match apps.get(&script.app) {
+            Some(App::Script(_)) => {}
+            Some(other) => self.error(
+                &at,
+                format!("`{}` is an application of the kind {}; raw connections need one of the kind Script", script.app, other.kind()),
+            ),
+            None if script.app.is_empty() => self.error(place, "a server of the kind Script needs an application: `app`"),
+            None => self.unknown_app(&at, &script.app, apps),
+        }
+        let listen = self.addresses(place, script.listen);
+        let tls = script.tls.map(|tls| self.tls(&place.name("tls"), tls));
+        ScriptServer { listen, tls, ..script }
+    }
+
+    fn unknown_app(&mut self, place: &Place, name: &str, apps: &BTreeMap<String, App>) {
+        let names = || apps.keys().map(String::as_str);
+        let all = || {
+            if apps.is_empty() {
+                "there are no `apps`".to_owned()
+            } else {
+                format!("there are: {}", names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+            }
+        };
+        let help = did_you_mean(name, names()).unwrap_or_else(all);
+        self.error_with(place, format!("there is no application `{name}`"), Some(help));
+    }
+
+    fn routes(&mut self, place: &Place, routes: &[Route], apps: &BTreeMap<String, App>) {
+        let mut seen: HashMap<(&Host, &str), usize> = HashMap::new();
+        let table = RouteTable::new(routes.to_vec());
+        for (index, route) in routes.iter().enumerate() {
+            let place = place.index(index);
+            if let Some(first) = seen.insert((&route.host, &route.path), index) {
+                let host = if route.host == Host::Any { String::new() } else { format!(" on {}", route.host) };
+                self.error(&place, format!("the route for {}{host} stands twice: it is also number {} of the list", route.path, first + 1));
+            }
+            match &route.action {
+                Action::App(name) if !apps.contains_key(name) => self.unknown_app(&place.name("app"), name, apps),
+                Action::Rewrite(_) if rewrites_forever(&table, route) => {
+                    self.error(&place.name("rewrite"), format!("a request for {} is rewritten for ever", route.path));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Addresses with their socket paths made absolute.
+    fn addresses(&mut self, place: &Place, listen: Vec<Address>) -> Vec<Address> {
+        let place = place.name("listen");
+        let mut checked = Vec::new();
+        for (index, address) in listen.into_iter().enumerate() {
+            let place = place.index(index);
+            match address.under(self.base) {
+                Err(error) => self.error(&place, error.to_string()),
+                Ok(address) => {
+                    if let Address::Unix(path) = &address {
+                        let parent = path.parent().unwrap_or(path);
+                        if let Err(message) = super::disk::usable_directory(parent) {
+                            self.error(&place, message);
+                        }
+                    }
+                    checked.push(address);
+                }
+            }
+        }
+        checked
+    }
+
+    fn tls(&mut self, place: &Place, tls: TlsFiles) -> TlsFiles {
+        let mut file = |name: &str, path: &Path, marker: &str, what: &str| {
+            let place = place.name(name);
+            let count = self.problems.len();
+            let path = self.file_to_read(&place, path, false);
+            if self.problems.len() == count && !fs::read_to_string(&path).is_ok_and(|text| text.contains(marker)) {
+                self.error(&place, format!("{} has no {what} in PEM form", path.display()));
+            }
+            path
+        };
+        let certificate = file("certificate", &tls.certificate, "-----BEGIN CERTIFICATE-----", "certificate");
+        let key = file("key", &tls.key, "PRIVATE KEY-----", "private key");
+        TlsFiles { certificate, key }
+    }
+
+    /// The admin listener.
+    pub(super) fn admin(&mut self, admin: Admin) -> Admin {
+        let place = Place::top().name("admin");
+        if admin.token.as_ref().is_some_and(|token| token.reveal().len() < SHORTEST_TOKEN) {
+            self.error(&place.name("token"), format!("the token is too short to be safe: at least {SHORTEST_TOKEN} characters"));
+        }
+        for (index, address) in admin.listen.iter().enumerate() {
+            if let Address::Tcp(address) = address
+                && !address.ip().is_loopback()
+            {
+                let place = place.name("listen").index(index);
+                let problem = Problem::warning(
+                    format!("the admin listener on {address} can be reached from other machines, without encryption"),
+                    self.sources.value(&place),
+                );
+                self.problems.push(problem.help("listen on 127.0.0.1 and reach it through a tunnel"));
+            }
+        }
+        let listen = self.addresses(&place, admin.listen);
+        Admin { listen, ..admin }
+    }
+}
+
+/// Whether a request for the route's own path is rewritten more often than is allowed.
+fn rewrites_forever(table: &RouteTable, route: &Route) -> bool {
+    let host = match &route.host {
+        Host::Any => String::new(),
+        Host::Exact(name) => name.clone(),
+        Host::Below(suffix) => format!("x{suffix}"),
+    };
+    let mut path = route.path.clone();
+    for _ in 0..=MOST_REWRITES {
+        match table.find(&host, &path) {
+            Some(Route { action: Action::Rewrite(to), .. }) => path.clone_from(to),
+            _ => return false,
+        }
+    }
+    true
+}

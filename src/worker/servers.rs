@@ -1,0 +1,173 @@
+//! The servers of a worker and the listeners they take connections from.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use nix::sys::socket::{SockaddrStorage, getsockname};
+
+use super::crew::Crew;
+use crate::config::{Server, Settings};
+use crate::net::{Accepted, Address, Balance, Listener, Peer};
+use crate::process::ListenerName;
+use crate::reactor::{Task, spawn};
+use crate::request::Handler;
+use crate::scoreboard::Slot;
+use crate::servers::http::{HttpServer, Live, RequestIds};
+use crate::servers::script::RawServer;
+use crate::telemetry::AccessLog;
+use crate::{log_error, log_warn};
+
+/// The applications by name.
+pub(super) type Handlers = BTreeMap<String, Rc<dyn Handler>>;
+
+/// One server of a kind.
+#[derive(Clone)]
+enum Kind {
+    Http(Rc<HttpServer>),
+    Raw(Rc<RawServer>),
+}
+
+/// A server with its listeners; dropping a listener's task closes the worker's end of it.
+struct Running {
+    kind: Kind,
+    listeners: BTreeMap<Address, Task<()>>,
+}
+
+/// All servers of this worker.
+pub(super) struct Servers {
+    running: BTreeMap<String, Running>,
+    crew: Crew,
+    slot: Slot,
+    label: usize,
+    ids: Rc<RequestIds>,
+}
+
+impl Servers {
+    pub(super) fn new(crew: Crew, slot: Slot, label: usize, ids: Rc<RequestIds>) -> Self {
+        Self { running: BTreeMap::new(), crew, slot, label, ids }
+    }
+
+    /// Makes the servers those of `settings`: new ones come, changed ones serve otherwise from the next request on, what is gone is
+    /// left to end by itself. Listeners are not touched. Gives the servers that are gone.
+    pub(super) fn apply(&mut self, settings: &Settings, apps: &Handlers, access: Option<&Rc<AccessLog>>) -> Vec<Ending> {
+        let mut gone = Vec::new();
+        let names: Vec<String> = self.running.keys().cloned().collect();
+        for name in names {
+            let stays = matches!(
+                (settings.servers.get(&name), self.running.get(&name).map(|running| &running.kind)),
+                (Some(Server::Http(_)), Some(Kind::Http(_))) | (Some(Server::Script(_)), Some(Kind::Raw(_)))
+            );
+            if !stays && let Some(running) = self.running.remove(&name) {
+                gone.push(Ending(running.kind));
+            }
+        }
+        for (name, server) in &settings.servers {
+            match (server, self.running.get(name).map(|running| running.kind.clone())) {
+                (Server::Http(config), Some(Kind::Http(http))) => http.replace(Live::new(config, apps, access.cloned())),
+                (Server::Http(config), _) => {
+                    let live = Live::new(config, apps, access.cloned());
+                    let http = HttpServer::new(name, live, self.slot, self.label, self.ids.clone());
+                    self.running.insert(name.clone(), Running { kind: Kind::Http(http), listeners: BTreeMap::new() });
+                }
+                (Server::Script(config), kind) => {
+                    let Some(app) = apps.get(&config.app).cloned() else {
+                        // The configuration is checked: the application exists, so it is one that could not be started in production.
+                        log_error!("server `{name}`: its application `{}` is not running", config.app);
+                        continue;
+                    };
+                    if let Some(Kind::Raw(raw)) = kind {
+                        raw.replace(config.clone(), app);
+                    } else {
+                        let raw = RawServer::new(name, config.clone(), app, self.slot);
+                        self.running.insert(name.clone(), Running { kind: Kind::Raw(raw), listeners: BTreeMap::new() });
+                    }
+                }
+            }
+        }
+        gone
+    }
+
+    /// Takes connections from a listening socket.
+    ///
+    /// # Errors
+    /// When there is no such server or the reactor cannot register the socket.
+    pub(super) fn listen(&mut self, name: ListenerName, fd: OwnedFd) -> std::io::Result<()> {
+        let Some(running) = self.running.get_mut(&name.server) else { return Err(std::io::ErrorKind::NotFound.into()) };
+        let local = getsockname::<SockaddrStorage>(fd.as_raw_fd()).map_or(Peer::Unknown, |address| Peer::from_storage(&address));
+        let listener = Listener::new(fd)?;
+        let place = Place { kind: running.kind.clone(), crew: self.crew };
+        running.listeners.insert(name.address.clone(), spawn(accept(listener, place, local, name)));
+        Ok(())
+    }
+
+    /// Takes no more connections from a listening socket. Those that are open go on.
+    pub(super) fn unlisten(&mut self, name: &ListenerName) {
+        if let Some(running) = self.running.get_mut(&name.server) {
+            running.listeners.remove(&name.address);
+        }
+    }
+
+    /// Takes no more connections at all.
+    pub(super) fn unlisten_all(&mut self) {
+        self.running.values_mut().for_each(|running| running.listeners.clear());
+    }
+
+    /// Every server, to wait for its end.
+    pub(super) fn endings(&self) -> Vec<Ending> {
+        self.running.values().map(|running| Ending(running.kind.clone())).collect()
+    }
+}
+
+/// A server that takes nothing new.
+pub(super) struct Ending(Kind);
+
+impl Ending {
+    /// Waits until its last connection has ended.
+    pub(super) async fn wait(self) {
+        match self.0 {
+            Kind::Http(http) => http.drain().await,
+            Kind::Raw(raw) => raw.drain().await,
+        }
+    }
+}
+
+/// Where a server of this worker stands.
+struct Place {
+    kind: Kind,
+    crew: Crew,
+}
+
+impl Balance for Place {
+    fn is_loaded(&self) -> bool {
+        self.crew.is_loaded()
+    }
+
+    fn has_room(&self) -> bool {
+        match &self.kind {
+            Kind::Http(http) => http.has_room(),
+            Kind::Raw(raw) => raw.has_room(),
+        }
+    }
+}
+
+async fn accept(listener: Listener, place: Place, local: Peer, name: ListenerName) {
+    loop {
+        let exhausted =
+            |error: &std::io::Error| log_warn!("{} on {}: no connection can be taken for now: {error}", name.server, name.address);
+        let accepted: Accepted = match listener.accept(&place, exhausted).await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                log_error!("{} on {}: the listener failed: {error}", name.server, name.address);
+                return;
+            }
+        };
+        let served = match &place.kind {
+            Kind::Http(http) => http.serve(accepted, &local),
+            Kind::Raw(raw) => raw.serve(accepted, &local),
+        };
+        if let Err(error) = served {
+            log_warn!("{} on {}: a connection was dropped: {error}", name.server, name.address);
+        }
+    }
+}
