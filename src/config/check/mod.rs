@@ -3,6 +3,7 @@
 mod apps;
 mod disk;
 mod listeners;
+mod luau;
 mod process;
 mod servers;
 mod workers;

@@ -29,8 +29,11 @@ impl Default for FormLimits {
 /// Why a form is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormError {
+    /// Above `bytes`.
     TooLarge,
+    /// Above `fields`.
     TooManyFields,
+    /// Above `depth`.
     TooDeep,
 }
 
