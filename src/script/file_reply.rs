@@ -57,7 +57,13 @@ impl FileReply {
 }
 
 /// The whole answer when the conditions or the range leave nothing to send; else sets the status.
-fn answer_conditions(response: &mut Response, head: &RequestHead, current: &Validators<'_>, length: u64, part: &mut Range<u64>) -> mlua::Result<Option<Response>> {
+fn answer_conditions(
+    response: &mut Response,
+    head: &RequestHead,
+    current: &Validators<'_>,
+    length: u64,
+    part: &mut Range<u64>,
+) -> mlua::Result<Option<Response>> {
     match conditional::evaluate(&head.method, &head.fields, current) {
         Verdict::Proceed => {}
         Verdict::NotModified => {

@@ -10,7 +10,7 @@ use mlua::{Function, Lua, LuaString, Table};
 use super::context::AppContext;
 use crate::codec::http::{Method, RequestHead, Version};
 use crate::net::Peer;
-use crate::request::{Answer, Body, Handler, Origin, Request, RequestId, ResponseBody};
+use crate::request::{Answer, Body, Origin, Request, RequestId, ResponseBody};
 
 /// The server name of queued requests.
 const SERVER: &str = "queue";

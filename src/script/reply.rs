@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use mlua::{LuaString, Table, Value};
 
+use super::arguments::kind;
 use super::modules::FileReply;
 use super::request::ScriptRequest;
 use crate::request::{Response, ResponseBody, ResponseFields};
@@ -31,20 +32,20 @@ pub(super) fn convert(returned: Returned, request: &ScriptRequest) -> mlua::Resu
     let body = match &body {
         Value::Nil => None,
         Value::String(text) => Some(text),
-        other => return Err(mlua::Error::runtime(format!("the body of a reply is a string, not a {}", other.type_name()))),
+        other => return Err(mlua::Error::runtime(format!("the body of a reply is a string, not a {}", kind(other)))),
     };
     let status = match status {
         Value::Nil if body.is_none() && file.is_nil() && headers.is_nil() => 204,
         Value::Nil => 200,
         Value::Integer(status) => checked_status(status as f64)?,
         Value::Number(status) => checked_status(status)?,
-        other => return Err(mlua::Error::runtime(format!("the status of a reply is a number, not a {}", other.type_name()))),
+        other => return Err(mlua::Error::runtime(format!("the status of a reply is a number, not a {}", kind(&other)))),
     };
     let mut response = Response { status, ..Response::default() };
     let has_type = match &headers {
         Value::Nil => false,
         Value::Table(table) => self::headers(Some(table), &mut response.fields)?,
-        other => return Err(mlua::Error::runtime(format!("the headers of a reply are a table, not a {}", other.type_name()))),
+        other => return Err(mlua::Error::runtime(format!("the headers of a reply are a table, not a {}", kind(other)))),
     };
     if let Value::UserData(file) = &file {
         let mut file = file.take::<FileReply>()?;
@@ -86,7 +87,6 @@ pub(super) fn head_of_written(request: &ScriptRequest) -> Response {
 ///
 /// # Errors
 /// When it is none.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
 pub(super) fn checked_status(status: f64) -> mlua::Result<u16> {
     if (200.0..=599.0).contains(&status) && status.fract() == 0.0 {
         return Ok(status as u16);
@@ -118,7 +118,10 @@ fn header(name: &[u8], value: &Value, fields: &mut ResponseFields) -> mlua::Resu
         Value::Integer(_) | Value::Number(_) => fields.push(name, value.to_string()?),
         other => {
             let name = String::from_utf8_lossy(name);
-            return Err(mlua::Error::runtime(format!("the header {name} is a string, a number or a list of strings, not a {}", other.type_name())));
+            return Err(mlua::Error::runtime(format!(
+                "the header {name} is a string, a number or a list of strings, not a {}",
+                kind(other)
+            )));
         }
     };
     pushed.map_err(|error| mlua::Error::runtime(format!("the header {}: {error}", String::from_utf8_lossy(name))))

@@ -15,8 +15,8 @@ use super::modules::json;
 use crate::codec::http::RequestHead;
 use crate::codec::percent;
 use crate::net::Peer;
-use crate::request::form::{FormLimits, FormMap, FormValue, parse_urlencoded};
 use crate::request::cookies::Cookies;
+use crate::request::form::{FormLimits, FormMap, FormValue, parse_urlencoded};
 use crate::request::{Body, Origin, Request, RequestId, ResponseFields};
 
 /// Bytes that a script may write before it waits for the client to take some.
@@ -156,7 +156,6 @@ pub(super) struct ActiveRequests {
 const PLACES: u64 = 1 << 20;
 
 impl ActiveRequests {
-    #[expect(clippy::cast_precision_loss, reason = "52 bits are exact")]
     pub(super) fn insert(&self, request: Rc<ScriptRequest>) -> f64 {
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
@@ -164,7 +163,6 @@ impl ActiveRequests {
         (u64::from(generation) * PLACES + place as u64) as f64
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a foreign number finds nothing")]
     fn split(number: f64) -> (usize, u32) {
         let number = number as u64;
         ((number % PLACES) as usize, (number / PLACES) as u32)
@@ -193,7 +191,9 @@ impl ActiveRequests {
     }
 
     fn of_table(&self, table: &Table) -> mlua::Result<Rc<ScriptRequest>> {
-        self.of(table.raw_get::<Option<f64>>(1)?.ok_or_else(|| mlua::Error::runtime("call it with a colon on the request: req:method()"))?)
+        self.of(table
+            .raw_get::<Option<f64>>(1)?
+            .ok_or_else(|| mlua::Error::runtime("call it with a colon on the request: req:method()"))?)
     }
 }
 
@@ -207,7 +207,7 @@ pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequest
     let event_stream: Function = lua.load(include_str!("events.luau")).set_name(&own).call(encode)?;
     let fields = active.clone();
     let field = lua.create_function(move |lua, (number, key): (f64, Value)| match key.as_string() {
-        Some(key) => field(lua, &fields.of(number)?, &key.to_string_lossy()),
+        Some(key) => field(lua, &*fields.of(number)?, &key.to_string_lossy()),
         None => Ok(Value::Nil),
     })?;
     let hooks = active.clone();
@@ -227,8 +227,10 @@ pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequest
 
 /// The names of the parts that [`field`] makes, and of those set at once; for the test of the descriptions.
 #[cfg(test)]
-pub(super) const FIELDS: &[&str] =
-    &["method", "path", "id", "url", "base", "query", "get", "post", "form", "files", "cookies", "headers", "server", "remote", "onabort", "onfinish"];
+pub(super) const FIELDS: &[&str] = &[
+    "method", "path", "id", "url", "base", "query", "get", "post", "form", "files", "cookies", "headers", "server", "remote", "onabort",
+    "onfinish",
+];
 
 fn field(lua: &Lua, request: &ScriptRequest, key: &str) -> mlua::Result<Value> {
     let text = |text: &str| lua.create_string(text).map(Value::String);
@@ -251,7 +253,8 @@ fn field(lua: &Lua, request: &ScriptRequest, key: &str) -> mlua::Result<Value> {
 fn query(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
     let mut map = FormMap::new();
     if let Some(query) = request.head.query() {
-        parse_urlencoded(query.as_bytes(), &FormLimits::default(), &mut map).map_err(|error| mlua::Error::runtime(format!("the query: {error}")))?;
+        parse_urlencoded(query.as_bytes(), &FormLimits::default(), &mut map)
+            .map_err(|error| mlua::Error::runtime(format!("the query: {error}")))?;
     }
     form_map(lua, &map)
 }
@@ -260,7 +263,9 @@ fn form_table(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
     match &*request.form.borrow() {
         Some(form) => form_map(lua, &form.fields),
         None if request.body.is_empty() || !form::is_form(&request.head) => lua.create_table().map(Value::Table),
-        None => Err(mlua::Error::runtime("the form has not been read: this path is in app.stream, so call req:read_form() or use req:parts()")),
+        None => {
+            Err(mlua::Error::runtime("the form has not been read: this path is in app.stream, so call req:read_form() or use req:parts()"))
+        }
     }
 }
 
@@ -315,7 +320,8 @@ fn headers(lua: &Lua, head: &RequestHead) -> mlua::Result<Value> {
 fn server(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
     let table = lua.create_table()?;
     table.raw_set("name", &*request.origin.server)?;
-    table.raw_set("host", request.head.host())?;
+    let host = request.head.host().or_else(|| request.head.fields.get_str("host").and_then(|host| host.split(':').next()));
+    table.raw_set("host", host)?;
     table.raw_set("authority", request.head.authority())?;
     table.raw_set("protocol", request.head.version.as_str())?;
     table.raw_set("secure", request.origin.secure)?;

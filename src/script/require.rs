@@ -98,7 +98,9 @@ impl Modules {
             match self.app.source.read(&file) {
                 Ok(Some(text)) => return self.file(lua, &file, &text, asking).await,
                 Ok(None) => {}
-                Err(error @ (SourceError::Outside(_) | SourceError::Unreadable(..) | SourceError::NotText(_))) => return Err(fail(name, error)),
+                Err(error @ (SourceError::Outside(_) | SourceError::Unreadable(..) | SourceError::NotText(_))) => {
+                    return Err(fail(name, error));
+                }
             }
         }
         Err(fail(name, format_args!("no file {path}.luau in the application's directory")))

@@ -112,9 +112,11 @@ impl OwnCache {
                 Reply::Count(*count)
             }
             CacheCall::Touch { key, ttl_ms } => Reply::Done(entries.get_mut(&key).map(|entry| entry.1 = deadline(ttl_ms)).is_some()),
-            CacheCall::Ttl { key } => Reply::Ttl(entries.get(&key).map(|(_, expires)| {
-                expires.map(|at| u64::try_from(at.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX))
-            })),
+            CacheCall::Ttl { key } => Reply::Ttl(
+                entries
+                    .get(&key)
+                    .map(|(_, expires)| expires.map(|at| u64::try_from(at.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX))),
+            ),
         })
     }
 }

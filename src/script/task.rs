@@ -50,7 +50,13 @@ impl Task {
     ///
     /// # Errors
     /// When the application has as many tasks as it may.
-    pub(super) fn spawn(app: &Rc<AppContext>, place: String, kind: StepKind, function: Function, arguments: Variadic<Value>) -> mlua::Result<Task> {
+    pub(super) fn spawn(
+        app: &Rc<AppContext>,
+        place: String,
+        kind: StepKind,
+        function: Function,
+        arguments: Variadic<Value>,
+    ) -> mlua::Result<Task> {
         let context = app.clone();
         Task::start(app, move |vm| async move { run(&context, &vm, kind, &place, &function, arguments).await })
     }

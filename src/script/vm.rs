@@ -33,7 +33,9 @@ impl Vm {
     pub fn new(app: &str, limits: &Limits, optimise: bool) -> mlua::Result<Vm> {
         let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::new().thread_pool_size(THREAD_POOL))?;
         lua.set_memory_limit(limits.memory)?;
-        lua.set_compiler(mlua::chunk::Compiler::new().set_optimization_level(if optimise { 2 } else { 1 }).set_debug_level(1).set_type_info_level(1));
+        lua.set_compiler(
+            mlua::chunk::Compiler::new().set_optimization_level(if optimise { 2 } else { 1 }).set_debug_level(1).set_type_info_level(1),
+        );
         lua.enable_jit(true);
         let globals = lua.globals();
         for name in REMOVED {

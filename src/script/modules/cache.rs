@@ -98,7 +98,6 @@ fn millis(span: Span) -> u64 {
     u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "checked to be whole and exact")]
 fn pack(lua: &Lua, value: &Value) -> mlua::Result<CacheValue> {
     match value {
         Value::Nil => Err(fail("nil cannot be kept; delete the key")),
@@ -116,7 +115,6 @@ fn tagged(tag: u8, bytes: &[u8]) -> CacheValue {
     CacheValue::Bytes(tagged)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "all numbers of Luau are of this kind")]
 fn unpack(lua: &Lua, value: CacheValue) -> mlua::Result<Value> {
     match value {
         CacheValue::Count(count) => Ok(Value::Number(count as f64)),

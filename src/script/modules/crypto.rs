@@ -38,7 +38,8 @@ fn fail(what: impl std::fmt::Display) -> mlua::Error {
 }
 
 fn digest<D: Digest + 'static>(lua: &Lua, module: &Table, name: &str) -> mlua::Result<()> {
-    let function = lua.create_function(|lua, (data, form): (LuaString, Option<String>)| present(lua, &D::digest(data.as_bytes()), form.as_deref()))?;
+    let function =
+        lua.create_function(|lua, (data, form): (LuaString, Option<String>)| present(lua, &D::digest(data.as_bytes()), form.as_deref()))?;
     module.raw_set(name, function)
 }
 
@@ -154,9 +155,10 @@ fn passwords(lua: &Lua, module: &Table) -> mlua::Result<()> {
         blocking::unblock(move || match Argon2::default().verify_password(&password, hash.as_str()) {
             Ok(()) => Ok(true),
             Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
-            Err(error) => Err(fail(error)),
+            Err(error) => Err(error.to_string()),
         })
         .await
+        .map_err(fail)
     })?;
     module.raw_set("password_hash", hash)?;
     module.raw_set("password_verify", verify)

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use mlua::{Lua, Table, Value};
-use serde::de::{DeserializeSeed, Deserializer as _, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::AppContext;
+use crate::script::arguments::kind;
 
 /// How deep values may be nested, both ways.
 const MAX_DEPTH: usize = 128;
@@ -68,7 +69,10 @@ pub(crate) fn encode(lua: &Lua, value: &Value) -> mlua::Result<Vec<u8>> {
 pub(crate) fn decode(lua: &Lua, text: &[u8]) -> mlua::Result<Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let build = Build { lua, mark: &array_mark(lua)? };
-    build.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value)).map_err(|error| mlua::Error::runtime(format!("json: {error}")))
+    build
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value))
+        .map_err(|error| mlua::Error::runtime(format!("json: {error}")))
 }
 
 /// The Luau form of a value from the configuration.
@@ -159,12 +163,11 @@ impl Encoder<'_> {
             },
             Value::Table(_) if depth == MAX_DEPTH => return Err(at.refuse("nested too deep, or a table that contains itself")),
             Value::Table(table) => self.table(table, at, depth)?,
-            other => return Err(at.refuse(&format!("cannot encode a {}", other.type_name()))),
+            other => return Err(at.refuse(&format!("cannot encode a {}", kind(other)))),
         }
         Ok(())
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and exact")]
     fn number(&mut self, number: f64, at: &Step<'_>) -> mlua::Result<()> {
         if !number.is_finite() {
             return Err(at.refuse(&format!("{number} is no JSON number")));
@@ -202,7 +205,7 @@ impl Encoder<'_> {
 
     fn member(&mut self, key: &Value, value: &Value, at: &Step<'_>, depth: usize) -> mlua::Result<()> {
         let Value::String(key) = key else {
-            return Err(at.refuse(&format!("a table with a {} key that is no list cannot be encoded", key.type_name())));
+            return Err(at.refuse(&format!("a table with a {} key that is no list cannot be encoded", kind(key))));
         };
         let key = key.to_str().map_err(|_| at.refuse("a key is not UTF-8"))?;
         self.text(&key);
@@ -310,12 +313,10 @@ impl<'de> Visitor<'de> for Build<'_> {
         Ok(Value::Boolean(value))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "all numbers of Luau are of this kind")]
     fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
         Ok(Value::Number(value as f64))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "all numbers of Luau are of this kind")]
     fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
         Ok(Value::Number(value as f64))
     }

@@ -9,7 +9,9 @@ use crate::telemetry::{self, Fields, Level};
 
 pub(super) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Table> {
     let module = lua.create_table()?;
-    for (name, level) in [("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug), ("trace", Level::Trace)] {
+    for (name, level) in
+        [("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug), ("trace", Level::Trace)]
+    {
         module.raw_set(name, writer(lua, app, level)?)?;
     }
     Ok(module)

@@ -2,14 +2,9 @@
 
 mod cache;
 mod crypto;
-mod dns;
-mod http;
 pub(crate) mod json;
-mod log;
-mod net;
-mod process;
+pub(super) mod log;
 mod skep;
-mod stream;
 mod template;
 
 use std::rc::Rc;
@@ -37,11 +32,6 @@ pub const ALL: &[Module] = &[
     Module { name: "log", open: log::open, types: include_str!("log.d.luau") },
     Module { name: "cache", open: cache::open, types: include_str!("cache.d.luau") },
     Module { name: "crypto", open: crypto::open, types: include_str!("crypto.d.luau") },
-    Module { name: "http", open: http::open, types: include_str!("http.d.luau") },
-    Module { name: "net", open: net::open, types: include_str!("net.d.luau") },
-    Module { name: "dns", open: dns::open, types: include_str!("dns.d.luau") },
-    Module { name: "process", open: process::open, types: include_str!("process.d.luau") },
-    Module { name: "stream", open: stream::open, types: include_str!("stream.d.luau") },
 ];
 
 /// The names, for messages.

@@ -118,7 +118,8 @@ fn file(lua: &Lua, (path, options): (String, Options)) -> mlua::Result<Table> {
         headers.raw_set("content-type", kind)?;
     }
     if let Some(name) = options.get::<String>("download")? {
-        let plain: String = name.chars().map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') || c == ' ' { c } else { '_' }).collect();
+        let plain: String =
+            name.chars().map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') || c == ' ' { c } else { '_' }).collect();
         let mut encoded = String::new();
         percent::encode_component(name.as_bytes(), &mut encoded);
         headers.raw_set("content-disposition", format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}"))?;
@@ -163,17 +164,23 @@ fn tasks(lua: &Lua, module: &Table, app: &Rc<AppContext>) -> mlua::Result<()> {
     let context = app.clone();
     module.raw_set(
         "spawn",
-        lua.create_function(move |lua, (function, arguments): (Function, Variadic<Value>)| Task::spawn(&context, task::place(lua), StepKind::Task, function, arguments))?,
+        lua.create_function(move |lua, (function, arguments): (Function, Variadic<Value>)| {
+            Task::spawn(&context, task::place(lua), StepKind::Task, function, arguments)
+        })?,
     )?;
     let context = app.clone();
     module.raw_set(
         "every",
-        lua.create_function(move |lua, (span, function, options): (Span, Function, Options)| task::every(lua, &context, span.0, function, &options))?,
+        lua.create_function(move |lua, (span, function, options): (Span, Function, Options)| {
+            task::every(lua, &context, span.0, function, &options)
+        })?,
     )?;
     let context = app.clone();
     module.raw_set(
         "after",
-        lua.create_function(move |lua, (span, function, options): (Span, Function, Options)| task::after(lua, &context, span.0, function, &options))?,
+        lua.create_function(move |lua, (span, function, options): (Span, Function, Options)| {
+            task::after(lua, &context, span.0, function, &options)
+        })?,
     )?;
     module.raw_set(
         "sleep",

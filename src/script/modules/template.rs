@@ -10,6 +10,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use mlua::{Lua, LuaString, Table, Value};
 
 use super::AppContext;
+use crate::script::arguments::kind;
 
 /// The directory of templates in the application's.
 const DIRECTORY: &str = "templates";
@@ -30,7 +31,9 @@ pub(super) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Table> {
     )?;
     module.raw_set(
         "render_text",
-        lua.create_function(move |lua, (text, values): (String, Option<Table>)| lua.create_string(templates.render_text(&text, values.as_ref())?))?,
+        lua.create_function(move |lua, (text, values): (String, Option<Table>)| {
+            lua.create_string(templates.render_text(&text, values.as_ref())?)
+        })?,
     )?;
     Ok(module)
 }
@@ -76,7 +79,8 @@ fn environment(app: &Rc<AppContext>) -> Environment<'static> {
     let mut environment = Environment::new();
     let source = Arc::clone(&app.source);
     environment.set_loader(move |name| {
-        let path = super::super::source::resolve("", name).ok_or_else(|| Error::new(ErrorKind::TemplateNotFound, format!("{name} is outside of {DIRECTORY}")))?;
+        let path = super::super::source::resolve("", name)
+            .ok_or_else(|| Error::new(ErrorKind::TemplateNotFound, format!("{name} is outside of {DIRECTORY}")))?;
         source.read(&format!("{DIRECTORY}/{path}")).map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))
     });
     environment.set_auto_escape_callback(|name| match name.rsplit('.').next() {
@@ -104,7 +108,9 @@ fn convert(value: &Value, depth: usize) -> mlua::Result<minijinja::Value> {
         Value::Integer(number) => (*number).into(),
         Value::Number(number) => number_value(*number),
         Value::String(text) => string_value(text),
-        Value::Table(_) if depth == MAX_DEPTH => return Err(mlua::Error::runtime("template: values nested too deep, or a table that contains itself")),
+        Value::Table(_) if depth == MAX_DEPTH => {
+            return Err(mlua::Error::runtime("template: values nested too deep, or a table that contains itself"));
+        }
         Value::Table(table) if table.raw_len() > 0 => {
             let items: mlua::Result<Vec<_>> = (1..=table.raw_len()).map(|index| convert(&table.raw_get(index)?, depth + 1)).collect();
             items?.into()
@@ -117,11 +123,10 @@ fn convert(value: &Value, depth: usize) -> mlua::Result<minijinja::Value> {
             })?;
             map.into()
         }
-        other => return Err(mlua::Error::runtime(format!("template: a {} cannot be shown", other.type_name()))),
+        other => return Err(mlua::Error::runtime(format!("template: a {} cannot be shown", kind(other)))),
     })
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
 fn number_value(number: f64) -> minijinja::Value {
     if number.fract() == 0.0 && number.abs() < 9e15 { (number as i64).into() } else { number.into() }
 }

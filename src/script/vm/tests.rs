@@ -98,11 +98,15 @@ fn memory_and_stack_limits_are_clean_errors() {
         assert!(matches!(fault(&error).kind, FaultKind::Memory | FaultKind::Runtime), "{name}: {error}");
         assert_eq!(run::<i32>(&vm, "return 1 + 1").expect("usable"), 2, "{name}");
     }
-    let error = run::<()>(&vm, "local function f(n) return 1+f(n+1) end return f(1)").expect_err("too deep");
+    let roomy = self::vm(256 << 20, Duration::from_secs(5));
+    let error = run::<()>(&roomy, "local function f(n) return 1+f(n+1) end return f(1)").expect_err("too deep");
     assert!(error.to_string().contains("stack overflow"), "{error}");
     let error = run::<()>(&vm, "local t={} while true do t[#t+1]=string.rep('x',65536)..#t end").expect_err("memory");
     assert_eq!(fault(&error).message, "out of memory: the application's memory limit is reached");
-    assert!(run::<bool>(&vm, "local ok = pcall(function() local t={} while true do t[#t+1]=string.rep('x',65536)..#t end end) return not ok").expect("caught"));
+    assert!(
+        run::<bool>(&vm, "local ok = pcall(function() local t={} while true do t[#t+1]=string.rep('x',65536)..#t end end) return not ok")
+            .expect("caught")
+    );
 }
 
 #[test]
@@ -124,7 +128,8 @@ fn the_globals_are_sealed_and_the_dangerous_ones_are_gone() {
 #[test]
 fn errors_carry_their_place_and_their_calls() {
     let vm = vm(16 << 20, Duration::from_secs(5));
-    let error = run::<()>(&vm, "local function inner()\n  error('broken')\nend\nlocal function outer()\n  inner()\nend\nouter()").expect_err("raises");
+    let error = run::<()>(&vm, "local function inner()\n  error('broken')\nend\nlocal function outer()\n  inner()\nend\nouter()")
+        .expect_err("raises");
     let fault = fault(&error);
     assert_eq!(fault.with_trace(), "main.luau:2: broken\n    at main.luau:2 in inner\n    at main.luau:5 in outer\n    at main.luau:7");
 }
@@ -132,7 +137,10 @@ fn errors_carry_their_place_and_their_calls() {
 #[test]
 fn native_errors_are_caught_as_strings_with_a_place() {
     let vm = Vm::new("test", &Limits::default(), false).expect("a VM");
-    let fail = vm.lua().create_function(|_, ()| -> mlua::Result<()> { Err(mlua::Error::runtime("net: refused (127.0.0.1:1)")) }).expect("a function");
+    let fail = vm
+        .lua()
+        .create_function(|_, ()| -> mlua::Result<()> { Err(mlua::Error::runtime("net: refused (127.0.0.1:1)")) })
+        .expect("a function");
     vm.lua().globals().set("fail", fail).expect("set");
     vm.seal().expect("sealed");
     let caught = "\nlocal ok, e = pcall(function()\n  fail()\nend)\nassert(not ok)\nreturn e";
