@@ -8,6 +8,8 @@ mod process;
 mod servers;
 mod workers;
 
+pub use disk::usable_directory;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
