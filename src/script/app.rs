@@ -241,7 +241,7 @@ impl Handler for ScriptApp {
             let app = self.clone();
             return Answer::Later(Box::pin(async move {
                 if let Err(failure) = form::read(&app.context, &request).await {
-                    return Response::error(failure.status, &failure.what);
+                    return Response::error(failure.status(), &failure.to_string());
                 }
                 let Some(function) = &app.request else { return Response::error(500, "") };
                 let call = RequestCall::new(app.clone(), request, function);
@@ -261,7 +261,18 @@ impl Handler for ScriptApp {
         Box::pin(async move {
             let Some(function) = &self.connection else { return };
             let peer = connection.origin.peer.to_string();
-            let _ = (function, peer);
+            let connection = match modules::net::accepted(self.vm.lua(), connection) {
+                Ok(connection) => connection,
+                Err(error) => return self.context.report("connection", &self.context.fault(&error)),
+            };
+            let call = Stepped::new(&self.vm, StepKind::Connection, peer.as_bytes(), function.call_async::<()>(&connection));
+            if let Err(error) = call.await {
+                let fault = self.context.fault(&error);
+                self.context.report("connection", &fault);
+                self.remember(&fault);
+            }
+            // A script that keeps the object past its handler keeps a closed one.
+            modules::net::close(&connection);
         })
     }
 

@@ -14,6 +14,7 @@ use super::services::Services;
 use super::source::Source;
 use super::step::StepKind;
 use super::vm::{Stepped, Vm};
+use crate::clients::dns::Resolver;
 use crate::reactor::Scope;
 use crate::request::Handler;
 use crate::telemetry::{self, Fields, Level};
@@ -39,6 +40,8 @@ pub struct AppContext {
     pub source: Arc<Source>,
     /// What it gets from the process.
     pub services: Services,
+    /// Names to addresses.
+    pub resolver: Rc<Resolver>,
     /// Its tasks and timers.
     pub scope: Scope,
     /// Sockets it has open.
@@ -66,6 +69,7 @@ impl AppContext {
             limits,
             source,
             services,
+            resolver: Resolver::of_thread(),
             scope: Scope::new(),
             vm: RefCell::new(Weak::new()),
             handler: RefCell::new(None),

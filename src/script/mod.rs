@@ -9,6 +9,7 @@
 //! | `request`, `form`, `upload`, `queue` | the request as a script sees it |
 //! | `call`, `reply`, `file_reply`, [`error_page`] | running a handler, and what comes out of it |
 //! | `task` | tasks and timers |
+//! | `connection`, `dial` | connections as scripts hold them, and making them |
 //! | [`vm`] | one VM: sealed globals, compiled code |
 //! | [`limits`], [`gauge`] | what one application may use, and uses |
 //! | [`step`] | one uninterrupted run, and the watchdog that ends it |
@@ -20,7 +21,9 @@ pub mod app;
 mod arguments;
 mod call;
 pub mod config;
+mod connection;
 pub mod context;
+mod dial;
 pub mod error_page;
 pub mod fault;
 mod file_reply;

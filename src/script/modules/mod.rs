@@ -2,8 +2,10 @@
 
 mod cache;
 mod crypto;
+mod dns;
 pub(crate) mod json;
 pub(super) mod log;
+pub(super) mod net;
 mod skep;
 mod template;
 
@@ -32,6 +34,8 @@ pub const ALL: &[Module] = &[
     Module { name: "log", open: log::open, types: include_str!("log.d.luau") },
     Module { name: "cache", open: cache::open, types: include_str!("cache.d.luau") },
     Module { name: "crypto", open: crypto::open, types: include_str!("crypto.d.luau") },
+    Module { name: "net", open: net::open, types: include_str!("net.d.luau") },
+    Module { name: "dns", open: dns::open, types: include_str!("dns.d.luau") },
 ];
 
 /// The names, for messages.
