@@ -1,1 +1,41 @@
 //! The one process that binds, forks and supervises; it serves nobody and runs no executor.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `instance` | the master itself: what it holds, and its loop |
+//! | `starting` | from settings to a bound, forked instance |
+//! | `spawning`, `child` | forking, and the first steps of the forked |
+//! | `messages`, `exits` | what children say, and how they end |
+//! | `supervision`, `backoff`, `recycling`, `mpm` | the decisions, as pure functions |
+//! | `rounds` | what is looked at every second |
+//! | `commands`, `control` | what people and signals ask for |
+//! | `reload`, `update`, `upgrade`, `stopping` | the long answers |
+//! | `listeners`, `port_owner`, `pid_file`, `systemd` | the outside world |
+
+mod backoff;
+mod child;
+mod commands;
+mod control;
+mod exits;
+mod instance;
+mod listeners;
+mod messages;
+mod mpm;
+mod pid_file;
+mod policy;
+mod port_owner;
+mod recycling;
+mod reload;
+mod rounds;
+mod spawning;
+mod starting;
+mod stopping;
+mod supervision;
+mod systemd;
+mod update;
+mod upgrade;
+
+pub use listeners::{Inherited, ListenError, plan as plan_listeners};
+pub use pid_file::{PidFile, PidFileError};
+pub use starting::{Options, Started, run};
+pub use upgrade::is_takeover;
