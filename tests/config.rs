@@ -3,6 +3,11 @@
 //!
 //! `SKEP_REWRITE=1 cargo test --test config` writes the answers anew; read the difference before you keep it.
 
+#![allow(clippy::unwrap_used)] // A test that cannot read its own files has nothing else to say.
+
+#[path = "config/reference.rs"]
+mod reference;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -80,4 +85,19 @@ fn every_case_has_its_answer() {
         }
     }
     assert!(wrong.is_empty(), "{} cases have another answer than is kept beside them:\n\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn the_reference_page_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/config.md");
+    let page = reference::page(&skep::config::schema());
+    if rewriting() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, page).unwrap();
+    } else {
+        assert!(
+            fs::read_to_string(&path).is_ok_and(|kept| kept == page),
+            "run `SKEP_REWRITE=1 cargo test --test config` and keep the new page"
+        );
+    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::check::{Sources, check};
 use super::parse::parse;
-use super::problem::{ConfigErrors, Problem, Severity};
+use super::problem::{ConfigErrors, Excerpt, Problem, Severity, plain_reason};
 use super::settings::Settings;
 use super::source::Source;
 use super::substitute::substitute;
@@ -54,7 +54,8 @@ pub fn load_with(path: Option<&Path>, environment: &dyn Fn(&str) -> Option<Strin
         Ok((settings, warnings)) if problems.is_empty() => Ok(Loaded { settings, files_read, warnings }),
         Ok((_, more)) | Err(more) => {
             problems.extend(more);
-            debug_assert!(problems.iter().any(|problem| problem.severity == Severity::Error));
+            // Warnings beside errors are mostly their consequence.
+            problems.retain(|problem| problem.severity == Severity::Error);
             Err(ConfigErrors { problems, files_read })
         }
     }
@@ -78,17 +79,18 @@ impl Loader<'_> {
             return Some(Config::built_in());
         };
         let path: PathBuf = here.join(path).components().collect();
-        self.base = path.parent().unwrap_or(&path).to_owned();
+        path.parent().unwrap_or(&path).clone_into(&mut self.base);
         self.plain_base()?;
-        let mut written: Config = self.file(&path)?;
+        let mut written: Config = self.file(&path, None)?;
         let index = self.sources.files.len() - 1;
         own(&mut self.sources.owners, "apps", written.apps.keys(), index);
         own(&mut self.sources.owners, "servers", written.servers.keys(), index);
         own(&mut self.sources.owners, "clients", written.clients.keys(), index);
         let mut complete = true;
         for (index, pattern) in written.include.clone().iter().enumerate() {
-            for file in self.included(&Place::top().name("include").index(index), pattern) {
-                complete &= self.include(&mut written, &file);
+            let place = Place::top().name("include").index(index);
+            for file in self.included(&place, pattern) {
+                complete &= self.include(&mut written, &file, &place);
             }
         }
         complete.then_some(written)
@@ -107,10 +109,16 @@ impl Loader<'_> {
         Some(())
     }
 
-    /// Reads one file.
-    fn file<T: serde::de::DeserializeOwned>(&mut self, path: &Path) -> Option<T> {
+    /// Reads one file; `wanted_by` is where it is named, if it is.
+    fn file<T: serde::de::DeserializeOwned>(&mut self, path: &Path, wanted_by: Option<Excerpt>) -> Option<T> {
         self.files_read.push(path.to_owned());
-        let text = read_text(path).map_err(|message| self.fail(format!("cannot read {}: {message}", path.display()))).ok()?;
+        let text = match read_text(path) {
+            Ok(text) => text,
+            Err(message) => {
+                self.problems.push(Problem::error(format!("cannot read {}: {message}", path.display()), wanted_by));
+                return None;
+            }
+        };
         let source = Source::new(path, text);
         let filled = substitute(&source, &self.base, self.environment);
         self.files_read.extend(filled.files.iter().cloned());
@@ -145,17 +153,17 @@ impl Loader<'_> {
     /// The files that a pattern of `include` means, in the order of their names.
     fn included(&mut self, place: &Place, pattern: &str) -> Vec<PathBuf> {
         let excerpt = self.sources.value(place);
-        let path = self.base.join(pattern);
+        let path: PathBuf = self.base.join(pattern).components().collect();
         let (Some(name), Some(directory)) = (path.file_name().and_then(|name| name.to_str()), path.parent()) else {
             self.problems.push(Problem::error(format!("{pattern:?} names no file"), excerpt));
             return Vec::new();
         };
-        if !name.contains('*') {
-            return vec![path];
-        }
         if directory.to_str().is_some_and(|directory| directory.contains('*')) {
             self.problems.push(Problem::error("a `*` may stand in the name of the file only, not in its directory", excerpt));
             return Vec::new();
+        }
+        if !name.contains('*') {
+            return vec![path];
         }
         // The directory is watched, so that a file added to it is seen.
         self.files_read.push(path.clone());
@@ -178,12 +186,13 @@ impl Loader<'_> {
     }
 
     /// Adds what a file has; whether that worked.
-    fn include(&mut self, written: &mut Config, path: &Path) -> bool {
+    fn include(&mut self, written: &mut Config, path: &Path, place: &Place) -> bool {
+        let wanted_by = self.sources.files[0].place(place);
         if self.sources.files.iter().any(|source| source.path == *path) {
-            self.fail(format!("{} is included twice", path.display()));
+            self.problems.push(Problem::error(format!("{} is included twice", path.display()), Some(wanted_by)));
             return false;
         }
-        let Some(included) = self.file::<Included>(path) else { return false };
+        let Some(included) = self.file::<Included>(path, Some(wanted_by)) else { return false };
         let index = self.sources.files.len() - 1;
         self.merge("apps", &mut written.apps, included.apps, index);
         self.merge("servers", &mut written.servers, included.servers, index);
@@ -211,28 +220,19 @@ fn own<'a>(owners: &mut BTreeMap<(&'static str, String), usize>, map: &'static s
 
 /// A file's text, at most [`LARGEST_FILE`] of it.
 fn read_text(path: &Path) -> Result<String, String> {
-    let metadata = fs::metadata(path).map_err(|error| plain(&error))?;
+    let metadata = fs::metadata(path).map_err(|error| plain_reason(&error))?;
     if !metadata.is_file() {
         return Err("it is not a regular file".to_owned());
     }
     if metadata.len() > LARGEST_FILE {
         return Err(format!("it has more than {} MiB", LARGEST_FILE >> 20));
     }
-    let bytes = fs::read(path).map_err(|error| plain(&error))?;
+    let bytes = fs::read(path).map_err(|error| plain_reason(&error))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
         format!("line {line} is not UTF-8")
     })?;
     Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
-}
-
-/// An error of the file system without its number.
-fn plain(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "it does not exist".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 /// Whether a file name is what a pattern means, where `*` is any text, the empty one too.

@@ -44,21 +44,19 @@ fn explain(source: &Source, filled: &Substituted, error: &SpannedError) -> Probl
         Error::NoSuchStructField { expected, found, outer } => {
             (format!("there is no `{found}`{}", of(outer.as_deref())), named(found), Some(suggestion(found, expected)))
         }
-        Error::NoSuchEnumVariant { expected, found, .. } => {
-            let knows =
-                if expected.is_empty() { "this version knows none yet".to_owned() } else { format!("it knows: {}", listed(expected)) };
-            (
-                format!("`{found}` is not in this version"),
-                named(found),
-                Some(did_you_mean(found, expected.iter().copied()).unwrap_or(knows)),
-            )
-        }
+        Error::NoSuchEnumVariant { expected, found, .. } => unknown_variant(found, expected, named(found)),
         Error::DuplicateStructField { field, outer } => (format!("`{field}`{} stands twice", of(outer.as_deref())), named(field), None),
         Error::ExpectedDifferentStructName { expected, found } => {
             (format!("this should be `{expected}`, not `{found}`"), named(found), Some(format!("write `{expected}(…)`, or just `(…)`")))
         }
         Error::InvalidValueForType { expected, found } => (format!("expected {expected}, found {found}"), None, None),
-        Error::Message(message) => (message.clone(), None, None),
+        Error::Message(message) => (message.clone(), value_before(source, end), None),
+        Error::IntegerOutOfBounds => ("this number is out of bounds".to_owned(), value_before(source, end), None),
+        Error::ExpectedNamedStructLike("Config") => (
+            "a configuration begins with `Config(`".to_owned(),
+            None,
+            Some("the smallest one is `Config()`; `skep init` writes one with every option".to_owned()),
+        ),
         code => (plain(code), None, advice(code)),
     };
     let token = token.or_else(|| value_token(source, start, end));
@@ -73,6 +71,31 @@ fn explain(source: &Source, filled: &Substituted, error: &SpannedError) -> Probl
 fn value_token(source: &Source, start: usize, end: usize) -> Option<&Token> {
     let inside = source.tokens.iter().find(|token| token.span.start >= start && token.span.start < end && !is_separator(token));
     inside.or_else(|| source.token_at(end))
+}
+
+/// The value that ends last before an offset; for brackets, their opening.
+fn value_before(source: &Source, end: usize) -> Option<&Token> {
+    let mut depth = 0_usize;
+    for token in source.tokens.iter().rev().skip_while(|token| token.span.end > end || is_separator(token)) {
+        match token.kind {
+            Kind::Mark(b')' | b']' | b'}') => depth += 1,
+            Kind::Mark(b'(' | b'[' | b'{') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(token);
+        }
+    }
+    None
+}
+
+/// A kind or choice that there is not: a slip of the pen, or one of another version.
+fn unknown_variant<'a>(found: &str, expected: &[&str], token: Option<&'a Token>) -> (String, Option<&'a Token>, Option<String>) {
+    match did_you_mean(found, expected.iter().copied()) {
+        Some(meant) => (format!("there is no `{found}`"), token, Some(meant)),
+        None if expected.is_empty() => (format!("`{found}` is not in this version"), token, Some("this version knows none yet".to_owned())),
+        None => (format!("`{found}` is not in this version"), token, Some(format!("it knows: {}", listed(expected)))),
+    }
 }
 
 fn is_separator(token: &Token) -> bool {
@@ -130,6 +153,9 @@ fn listed(names: &[&str]) -> String {
 
 /// The error's own words, in the way our own errors are written.
 fn plain(code: &Error) -> String {
+    if let Error::ExpectedNamedStructLike(name) = code {
+        return format!("expected the fields of `{}`", spoken(name));
+    }
     let words = code.to_string();
     let words = words.strip_suffix('.').unwrap_or(&words);
     let mut letters = words.chars();
@@ -141,13 +167,13 @@ fn advice(code: &Error) -> Option<String> {
     let advice = match code {
         Error::ExpectedString => "write it in double quotes",
         Error::ExpectedBoolean => "write true or false",
-        Error::ExpectedComma => "is a comma or a closing bracket missing before this?",
+        Error::ExpectedComma | Error::ExpectedStructLikeEnd => "is a comma or a closing bracket missing before this?",
         Error::ExpectedStringEnd => "is a closing quote missing?",
         Error::ExpectedArray => "a list is written in square brackets: [\"a\", \"b\"]",
         Error::ExpectedMap => "names and values are written in braces: {\"name\": …}",
         Error::ExpectedMapColon => "a name and its value are written `name: value`",
         Error::ExpectedStructLike | Error::ExpectedNamedStructLike(_) => "fields are written in round brackets: (name: value)",
-        Error::ExpectedStructLikeEnd => "is a comma or a closing bracket missing before this?",
+        Error::ExpectedIdentifier => "a field is written `name: value`, in one pair of brackets: Http(listen: […])",
         Error::TrailingCharacters => "the configuration ends before this; is there a bracket too many?",
         Error::Eof => "is a closing bracket missing?",
         _ => return None,

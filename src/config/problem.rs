@@ -94,25 +94,19 @@ impl Problem {
             Severity::Error => ("error", "1;31"),
             Severity::Warning => ("warning", "1;33"),
         };
-        let mut shown = format!("{}: {}\n", paint(code, word), paint("1", &self.message));
-        let help = self.help.as_deref();
-        let Some(excerpt) = &self.excerpt else {
-            if let Some(help) = help {
-                shown.push_str(&format!("  = {help}\n"));
-            }
-            return shown;
-        };
-        let number = excerpt.line.to_string();
-        let margin = " ".repeat(number.len());
-        let bar = paint("34", "|");
-        shown.push_str(&format!("{margin}{} {}:{}:{}\n", paint("34", "-->"), excerpt.file.display(), excerpt.line, excerpt.column));
-        shown.push_str(&format!("{margin} {bar}\n{} {bar} {}\n", paint("34", &number), excerpt.text));
-        let caret = paint(code, &"^".repeat(excerpt.width));
-        shown.push_str(&format!("{margin} {bar} {}{caret}\n", " ".repeat(excerpt.column - 1)));
-        if let Some(help) = help {
-            shown.push_str(&format!("{margin} {} {help}\n", paint("34", "=")));
+        let mut lines = vec![format!("{}: {}", paint(code, word), paint("1", &self.message))];
+        let margin = self.excerpt.as_ref().map_or(1, |excerpt| excerpt.line.to_string().len());
+        let margin = " ".repeat(margin);
+        if let Some(excerpt) = &self.excerpt {
+            let (arrow, bar, number) = (paint("34", "-->"), paint("34", "|"), paint("34", &excerpt.line.to_string()));
+            let caret = paint(code, &"^".repeat(excerpt.width));
+            lines.push(format!("{margin}{arrow} {}:{}:{}", excerpt.file.display(), excerpt.line, excerpt.column));
+            lines.push(format!("{margin} {bar}"));
+            lines.push(format!("{number} {bar} {}", excerpt.text));
+            lines.push(format!("{margin} {bar} {}{caret}", " ".repeat(excerpt.column - 1)));
         }
-        shown
+        lines.extend(self.help.as_deref().map(|help| format!("{margin} {} {help}", paint("34", "="))));
+        lines.join("\n") + "\n"
     }
 }
 
@@ -153,6 +147,16 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl std::error::Error for ConfigErrors {}
+
+/// An error of the file system without its number.
+#[must_use]
+pub fn plain_reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}
 
 /// The name that was probably meant, if one is near enough.
 #[must_use]

@@ -98,7 +98,7 @@ mod tests {
     fn shows_the_line_and_hides_secrets() {
         let source = Source::new(Path::new("a"), "Config(\n\tadmin: (token: \"swordfish\", listen: 5),\n)".to_owned());
         let excerpt = source.place(&Place::top().name("admin").name("listen"));
-        assert_eq!((excerpt.line, excerpt.column, excerpt.width), (2, 40, 1));
+        assert_eq!((excerpt.line, excerpt.column, excerpt.width), (2, 38, 1));
         assert_eq!(excerpt.text, " admin: (token: \"*********\", listen: 5),");
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::lexer::{Kind, Token};
-use super::problem::Problem;
+use super::problem::{Problem, plain_reason};
 use super::source::Source;
 
 /// The most bytes of a file that is the value of `${file:…}`.
@@ -117,7 +117,7 @@ fn resolve(
         let path = base.join(path);
         return match read_value(&path) {
             Ok(value) => Ok((value, Some(path))),
-            Err(error) => Err((format!("cannot read {}: {error}", path.display()), Some(path))),
+            Err(error) => Err((format!("cannot read {}: {}", path.display(), plain_reason(&error)), Some(path))),
         };
     }
     let (name, default) = match expression.split_once(":-") {

@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn finds_what_stands_twice() {
         let source = "(a: 1, m: {\"x\": 1, \"y\": 2, \"x\": 3})";
-        assert_eq!(Node::parse(source, &tokens(source)).repeated(), [("x".to_owned(), 26..29)]);
+        assert_eq!(Node::parse(source, &tokens(source)).repeated(), [("x".to_owned(), 27..30)]);
     }
 
     proptest! {

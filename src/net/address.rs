@@ -74,7 +74,7 @@ impl Address {
         match self {
             Self::Tcp(_) => Ok(self),
             Self::Unix(path) => {
-                let path = base.join(path);
+                let path: PathBuf = base.join(path).components().collect();
                 let length = path.as_os_str().len();
                 if length > LONGEST_SOCKET_PATH { Err(AddressError::PathTooLong(length)) } else { Ok(Self::Unix(path)) }
             }

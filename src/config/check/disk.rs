@@ -173,9 +173,10 @@ impl Checker<'_> {
     /// A file that must be there; `workers`: it is they who read it.
     pub(super) fn file_to_read(&mut self, place: &Place, path: &Path, workers: bool) -> PathBuf {
         let path = self.absolute(place, path);
-        if !self.path_missing(&path) {
-            self.report(place, readable_file(&path));
+        if path == self.base {
+            return path;
         }
+        self.report(place, readable_file(&path));
         if workers {
             self.inside_chroot(place, &path);
             self.reachable(place, &path, READ);
@@ -186,17 +187,10 @@ impl Checker<'_> {
     /// A directory that must be there, for the workers to read.
     pub(super) fn directory_to_read(&mut self, place: &Place, path: &Path) -> PathBuf {
         let path = self.absolute(place, path);
-        if !self.path_missing(&path) {
-            self.report(place, readable_directory(&path));
-        }
+        self.report(place, readable_directory(&path));
         self.inside_chroot(place, &path);
         self.reachable(place, &path, READ | PASS);
         path
-    }
-
-    /// Whether a path was not written at all, which [`Checker::absolute`] has reported.
-    fn path_missing(&self, path: &Path) -> bool {
-        path == self.base && self.problems.last().is_some_and(|problem| problem.message == "a path is missing")
     }
 }
 

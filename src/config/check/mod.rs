@@ -53,7 +53,7 @@ impl Sources {
 /// Checks what is written. Relative paths are relative to `base`, which is absolute.
 ///
 /// # Errors
-/// All problems, warnings among them, if one is an error; else the settings with the warnings.
+/// All errors, if there is one; else the settings with the warnings.
 pub fn check(written: Config, sources: &Sources, base: &Path) -> Result<(Settings, Vec<Problem>), Vec<Problem>> {
     let accounts = Accounts::load();
     let mut checker = Checker { sources, base, problems: Vec::new(), chroot: None, reader: None };
@@ -69,7 +69,13 @@ pub fn check(written: Config, sources: &Sources, base: &Path) -> Result<(Setting
         (file, place.map(|excerpt| (excerpt.line, excerpt.column)))
     });
     problems.dedup();
-    if problems.iter().any(|problem| problem.severity == Severity::Error) { Err(problems) } else { Ok((settings, problems)) }
+    // Warnings beside errors are mostly their consequence.
+    let fatal = |problem: &Problem| problem.severity == Severity::Error;
+    if problems.iter().any(fatal) {
+        problems.retain(fatal);
+        return Err(problems);
+    }
+    Ok((settings, problems))
 }
 
 struct Checker<'a> {
@@ -107,7 +113,9 @@ impl Checker<'_> {
             ("servers", written.servers.keys().collect()),
             ("clients", written.clients.keys().collect()),
         ] {
-            names.into_iter().for_each(|name| self.name(map, name));
+            for name in names {
+                self.name(map, name);
+            }
         }
         let servers = self.servers(written.servers, &written.apps, &data);
         let apps = self.apps(written.apps, &servers);
@@ -156,7 +164,11 @@ impl Checker<'_> {
     /// A path made absolute.
     fn absolute(&mut self, place: &Place, path: &Path) -> PathBuf {
         if path.as_os_str().is_empty() {
-            self.error(place, "a path is missing");
+            let name = match place.steps().last() {
+                Some(Step::Name(name)) => format!("`{name}`"),
+                _ => "a path".to_owned(),
+            };
+            self.error(place, format!("{name} is missing"));
         }
         self.base.join(path).components().collect()
     }
