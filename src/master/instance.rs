@@ -23,7 +23,7 @@ use super::starting::Started;
 use super::systemd::Notifier;
 use super::update::Update;
 use super::upgrade::{Takeover, Upgrade};
-use crate::config::{Settings, watch::Watch};
+use crate::config::{Settings, Watch};
 use crate::process::{BootInfo, Command, Outcome};
 use crate::scoreboard::{Role, Scoreboard};
 use crate::sys::privileges::Target;
@@ -63,7 +63,12 @@ pub struct Master {
     pub settings: Settings,
     /// The configuration file, as given or found; read again by an update.
     pub config: Option<PathBuf>,
-    pub dev: bool,
+    /// The running binary's path on disk, as it was at the start: what an upgrade executes when no other is named.
+    pub binary: Option<PathBuf>,
+    /// Whether there is no terminal.
+    pub detached: bool,
+    /// What the start had to say.
+    pub notes: Vec<String>,
     pub boot: BootInfo,
     pub target: Target,
     pub board: Scoreboard,
@@ -84,6 +89,8 @@ pub struct Master {
     pub reload: Reload,
     pub update: Update,
     pub upgrade: Option<Upgrade>,
+    /// Who asked for an upgrade that is about to be forked.
+    pub upgrade_askers: Vec<Asker>,
     /// The instance that this one takes over from.
     pub takeover: Option<Takeover>,
     pub rounds: Rounds,

@@ -4,13 +4,13 @@
 //! |---|---|
 //! | `instance` | the master itself: what it holds, and its loop |
 //! | `starting` | from settings to a bound, forked instance |
-//! | `spawning`, `child` | forking, and the first steps of the forked |
+//! | `spawning`, `child`, `policy` | forking, and the first steps of the forked |
 //! | `messages`, `exits` | what children say, and how they end |
 //! | `supervision`, `backoff`, `recycling`, `mpm` | the decisions, as pure functions |
 //! | `rounds` | what is looked at every second |
 //! | `commands`, `control` | what people and signals ask for |
 //! | `reload`, `update`, `upgrade`, `stopping` | the long answers |
-//! | `listeners`, `port_owner`, `pid_file`, `systemd` | the outside world |
+//! | `listeners`, `pid_file`, `systemd` | the outside world |
 
 mod backoff;
 mod child;
@@ -23,7 +23,6 @@ mod messages;
 mod mpm;
 mod pid_file;
 mod policy;
-mod port_owner;
 mod recycling;
 mod reload;
 mod rounds;

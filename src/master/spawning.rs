@@ -10,9 +10,9 @@ use nix::unistd::Pid;
 
 use super::child::{Child, Seed};
 use super::instance::{End, Life, Master};
-use super::listeners::ADMIN;
 use super::supervision::{Phase, View, decide};
 use super::{recycling, upgrade};
+use crate::config::ADMIN;
 use crate::process::{BootInfo, ChildContext, ListenSocket, ToChild};
 use crate::scoreboard::{Role, Slot};
 use crate::sys::channel::Channel;
