@@ -123,6 +123,7 @@ enum Source {
 impl Master {
     /// Turns the loop until the instance ends, or this is a forked child.
     pub fn run(&mut self) -> io::Result<End> {
+        self.supervise(Instant::now());
         loop {
             if let Some(end) = self.fork_what_is_wanted() {
                 return Ok(end);

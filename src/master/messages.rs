@@ -93,7 +93,7 @@ impl Master {
     /// Whether the hub and all workers of the start are ready; then the instance runs.
     fn check_started(&mut self) {
         let ready = self.workers().filter(|c| c.is_ready()).count();
-        if ready >= self.wanted && self.hub().is_some_and(|hub| hub.is_ready()) {
+        if ready >= self.wanted && self.hub().is_some_and(super::child::Child::is_ready) {
             self.all_ready();
         }
     }

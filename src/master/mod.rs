@@ -34,7 +34,6 @@ mod systemd;
 mod update;
 mod upgrade;
 
-pub use listeners::{Inherited, ListenError, plan as plan_listeners};
-pub use pid_file::{PidFile, PidFileError};
-pub use starting::{Options, Started, run};
+pub use pid_file::PidFile;
+pub use starting::{Options, Report, Started, run};
 pub use upgrade::is_takeover;

@@ -20,7 +20,7 @@ use crate::sys::fork::{Forked, fork};
 use crate::{log_debug, log_error, telemetry};
 
 /// How long a child may take to become ready.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 /// The hub's place in the scoreboard; workers have the others.
 pub const HUB_SLOT: usize = 0;
 /// The most of `/etc/hosts` and `/etc/resolv.conf` that children are given, bytes.
