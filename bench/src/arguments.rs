@@ -25,15 +25,15 @@ const USAGE: &str = "\
 usage: skep-bench [--skep FILE] [--only PART] [--rounds N] [--quick] [--check] [--save FILE | --no-save]
   --skep FILE   the binary to measure (dist/skep)
   --only PART   rows whose names contain PART
-  --rounds N    rounds of each row (5)
-  --quick       a tenth of the requests, three rounds; nothing is saved
+  --rounds N    rounds of each row (15)
+  --quick       a fifth of the requests, five rounds; nothing is saved
   --check       nginx against itself: how far from 1.00 the noise goes; nothing is saved
   --save FILE   where the report goes (bench/RESULTS.md when every row ran)";
 
 impl Arguments {
     pub fn parse(given: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut arguments =
-            Self { skep: "dist/skep".into(), only: String::new(), rounds: 5, scale: 1.0, check: false, save: None, kernel_limit: None };
+            Self { skep: "dist/skep".into(), only: String::new(), rounds: 15, scale: 1.0, check: false, save: None, kernel_limit: None };
         let mut saves = true;
         let mut given = given;
         while let Some(name) = given.next() {
@@ -44,7 +44,7 @@ impl Arguments {
                 "--rounds" => {
                     arguments.rounds = value()?.parse().ok().filter(|&rounds| rounds > 0).ok_or("--rounds needs a number from 1")?;
                 }
-                "--quick" => (arguments.scale, arguments.rounds, saves) = (0.1, 3, false),
+                "--quick" => (arguments.scale, arguments.rounds, saves) = (0.2, 5, false),
                 "--check" => (arguments.check, saves) = (true, false),
                 "--save" => arguments.save = Some(value()?.into()),
                 "--no-save" => saves = false,

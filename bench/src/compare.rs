@@ -23,29 +23,13 @@ pub struct Work {
     pub exchange: fn(usize) -> Exchange,
 }
 
-/// CPU time for one unit of work, in microseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct PerUnit {
-    pub user: f64,
-    pub sys: f64,
-}
-
-impl PerUnit {
-    pub fn of(cpu: Cpu, units: u64) -> Self {
-        let each = |time: Duration| time.as_secs_f64() * 1e6 / units as f64;
-        Self { user: each(cpu.user), sys: each(cpu.sys) }
-    }
-
-    pub fn total(self) -> f64 {
-        self.user + self.sys
-    }
-}
-
 /// What was seen of one contender.
 pub struct Seen {
     pub version: String,
-    /// One a round.
-    pub rounds: Vec<PerUnit>,
+    /// CPU time for one unit of work, in microseconds, one for each round.
+    rounds: Vec<f64>,
+    /// Part of that which was spent in the program's own code, over all rounds.
+    user_share: f64,
     pub latency: Latency,
     /// Resident memory of all its processes under this load, in bytes.
     pub resident: u64,
@@ -59,17 +43,24 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 impl Seen {
+    /// CPU time for one unit of work, in microseconds.
     pub fn total(&self) -> f64 {
-        median(self.rounds.iter().map(|round| round.total()))
+        median(self.rounds.iter().copied())
     }
 
+    /// The part of it in the program's own code.
     pub fn user(&self) -> f64 {
-        median(self.rounds.iter().map(|round| round.user))
+        self.total() * self.user_share
     }
 
     /// How much more this one costs than `other`: the middle of the ratios of each round, so that what disturbs a round disturbs both sides.
-    pub fn ratio(&self, other: &Self, of: impl Fn(&PerUnit) -> f64) -> f64 {
-        median(self.rounds.iter().zip(&other.rounds).map(|(own, their)| of(own) / of(their)))
+    pub fn ratio(&self, other: &Self) -> f64 {
+        median(self.rounds.iter().zip(&other.rounds).map(|(own, their)| own / their))
+    }
+
+    /// The same of user time. None: the other has too little of it to compare with.
+    pub fn user_ratio(&self, other: &Self) -> Option<f64> {
+        (other.user_share > 0.05).then(|| self.ratio(other) * self.user_share / other.user_share)
     }
 }
 
@@ -96,7 +87,15 @@ pub fn compare(bench: &Bench, work: &Work, contenders: &[&Peer]) -> Result<Vec<S
     let mut seen = Vec::new();
     for ((running, mut load, rounds), peer) in sides.into_iter().zip(contenders) {
         let latency = load.paced(work.rate, PACED)?;
-        seen.push(Seen { version: peer.version()?, rounds, latency, resident: running.resident()? });
+        let sum = |of: fn(&Cpu) -> Duration| rounds.iter().map(of).sum::<Duration>().as_secs_f64();
+        let (user, sys) = (sum(|cpu| cpu.user), sum(|cpu| cpu.sys));
+        seen.push(Seen {
+            version: peer.version()?,
+            rounds: rounds.iter().map(|cpu| per_unit(*cpu, bench.scaled(work.requests))).collect(),
+            user_share: user / (user + sys),
+            latency,
+            resident: running.resident()?,
+        });
     }
     Ok(seen)
 }
@@ -106,11 +105,16 @@ pub fn open(running: &Running, work: &Work) -> Result<Load> {
     Load::open(running.address, (0..work.connections).map(work.exchange))
 }
 
-/// CPU time of the server for each of `requests` requests.
-pub fn cost(running: &Running, load: &mut Load, requests: u64) -> Result<PerUnit> {
+/// CPU time of the server for this many requests.
+pub fn cost(running: &Running, load: &mut Load, requests: u64) -> Result<Cpu> {
     let before = running.cpu()?;
     load.closed(requests)?;
-    Ok(PerUnit::of(running.cpu()? - before, requests))
+    Ok(running.cpu()? - before)
+}
+
+/// Microseconds for each unit.
+pub fn per_unit(cpu: Cpu, units: u64) -> f64 {
+    cpu.total.as_secs_f64() * 1e6 / units as f64
 }
 
 #[cfg(test)]

@@ -9,9 +9,14 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use crate::Result;
 
-/// CPU time used, in user code and in the kernel on its behalf.
+/// CPU time used, altogether and by kind.
+///
+/// The kernel knows the whole to the nanosecond, but user and system time only in clock ticks, by sampling. So rounds may be short for the
+/// whole, while the kinds are worth something only when summed over many of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cpu {
+    /// All of it.
+    pub total: Duration,
     /// In the program's own code.
     pub user: Duration,
     /// In system calls.
@@ -21,7 +26,11 @@ pub struct Cpu {
 impl Sub for Cpu {
     type Output = Self;
     fn sub(self, earlier: Self) -> Self {
-        Self { user: self.user.saturating_sub(earlier.user), sys: self.sys.saturating_sub(earlier.sys) }
+        Self {
+            total: self.total.saturating_sub(earlier.total),
+            user: self.user.saturating_sub(earlier.user),
+            sys: self.sys.saturating_sub(earlier.sys),
+        }
     }
 }
 
@@ -67,12 +76,32 @@ pub fn members(root: i32) -> Result<Vec<i32>> {
     Ok(pids)
 }
 
-/// CPU time that the tree has used so far.
+/// CPU time that the tree has used so far. Processes that ended in the meantime are missing from the total.
 pub fn cpu(root: i32) -> Result<Cpu> {
     let second = u64::try_from(sysconf(SysconfVar::CLK_TCK)?.ok_or("no clock tick")?)?;
     let time = |ticks: u64| Duration::from_millis(ticks * 1000 / second);
     let tree = tree(root)?;
-    Ok(Cpu { user: time(tree.values().map(|s| s.user).sum()), sys: time(tree.values().map(|s| s.sys).sum()) })
+    let mut total = 0;
+    for pid in tree.keys() {
+        total += on_cpu(*pid)?;
+    }
+    Ok(Cpu {
+        total: Duration::from_nanos(total),
+        user: time(tree.values().map(|s| s.user).sum()),
+        sys: time(tree.values().map(|s| s.sys).sum()),
+    })
+}
+
+/// Nanoseconds that the threads of a process have run: the first number of `schedstat` (Documentation/scheduler/sched-stats.rst).
+fn on_cpu(pid: i32) -> Result<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end between the listing and the reading.
+        if let Ok(line) = fs::read_to_string(task?.path().join("schedstat")) {
+            sum += line.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        }
+    }
+    Ok(sum)
 }
 
 /// Resident memory of one process, in bytes.

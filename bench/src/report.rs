@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
-use crate::compare::{PerUnit, Seen};
+use crate::compare::Seen;
 use crate::load::Latency;
 
 /// What the ratio to the peer should not exceed.
@@ -25,9 +25,9 @@ pub enum Finding {
 
 impl Finding {
     pub fn cost(work: &str, ours: &Seen, peer: &Seen, goal: Goal) -> Self {
-        let (ratio, user) = (ours.ratio(peer, |round| round.total()), ours.ratio(peer, |round: &PerUnit| round.user));
+        let (ratio, user) = (ours.ratio(peer), ours.user_ratio(peer));
         let wanted = goal.user.map_or(format!("≤ {:.2}", goal.total), |user| format!("≤ {:.2}, user ≤ {user:.2}", goal.total));
-        let reached = ratio <= goal.total && goal.user.is_none_or(|most| user <= most);
+        let reached = ratio <= goal.total && goal.user.is_none_or(|most| user.is_some_and(|user| user <= most));
         let split = |seen: &Seen| format!("{:.2} ({:.2} user)", seen.total(), seen.user());
         Self::Cost([
             work.to_owned(),
@@ -35,7 +35,7 @@ impl Finding {
             peer.version.clone(),
             split(peer),
             format!("**{ratio:.2}**"),
-            format!("{user:.2}"),
+            user.map_or("–".to_owned(), |user| format!("{user:.2}")),
             format!("{wanted} {}", mark(reached)),
             latency(ours.latency),
             latency(peer.latency),

@@ -48,8 +48,11 @@ pub fn page(schema: &Value) -> String {
     page += &writer.section(&Section { title: "The file".to_owned(), schema: schema.clone() }, "");
     while !writer.waiting.is_empty() {
         let section = writer.waiting.remove(0);
+        let others = std::mem::take(&mut writer.waiting);
         let owner = section.title.clone();
         page += &writer.section(&section, &owner);
+        // A block's own blocks come right behind it.
+        writer.waiting.extend(others);
     }
     page
 }
@@ -122,7 +125,7 @@ impl Writer<'_> {
             return format!("{} or `None`", self.kind(&inner.clone(), title));
         }
         if let Some(name) = reference(schema) {
-            return self.referenced(&name.to_owned(), title);
+            return self.referenced(name, title);
         }
         match &schema["type"] {
             Value::Array(kinds) => {

@@ -38,7 +38,7 @@ Config(
     auto_reload: false,
     log: (file: "-", level: Warn, format: Text),
     workers: (start: 1, min: 1, max: 1, min_spare: 0, max_spare: 1, max_requests: 1000000000),
-    admin: (listen: ["127.0.0.1:0"]),
+    admin: (listen: []),
     apps: {{
         "hello": Script(path: "apps/hello"),
         "site": Files(root: "public"),

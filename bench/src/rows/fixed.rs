@@ -8,7 +8,7 @@ use crate::{Bench, Result, site};
 
 pub const ROW: Row = Row { name: "http/fixed", run };
 
-const WORK: Work = Work { name: "fixed answer, 64 connections", connections: 64, requests: 200_000, rate: 5_000, exchange: site::fixed };
+const WORK: Work = Work { name: "fixed answer, 64 connections", connections: 64, requests: 50_000, rate: 5_000, exchange: site::fixed };
 
 fn run(bench: &Bench) -> Result<Vec<Finding>> {
     let seen = compare(bench, &WORK, &[&bench.ours, &bench.peer, &Peer::KernelLimit])?;

@@ -1,7 +1,7 @@
 //! What 10,000 idle connections cost those that work, and what each keeps in memory.
 
 use super::Row;
-use crate::compare::{PerUnit, Work, cost, median, open};
+use crate::compare::{Work, cost, median, open, per_unit};
 use crate::load::Idle;
 use crate::peers::Peer;
 use crate::report::Finding;
@@ -11,8 +11,7 @@ pub const ROW: Row = Row { name: "http/growth", run };
 
 const IDLE: usize = 10_000;
 
-const WORK: Work =
-    Work { name: "scripted, beside idle connections", connections: 64, requests: 100_000, rate: 1, exchange: site::scripted };
+const WORK: Work = Work { name: "scripted, beside idle connections", connections: 64, requests: 40_000, rate: 1, exchange: site::scripted };
 
 /// One contender without and with idle connections.
 struct Growth {
@@ -51,7 +50,8 @@ fn grow(bench: &Bench, peer: &Peer) -> Result<Growth> {
     let mut load = open(&running, &WORK)?;
     load.closed(requests / 10)?;
     let mut measure = || -> Result<f64> {
-        let rounds: Result<Vec<f64>> = (0..bench.rounds).map(|_| cost(&running, &mut load, requests).map(PerUnit::total)).collect();
+        let rounds: Result<Vec<f64>> =
+            (0..bench.rounds).map(|_| cost(&running, &mut load, requests).map(|cpu| per_unit(cpu, requests))).collect();
         Ok(median(rounds?))
     };
     let alone = measure()?;

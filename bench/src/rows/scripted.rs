@@ -8,7 +8,7 @@ use crate::{Bench, Result, site};
 pub const ROW: Row = Row { name: "http/scripted", run };
 
 const WORK: Work =
-    Work { name: "scripted \"Hello, \"..path, 64 connections", connections: 64, requests: 200_000, rate: 5_000, exchange: site::scripted };
+    Work { name: "scripted \"Hello, \"..path, 64 connections", connections: 64, requests: 50_000, rate: 5_000, exchange: site::scripted };
 
 fn run(bench: &Bench) -> Result<Vec<Finding>> {
     let seen = compare(bench, &WORK, &[&bench.ours, &bench.peer])?;

@@ -20,7 +20,7 @@ fn run(bench: &Bench) -> Result<Vec<Finding>> {
 /// The middle of several starts, in milliseconds.
 fn first_answer(bench: &Bench, peer: &Peer) -> Result<f64> {
     let mut times = Vec::new();
-    for _ in 0..bench.rounds.max(3) {
+    for _ in 0..bench.rounds.clamp(3, 7) {
         times.push(peer.start(bench.cores)?.first_answer.as_secs_f64() * 1e3);
     }
     Ok(median(times))

@@ -12,7 +12,7 @@ pub const LARGE: Row = Row { name: "http/static-large", run: large };
 const SMALL_WORK: Work = Work {
     name: "static file, 1 KiB, 64 connections",
     connections: 64,
-    requests: 150_000,
+    requests: 40_000,
     rate: 5_000,
     exchange: |_| Exchange::get("/small.txt", site::content(site::SMALL)),
 };
@@ -20,7 +20,7 @@ const SMALL_WORK: Work = Work {
 const LARGE_WORK: Work = Work {
     name: "static file, 1 MiB, 16 connections",
     connections: 16,
-    requests: 6_000,
+    requests: 1_000,
     rate: 200,
     exchange: |_| Exchange::get("/large.txt", site::content(site::LARGE)),
 };
