@@ -1,7 +1,12 @@
 //! What is served when there is no configuration.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+
+use nix::unistd::Uid;
 
 use super::load::{Loaded, load};
 use super::written::{App, Config, Server};
@@ -29,6 +34,22 @@ impl Config {
             servers: BTreeMap::from([("web".to_owned(), Server::Http(http))]),
             ..Self::default()
         }
+    }
+}
+
+/// Where the built-in configuration keeps `data` and `run` when the working directory cannot be written: a directory of this user's own
+/// among the temporary files.
+///
+/// # Errors
+/// There is something of that name that is not this user's, which somebody else may have put there.
+pub fn temporary_base() -> Result<PathBuf, String> {
+    let uid = Uid::effective();
+    let path = std::env::temp_dir().join(format!("skep-{uid}"));
+    match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path),
+        Err(error) => Err(format!("cannot use {}: {error}", path.display())),
+        Ok(metadata) if metadata.is_dir() && metadata.uid() == uid.as_raw() && metadata.mode() & 0o022 == 0 => Ok(path),
+        Ok(_) => Err(format!("{} is not a directory that only this user can write", path.display())),
     }
 }
 

@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::check::{Sources, check};
+use super::builtin::temporary_base;
+use super::check::{Sources, check, usable_directory};
 use super::parse::parse;
 use super::problem::{ConfigErrors, Excerpt, Problem, Severity, plain_reason};
 use super::settings::Settings;
@@ -45,13 +46,22 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigErrors> {
 /// # Errors
 /// As [`load`].
 pub fn load_with(path: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, ConfigErrors> {
-    let mut loader =
-        Loader { environment, base: PathBuf::new(), sources: Sources::default(), files_read: Vec::new(), problems: Vec::new() };
+    let mut loader = Loader {
+        environment,
+        base: PathBuf::new(),
+        sources: Sources::default(),
+        files_read: Vec::new(),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+    };
     let written = loader.read(path);
-    let Loader { base, sources, files_read, mut problems, .. } = loader;
+    let Loader { base, sources, files_read, mut problems, mut warnings, .. } = loader;
     let Some(written) = written else { return Err(ConfigErrors { problems, files_read }) };
     match check(written, &sources, &base) {
-        Ok((settings, warnings)) if problems.is_empty() => Ok(Loaded { settings, files_read, warnings }),
+        Ok((settings, more)) if problems.is_empty() => {
+            warnings.extend(more);
+            Ok(Loaded { settings, files_read, warnings })
+        }
         Ok((_, more)) | Err(more) => {
             problems.extend(more);
             // Warnings beside errors are mostly their consequence.
@@ -67,6 +77,7 @@ struct Loader<'a> {
     sources: Sources,
     files_read: Vec<PathBuf>,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 impl Loader<'_> {
@@ -76,7 +87,7 @@ impl Loader<'_> {
         let Some(path) = path else {
             self.base = here;
             self.plain_base()?;
-            return Some(Config::built_in());
+            return self.built_in();
         };
         let path: PathBuf = here.join(path).components().collect();
         path.parent().unwrap_or(&path).clone_into(&mut self.base);
@@ -94,6 +105,22 @@ impl Loader<'_> {
             }
         }
         complete.then_some(written)
+    }
+
+    /// The built-in configuration. It must work anywhere, so it does not insist on the working directory.
+    fn built_in(&mut self) -> Option<Config> {
+        let mut written = Config::built_in();
+        if usable_directory(&self.base.join(&written.data)).is_err() || usable_directory(&self.base.join(&written.run)).is_err() {
+            let other = temporary_base().map_err(|message| self.fail(message)).ok()?;
+            let message = format!(
+                "the working directory cannot be written: data is kept in {}, which may be emptied when the machine starts",
+                other.display()
+            );
+            self.warnings.push(Problem::warning(message, None));
+            written.data = other.join("data");
+            written.run = other.join("run");
+        }
+        Some(written)
     }
 
     fn fail(&mut self, message: String) {

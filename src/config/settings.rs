@@ -1,7 +1,7 @@
 //! The configuration as checked: what the rest of the program works with.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -75,5 +75,65 @@ impl Settings {
     pub fn listeners(&self) -> Vec<(&str, &Address)> {
         let servers = self.servers.iter().flat_map(|(name, server)| server.listen().iter().map(|address| (name.as_str(), address)));
         servers.chain(self.admin.listen.iter().map(|address| (ADMIN, address))).collect()
+    }
+
+    /// The settings as a process sees them that has changed its root to `chroot`: paths inside it without that beginning.
+    ///
+    /// Paths outside stay as they are: what they mean was opened before. Without a `chroot` nothing changes.
+    #[must_use]
+    pub fn inside_chroot(mut self) -> Self {
+        let Some(root) = self.chroot.take() else { return self };
+        let inside = |path: &mut PathBuf| {
+            if let Ok(rest) = path.strip_prefix(&root) {
+                *path = Path::new("/").join(rest);
+            }
+        };
+        let Store::Embedded { path: store } = &mut self.store;
+        for path in [&mut self.data, &mut self.run, &mut self.pid_file, &mut self.base, store] {
+            inside(path);
+        }
+        for app in self.apps.values_mut() {
+            match app {
+                App::Native(_) => {}
+                App::Files(files) => inside(&mut files.root),
+                App::Script(script) => {
+                    inside(&mut script.path);
+                    script.limits.read.iter_mut().chain(&mut script.limits.write).for_each(inside);
+                }
+            }
+        }
+        for server in self.servers.values_mut() {
+            if let Server::Http(http) = server {
+                http.uploads.dir.as_mut().map(inside);
+            }
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_with;
+
+    #[test]
+    fn paths_are_seen_from_inside_the_chroot() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(base.join("jail/www")).unwrap();
+        let file = base.join("config.ron");
+        let text = "Config(chroot: \"jail\", data: \"jail/data\", apps: {\"site\": Files(root: \"jail/www\"), \"examples\": Script(path: \"embedded:examples\", limits: (read: [\"jail\"]))}, \
+                    servers: {\"web\": Http(listen: [\"127.0.0.1:0\"], routes: [(path: \"/\", app: \"site\"), (path: \"/x\", app: \"examples\")])})";
+        std::fs::write(&file, text).unwrap();
+        let settings = load_with(Some(&file), &|_| None).unwrap().settings.inside_chroot();
+        assert_eq!(settings.data, Path::new("/data"));
+        assert_eq!(settings.run, base.join("run"));
+        assert_eq!(settings.store, Store::Embedded { path: "/data/store.db".into() });
+        let App::Files(site) = &settings.apps["site"] else { panic!("site is files") };
+        assert_eq!(site.root, Path::new("/www"));
+        let App::Script(examples) = &settings.apps["examples"] else { panic!("examples is a script") };
+        assert_eq!((examples.embedded(), examples.limits.read.as_slice()), (Some("examples"), [PathBuf::from("/")].as_slice()));
+        let Server::Http(web) = &settings.servers["web"] else { panic!("web is an HTTP server") };
+        assert_eq!(web.uploads.dir.as_deref(), Some(Path::new("/data/uploads")));
     }
 }

@@ -240,6 +240,18 @@ pub enum App {
     Script(ScriptApp),
     /// Files of a directory.
     Files(Files),
+    /// An application in Rust that this binary was built with.
+    Native(NativeApp),
+}
+
+/// An application in Rust, of a kind that a program registered with `skep::register`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NativeApp {
+    /// The name the kind was registered under.
+    pub kind: String,
+    /// What the application is started with; its own documentation says what it understands.
+    pub config: serde_json::Value,
 }
 
 /// A server.
@@ -258,6 +270,7 @@ impl App {
         match self {
             Self::Script(_) => "Script",
             Self::Files(_) => "Files",
+            Self::Native(_) => "Native",
         }
     }
 }

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::sendfile::sendfile64;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, UnixAddr, connect, getpeername, getsockname, getsockopt, recv,
-    sendmsg, setsockopt, shutdown, socket, sockopt,
+    send, sendmsg, setsockopt, shutdown, socket, sockopt,
 };
 
 use super::Peer;
@@ -105,7 +105,14 @@ impl Socket {
     /// Writes some of `slices`; `more` promises that more follows at once, so that the kernel holds back a partial segment.
     pub fn poll_send(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>], more: bool) -> Poll<io::Result<usize>> {
         let flags = if more { MsgFlags::MSG_NOSIGNAL | MsgFlags::from_bits_retain(libc::MSG_MORE) } else { MsgFlags::MSG_NOSIGNAL };
-        let sent = self.io.poll_write_with(cx, |fd| Ok(sendmsg::<()>(fd.as_raw_fd(), slices, &[], flags, None)?));
+        let sent = self.io.poll_write_with(cx, |fd| {
+            // One slice needs no message header, which the kernel would have to read and check.
+            let sent = match slices {
+                [slice] => send(fd.as_raw_fd(), slice, flags)?,
+                slices => sendmsg::<()>(fd.as_raw_fd(), slices, &[], flags, None)?,
+            };
+            Ok(sent)
+        });
         if let Poll::Ready(Ok(sent)) = sent {
             self.moved.set(self.moved.get() + sent as u64);
         }

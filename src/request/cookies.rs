@@ -62,7 +62,9 @@ fn parse_pair(pair: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 /// When a browser sends a cookie along from other sites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SameSite {
+    /// Never.
     Strict,
+    /// When a link is followed, not with embedded content and forms.
     Lax,
     /// Needs `secure`.
     None,
@@ -71,17 +73,25 @@ pub enum SameSite {
 /// A cookie for a client to keep (RFC 6265 §4.1, RFC 6265bis for `SameSite`, prefixes and `Partitioned`).
 #[derive(Clone, Debug)]
 pub struct SetCookie {
+    /// The name, a token.
     pub name: String,
     /// Any bytes; those that a cookie cannot carry are percent-encoded, as [`Cookies::parse`] decodes them.
     pub value: Vec<u8>,
+    /// Where on the host it belongs; None: where the request went.
     pub path: Option<String>,
+    /// The host and all below it; None: this host alone.
     pub domain: Option<String>,
     /// In seconds from now; 0 or less removes the cookie.
     pub max_age: Option<i64>,
+    /// Until when it is kept; None, and no `max_age`: until the browser ends.
     pub expires: Option<SystemTime>,
+    /// Sent over encrypted connections only.
     pub secure: bool,
+    /// Not shown to scripts.
     pub http_only: bool,
+    /// None: as the browser likes.
     pub same_site: Option<SameSite>,
+    /// Kept apart for each top-level site (CHIPS).
     pub partitioned: bool,
 }
 

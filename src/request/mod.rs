@@ -7,6 +7,7 @@ mod app;
 mod body;
 pub mod cookies;
 pub mod form;
+pub mod registry;
 mod response;
 pub mod route;
 mod site;

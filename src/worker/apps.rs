@@ -5,10 +5,11 @@ use std::future::Future;
 use std::rc::Rc;
 
 use super::servers::Handlers;
+use crate::apps::files::Folder;
 use crate::config::{App, Settings};
 use crate::link::HubLink;
 use crate::process::BootInfo;
-use crate::request::Handler;
+use crate::request::{Handler, registry};
 use crate::scoreboard::Slot;
 
 /// What every application of this worker is given.
@@ -84,7 +85,9 @@ impl Apps {
 
 async fn make(environment: &Environment, name: &str, config: &App, dev: bool) -> Result<Rc<dyn Handler>, String> {
     match config {
-        App::Script(_) | App::Files(_) => {
+        App::Files(files) => Ok(Rc::new(Folder::open(files).map_err(|error| error.to_string())?)),
+        App::Native(native) => registry::start(&native.kind, native.config.clone()).await.map_err(|error| error.to_string()),
+        App::Script(_) => {
             let _ = (environment.number, &environment.boot, &environment.hub, environment.slot, dev);
             Err(format!("`{name}` cannot be started yet"))
         }

@@ -48,8 +48,11 @@ pub fn page(schema: &Value) -> String {
     page += &writer.section(&Section { title: "The file".to_owned(), schema: schema.clone() }, "");
     while !writer.waiting.is_empty() {
         let section = writer.waiting.remove(0);
+        let others = std::mem::take(&mut writer.waiting);
         let owner = section.title.clone();
         page += &writer.section(&section, &owner);
+        // A block's own blocks come right behind it.
+        writer.waiting.extend(others);
     }
     page
 }

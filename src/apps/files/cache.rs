@@ -120,7 +120,9 @@ mod tests {
     use super::*;
 
     fn file(size: usize, now: SystemTime) -> Rc<Kept> {
-        let metadata = tempfile::tempfile().unwrap().metadata().unwrap();
+        let on_disk = tempfile::tempfile().unwrap();
+        on_disk.set_len(size as u64).unwrap();
+        let metadata = on_disk.metadata().unwrap();
         let facts = Describer::new(&BTreeMap::new(), None).unwrap().describe("a.txt", &metadata, now).unwrap();
         Rc::new(Kept { facts, content: vec![0; size].into(), identity: Identity::of(&metadata) })
     }
@@ -135,7 +137,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut cache = Cache::new(1 << 20, Duration::from_secs(1));
         let kept = old_file(10);
-        let other = old_file(10).identity;
+        let other = old_file(11).identity;
         cache.keep("/a", kept.clone(), start);
         assert!(cache.fresh("/a", at(0)).is_some());
         assert!(cache.fresh("/b", at(0)).is_none());

@@ -71,10 +71,11 @@ impl Describer {
     /// Describes a file as it is at `now`.
     pub(super) fn describe(&self, path: &str, metadata: &Metadata, now: SystemTime) -> Result<Facts, FieldError> {
         let content_type = self.content_type(path);
-        let modified = SystemTime::UNIX_EPOCH
-            + Duration::new(u64::try_from(metadata.mtime()).unwrap_or(0), u32::try_from(metadata.mtime_nsec()).unwrap_or(0));
-        let settled = now.duration_since(modified).is_ok_and(|age| age >= SETTLES);
-        let weak = if settled { "" } else { "W/" };
+        let modified = time(metadata.mtime(), metadata.mtime_nsec());
+        let is_old = |time: SystemTime| now.duration_since(time).is_ok_and(|age| age >= SETTLES);
+        // A tag made of a time that may stay the same over a change is no strong one (RFC 9110 §8.8.1).
+        let weak = if is_old(modified) { "" } else { "W/" };
+        let settled = is_old(modified) && is_old(time(metadata.ctime(), metadata.ctime_nsec()));
         let etag = format!("{weak}\"{:x}.{:x}-{:x}\"", metadata.mtime(), metadata.mtime_nsec(), metadata.size());
         let mut fields = ResponseFields::with_capacity(256);
         fields.push("Content-Type", &content_type)?;
@@ -91,6 +92,11 @@ impl Describer {
         let fields = Bytes::copy_from_slice(fields.block());
         Ok(Facts { size: metadata.size(), modified, content_type, etag, fields, common, settled })
     }
+}
+
+/// A file's time; those before 1970 count as 1970.
+fn time(seconds: i64, nanoseconds: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanoseconds).unwrap_or(0))
 }
 
 impl Facts {

@@ -46,7 +46,7 @@ impl Folder {
         let path = request.path();
         let kept = self.cache.borrow_mut().fresh(path, reactor::now());
         if let Some(kept) = kept {
-            return Answer::Now(self.from_memory(&request, &kept));
+            return Answer::Now(from_memory(&request, &kept));
         }
         let target = match Target::read(path) {
             Ok(target) => target,
@@ -58,9 +58,9 @@ impl Folder {
                 let identity = Identity::of(&opened.metadata);
                 let kept = self.cache.borrow_mut().confirm(path, identity, reactor::now());
                 match kept {
-                    Some(kept) => Answer::Now(self.from_memory(&request, &kept)),
+                    Some(kept) => Answer::Now(from_memory(&request, &kept)),
                     None if opened.metadata.len() <= self.source.small => self.later(request, target),
-                    None => Answer::Now(self.from_disk(&request, opened)),
+                    None => Answer::Now(self.send(&request, *opened)),
                 }
             }
             Ok(Found::NeedsSlash) => Answer::Now(to_slash(&request)),
@@ -78,7 +78,7 @@ impl Folder {
             let source = self.source.clone();
             match blocking::unblock(move || source.load(&target)).await {
                 Ok(Loaded::File { opened, content: Some(content) }) => self.keep(&request, &opened, content),
-                Ok(Loaded::File { opened, content: None }) => self.from_disk(&request, opened),
+                Ok(Loaded::File { opened, content: None }) => self.send(&request, *opened),
                 Ok(Loaded::NeedsSlash) => to_slash(&request),
                 Ok(Loaded::Listing(html)) => {
                     let mut response = Response::new(200, html);
@@ -101,14 +101,11 @@ impl Folder {
         };
         let kept = Rc::new(Kept { facts, content: content.into(), identity: Identity::of(&opened.metadata) });
         self.cache.borrow_mut().keep(request.path(), kept.clone(), reactor::now());
-        self.from_memory(request, &kept)
+        from_memory(request, &kept)
     }
 
-    fn from_memory(&self, request: &Request, kept: &Kept) -> Response {
-        respond(&request.head, &kept.facts, &Content::Memory(kept.content.clone())).unwrap_or_else(unsendable)
-    }
-
-    fn from_disk(&self, request: &Request, opened: Opened) -> Response {
+    /// Answers with a file that is not kept.
+    fn send(&self, request: &Request, opened: Opened) -> Response {
         let facts = self.describer.describe(&opened.path, &opened.metadata, SystemTime::now());
         let content = Content::Disk(Rc::new(opened.file));
         facts.and_then(|facts| respond(&request.head, &facts, &content)).unwrap_or_else(unsendable)
@@ -130,6 +127,10 @@ impl Handler for Folder {
     }
 
     fn drain(&self) {}
+}
+
+fn from_memory(request: &Request, kept: &Kept) -> Response {
+    respond(&request.head, &kept.facts, &Content::Memory(kept.content.clone())).unwrap_or_else(unsendable)
 }
 
 fn with_allow(mut response: Response) -> Response {

@@ -77,7 +77,7 @@ impl Root {
             resolve |= ResolveFlag::RESOLVE_NO_SYMLINKS;
         }
         if !wait {
-            resolve |= ResolveFlag::from_bits_retain(nix::libc::RESOLVE_CACHED);
+            resolve |= ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED);
         }
         let mut last = Errno::EAGAIN;
         for _ in 0..ATTEMPTS {

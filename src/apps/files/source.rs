@@ -27,7 +27,7 @@ pub(super) struct Source {
 /// What a target is.
 #[derive(Debug)]
 pub(super) enum Found {
-    File(Opened),
+    File(Box<Opened>),
     /// A directory, and the target has no slash at its end.
     NeedsSlash,
     /// A directory without an index file.
@@ -47,7 +47,7 @@ pub(super) struct Opened {
 #[derive(Debug)]
 pub(super) enum Loaded {
     File {
-        opened: Opened,
+        opened: Box<Opened>,
         content: Option<Vec<u8>>,
     },
     NeedsSlash,
@@ -71,7 +71,7 @@ impl Source {
     pub(super) fn find(&self, target: &Target, wait: bool) -> Result<Found, Refusal> {
         let opened = self.open(&target.path, wait)?;
         if opened.metadata.is_file() {
-            return if target.slash { Err(Refusal::NotFound) } else { Ok(Found::File(opened)) };
+            return if target.slash { Err(Refusal::NotFound) } else { Ok(Found::File(Box::new(opened))) };
         }
         if !opened.metadata.is_dir() {
             return Err(Refusal::NotFound);
@@ -81,7 +81,7 @@ impl Source {
         }
         for name in &self.index {
             match self.open(&target.join(name), wait) {
-                Ok(opened) if opened.metadata.is_file() => return Ok(Found::File(opened)),
+                Ok(opened) if opened.metadata.is_file() => return Ok(Found::File(Box::new(opened))),
                 Ok(_) | Err(Refusal::NotFound) => {}
                 Err(refusal) => return Err(refusal),
             }

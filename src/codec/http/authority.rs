@@ -29,9 +29,8 @@ pub fn parse(text: &[u8]) -> Option<Authority<'_>> {
         (host, rest)
     };
     let port = match rest.strip_prefix(':') {
-        None if rest.is_empty() => None,
-        None => return None,
-        Some("") => None,
+        None if !rest.is_empty() => return None,
+        None | Some("") => None,
         Some(digits) if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
         Some(_) => return None,
     };

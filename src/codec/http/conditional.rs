@@ -10,6 +10,7 @@ use super::method::Method;
 /// What is known of the thing that was asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Validators<'a> {
+    /// The entity tag, if it has one.
     pub etag: Option<EntityTag<'a>>,
     /// When it was last changed; parts of a second do not count.
     pub modified: Option<SystemTime>,

@@ -3,6 +3,7 @@
 /// `"opaque"` or `W/"opaque"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntityTag<'a> {
+    /// Whether it says only that two states serve the same purpose.
     pub weak: bool,
     /// What stands between the quotes.
     pub opaque: &'a [u8],

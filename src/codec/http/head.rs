@@ -9,7 +9,9 @@ use super::method::Method;
 /// The HTTP versions that this crate speaks as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
+    /// HTTP/1.0.
     Http10,
+    /// HTTP/1.1.
     Http11,
 }
 
@@ -26,8 +28,11 @@ impl Version {
 /// What a client asks: method, target and fields. The target lives in the same buffer as the fields.
 #[derive(Clone)]
 pub struct RequestHead {
+    /// The method.
     pub method: Method,
+    /// The version of the message.
     pub version: Version,
+    /// The header fields.
     pub fields: Fields,
     target: Span,
     path: Span,
@@ -205,10 +210,13 @@ fn scheme_length(target: &[u8]) -> Option<usize> {
 /// What a server answers, as a client reads it.
 #[derive(Clone, Debug)]
 pub struct ResponseHead {
+    /// The status code, 100 to 999.
     pub status: u16,
     /// The reason phrase as sent; it has no meaning to programs.
     pub reason: String,
+    /// The version of the message.
     pub version: Version,
+    /// The header fields.
     pub fields: Fields,
 }
 

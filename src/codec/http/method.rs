@@ -5,14 +5,23 @@ use std::fmt;
 /// A request method. Methods are case-sensitive; one that is not registered is kept as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
+    /// RFC 9110 §9.3.1.
     Get,
+    /// RFC 9110 §9.3.2.
     Head,
+    /// RFC 9110 §9.3.3.
     Post,
+    /// RFC 9110 §9.3.4.
     Put,
+    /// RFC 9110 §9.3.5.
     Delete,
+    /// RFC 9110 §9.3.6.
     Connect,
+    /// RFC 9110 §9.3.7.
     Options,
+    /// RFC 9110 §9.3.8.
     Trace,
+    /// RFC 5789.
     Patch,
     /// Any other token, for an application to understand.
     Other(Box<str>),

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use super::Checker;
 use crate::apps::files::config::Files;
-use crate::config::problem::Problem;
+use crate::config::problem::{Problem, did_you_mean};
 use crate::config::tree::Place;
-use crate::config::written::{App, Server};
+use crate::config::written::{App, NativeApp, Server};
+use crate::request::registry;
 use crate::request::route::Action;
 use crate::script::config::{EMBEDDED, ENTRY, ScriptApp, ScriptLimits};
 use crate::units::{HumanDuration, HumanSize};
@@ -25,6 +26,7 @@ impl Checker<'_> {
             let app = match app {
                 App::Script(script) => App::Script(self.script(&place, script)),
                 App::Files(files) => App::Files(self.files(&place, files)),
+                App::Native(native) => App::Native(self.native(&place, native)),
             };
             checked.insert(name, app);
         }
@@ -51,11 +53,27 @@ impl Checker<'_> {
                     Some("`skep new` writes an application to start from".to_owned()),
                 );
             }
+            self.compiles(&path.join(ENTRY));
             path
         } else {
-            self.file_to_read(&at, &script.path, true)
+            let path = self.file_to_read(&at, &script.path, true);
+            self.compiles(&path);
+            path
         };
         ScriptApp { path, limits, config: script.config }
+    }
+
+    fn native(&mut self, place: &Place, native: NativeApp) -> NativeApp {
+        let known = registry::kinds();
+        if !known.contains(&native.kind.as_str()) {
+            let help = match (known.is_empty(), did_you_mean(&native.kind, known.iter().copied())) {
+                (true, _) => "this binary was built without applications in Rust; see `skep::register`".to_owned(),
+                (false, Some(near)) => near,
+                (false, None) => format!("there are: {}", known.join(", ")),
+            };
+            self.error_with(&place.name("kind"), format!("there is no application kind `{}` in this binary", native.kind), Some(help));
+        }
+        native
     }
 
     fn limits(&mut self, place: &Place, limits: &ScriptLimits) -> ScriptLimits {

@@ -3,9 +3,12 @@
 mod apps;
 mod disk;
 mod listeners;
+mod luau;
 mod process;
 mod servers;
 mod workers;
+
+pub use disk::usable_directory;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

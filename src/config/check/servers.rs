@@ -9,7 +9,7 @@ use crate::config::problem::{Problem, did_you_mean};
 use crate::config::tree::Place;
 use crate::config::written::{Admin, App, Server};
 use crate::net::Address;
-use crate::net::tls_files::TlsFiles;
+use crate::net::tls_files::{self, TlsFiles};
 use crate::request::route::{Action, Host, Route, RouteTable};
 use crate::servers::http::config::{Http, Uploads};
 use crate::servers::script::config::ScriptServer;
@@ -148,6 +148,9 @@ impl Checker<'_> {
     }
 
     fn tls(&mut self, place: &Place, tls: TlsFiles) -> TlsFiles {
+        if !tls_files::IS_SERVED {
+            self.error_with(place, "this version does not serve TLS", Some("put a server in front that does".to_owned()));
+        }
         let mut file = |name: &str, path: &Path, marker: &str, what: &str| {
             let place = place.name(name);
             let count = self.problems.len();

@@ -62,7 +62,11 @@ impl Checker<'_> {
         self.steps(&place, &workers, apps);
         let mpm = match workers.mpm {
             Mpm::Default => Mpm::Default,
-            Mpm::Script(path) => Mpm::Script(self.file_to_read(&place.name("mpm").index(0), &path, false)),
+            Mpm::Script(path) => {
+                let path = self.file_to_read(&place.name("mpm").index(0), &path, false);
+                self.compiles(&path);
+                Mpm::Script(path)
+            }
         };
         Workers { mpm, ..workers }
     }

@@ -1,11 +1,17 @@
 //! What a client filled in: query strings, forms and uploads, as values that applications look into.
 
 pub mod multipart;
+pub mod parts;
+pub mod uploads;
 mod urlencoded;
 mod value;
 
 use std::fmt;
 
+use super::BodyError;
+use multipart::MultipartError;
+
+pub use uploads::{FormData, Upload, UploadContent, UploadError, UploadLimits, read_form};
 pub use urlencoded::parse_urlencoded;
 pub use value::{FormMap, FormValue};
 
@@ -29,8 +35,11 @@ impl Default for FormLimits {
 /// Why a form is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormError {
+    /// Above `bytes`.
     TooLarge,
+    /// Above `fields`.
     TooManyFields,
+    /// Above `depth`.
     TooDeep,
 }
 
@@ -55,3 +64,59 @@ impl fmt::Display for FormError {
 }
 
 impl std::error::Error for FormError {}
+
+/// Why a form cannot be read from a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FormReadError {
+    /// The body did not come, or not whole.
+    Body(BodyError),
+    /// The form is above a limit.
+    Form(FormError),
+    /// The multipart format is broken.
+    Multipart(MultipartError),
+    /// The body is no form.
+    Unsupported,
+}
+
+impl FormReadError {
+    /// The status code that tells the client.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Body(error) => error.status(),
+            Self::Form(error) => error.status(),
+            Self::Multipart(error) => error.status(),
+            Self::Unsupported => 415,
+        }
+    }
+}
+
+impl fmt::Display for FormReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Body(error) => error.fmt(f),
+            Self::Form(error) => error.fmt(f),
+            Self::Multipart(error) => error.fmt(f),
+            Self::Unsupported => f.write_str("the body is not a form"),
+        }
+    }
+}
+
+impl std::error::Error for FormReadError {}
+
+impl From<BodyError> for FormReadError {
+    fn from(error: BodyError) -> Self {
+        Self::Body(error)
+    }
+}
+
+impl From<FormError> for FormReadError {
+    fn from(error: FormError) -> Self {
+        Self::Form(error)
+    }
+}
+
+impl From<MultipartError> for FormReadError {
+    fn from(error: MultipartError) -> Self {
+        Self::Multipart(error)
+    }
+}

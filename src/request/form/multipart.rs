@@ -26,16 +26,20 @@ pub struct PartHead {
     pub name: Vec<u8>,
     /// The name of the file without any directories; `None` for a plain field.
     pub filename: Option<Vec<u8>>,
+    /// The content type, as the client sent it.
     pub content_type: Option<Vec<u8>>,
+    /// All header fields of the part.
     pub fields: Fields,
 }
 
 /// What a piece of input held.
 #[derive(Debug)]
 pub enum MultipartEvent {
+    /// A part starts.
     PartBegin(Box<PartHead>),
     /// Content of the current part: this range of the input just given.
     Data(Range<usize>),
+    /// The current part is complete.
     PartEnd,
     /// Give the bytes that were not consumed again, with more behind them.
     NeedMore,
@@ -46,7 +50,9 @@ pub enum MultipartEvent {
 /// One step: `consumed` bytes of the input are done with, and mean `event`.
 #[derive(Debug)]
 pub struct MultipartStep {
+    /// Bytes of the input to drop from its front.
     pub consumed: usize,
+    /// What they held.
     pub event: MultipartEvent,
 }
 

@@ -8,6 +8,7 @@ use super::{FormError, FormLimits};
 /// One field of a form. Text is bytes, because a client may send any; it is UTF-8 when the client behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FormValue {
+    /// A plain field.
     Text(Vec<u8>),
     /// From `a[]=1&a[]=2`.
     List(Vec<FormValue>),
@@ -161,7 +162,7 @@ impl FormValue {
         match self {
             Self::Map(map) => map.slot(&key),
             Self::List(items) => items.push_mut(Self::Text(Vec::new())),
-            text => text,
+            text @ Self::Text(_) => text,
         }
     }
 }

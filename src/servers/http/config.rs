@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::net::Address;
 use crate::net::tls_files::TlsFiles;
-use crate::net::{Address, Network};
 use crate::request::route::Route;
 use crate::units::{HumanDuration, HumanSize};
 
@@ -16,7 +16,7 @@ use crate::units::{HumanDuration, HumanSize};
 pub struct Http {
     /// Addresses to listen on: `"127.0.0.1:80"`, `"[::1]:80"`, `":80"` (every IPv4 address), `"unix:run/web.sock"`.
     pub listen: Vec<Address>,
-    /// Certificate and key, for HTTPS. None: plain HTTP.
+    /// Certificate and key, for HTTPS. None: plain HTTP, which is all that this version serves.
     pub tls: Option<TlsFiles>,
     /// Which application answers what.
     pub routes: Vec<Route>,
@@ -38,8 +38,6 @@ pub struct Http {
     pub uploads: Uploads,
     /// Whether the Server header is sent.
     pub server_tokens: bool,
-    /// Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
-    pub trusted_proxies: Vec<Network>,
     /// Requests that take longer are reported in the log. None: none.
     pub slow_request: Option<HumanDuration>,
 }
@@ -59,7 +57,6 @@ impl Default for Http {
             timeouts: HttpTimeouts::default(),
             uploads: Uploads::default(),
             server_tokens: true,
-            trusted_proxies: Vec::new(),
             slow_request: Some(HumanDuration::seconds(5)),
         }
     }

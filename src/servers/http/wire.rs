@@ -144,7 +144,11 @@ impl Wire {
         if head.is_empty() && body.is_empty() {
             return Ok(());
         }
-        let result = self.write(&mut [IoSlice::new(&head), IoSlice::new(body)], limit).await;
+        let result = if body.is_empty() {
+            self.write(&mut [IoSlice::new(&head)], limit).await
+        } else {
+            self.write(&mut [IoSlice::new(&head), IoSlice::new(body)], limit).await
+        };
         let mut head = head;
         head.clear();
         if head.capacity() <= OUTPUT {

@@ -32,7 +32,9 @@ pub enum ChunkEvent {
 /// One step: `consumed` bytes of the input are done with, and mean `event`.
 #[derive(Debug)]
 pub struct ChunkStep {
+    /// Bytes of the input to drop from its front.
     pub consumed: usize,
+    /// What they held.
     pub event: ChunkEvent,
 }
 

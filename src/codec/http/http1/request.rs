@@ -20,12 +20,14 @@ const MAX_METHOD: usize = 64;
 pub enum Parsed {
     /// The head has not arrived whole. Call again with the same bytes and more.
     Partial,
+    /// The head is whole.
     Complete(ParsedRequest),
 }
 
 /// A whole head and what it means for the connection.
 #[derive(Debug)]
 pub struct ParsedRequest {
+    /// Method, target and fields.
     pub head: RequestHead,
     /// Bytes of the input that belong to the head; the body starts behind them.
     pub consumed: usize,
@@ -41,30 +43,55 @@ pub struct ParsedRequest {
 /// start is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {
+    /// A line ends with LF alone instead of CR LF.
     BareLineFeed,
+    /// A CR is not followed by LF.
     BareCarriageReturn,
+    /// More than one empty line stands before the request.
     EmptyLines,
+    /// The method has a character that does not belong there.
     MethodCharacter,
+    /// The method is longer than any that is known.
     MethodTooLong,
+    /// The request line is not METHOD TARGET HTTP/1.1.
     RequestLine,
+    /// The request target is not acceptable.
     Target(TargetError),
+    /// CONNECT is not supported here.
     ConnectUnsupported,
+    /// The request line is too long.
     LineTooLong,
+    /// A header name has a character that does not belong there.
     FieldName,
+    /// White space stands between a header name and its colon.
     SpaceBeforeColon,
+    /// A header line starts with white space.
     FoldedField,
+    /// A header value has a control character.
     FieldValue,
+    /// A header field is too long.
     FieldTooLong,
+    /// There are too many header fields.
     TooManyFields,
+    /// The header fields are too large together.
     HeadTooLarge,
+    /// The Host header is missing.
     HostMissing,
+    /// The Host header is repeated.
     HostRepeated,
+    /// The Host header is not a valid host.
     HostInvalid,
+    /// Content-Length is repeated or not a plain number.
     BadLength,
+    /// Content-Length and Transfer-Encoding are both given.
     LengthAndCoding,
+    /// Transfer-Encoding is given in HTTP/1.0.
     CodingInOldVersion,
+    /// A transfer coding other than chunked is given.
     UnknownCoding,
+    /// An expectation other than 100-continue is given.
     UnknownExpectation,
+    /// The protocol version is not HTTP/1.0 or HTTP/1.1.
     Version,
 }
 

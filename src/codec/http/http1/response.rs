@@ -17,9 +17,11 @@ const MAX_INTERIM: u8 = 16;
 /// A whole final response head and what it means for the connection.
 #[derive(Debug)]
 pub struct ParsedResponse {
+    /// Status and fields.
     pub head: ResponseHead,
     /// Bytes of the input that belong to the head, skipped interim responses included.
     pub consumed: usize,
+    /// Where its body ends.
     pub framing: BodyFraming,
     /// Whether the server is willing to use the connection again, once the body is over.
     pub keep_alive: bool,

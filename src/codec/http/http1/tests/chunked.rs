@@ -115,7 +115,7 @@ fn trailers_that_change_the_message_are_not_written() {
 
 #[test]
 fn sizes_are_written_in_hexadecimal() {
-    for (length, line) in [(1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (0xabcdef, "abcdef\r\n"), (usize::MAX, "ffffffffffffffff\r\n")] {
+    for (length, line) in [(1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (0x00ab_cdef, "abcdef\r\n"), (usize::MAX, "ffffffffffffffff\r\n")] {
         let mut out = Vec::new();
         chunk_header(length, &mut out);
         assert_eq!(out, line.as_bytes());
