@@ -9,7 +9,7 @@ use include_dir::Dir;
 /// The longest source file that is read, in bytes.
 const MAX_FILE: u64 = 8 << 20;
 /// What an application's directory is entered by.
-const ENTRIES: [&str; 2] = ["init.luau", "main.luau"];
+const ENTRIES: [&str; 2] = [super::config::ENTRY, "init.luau"];
 
 /// Reads an application's files by paths relative to its directory, and remembers what it read.
 pub struct Source {
@@ -97,7 +97,7 @@ impl Source {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The file that is loaded first, with its text: the one file, `init.luau` or `main.luau`.
+    /// The file that is loaded first, with its text: the one file, `main.luau` or `init.luau`.
     ///
     /// # Errors
     /// As [`Source::read`].
