@@ -1,1 +1,3 @@
 //! Protocols that we speak to others.
+
+pub mod dns;

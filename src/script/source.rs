@@ -1,18 +1,22 @@
 //! Where an application's files come from: a directory, one file, or what is built into the binary.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use include_dir::Dir;
 
 /// The longest source file that is read, in bytes.
 const MAX_FILE: u64 = 8 << 20;
+/// What an application's directory is entered by.
+const ENTRIES: [&str; 2] = ["init.luau", "main.luau"];
 
 /// Reads an application's files by paths relative to its directory, and remembers what it read.
 pub struct Source {
     origin: Origin,
-    read: RefCell<Vec<PathBuf>>,
+    /// The one file, when the application is just that.
+    entry: Option<String>,
+    read: Mutex<Vec<PathBuf>>,
 }
 
 enum Origin {
@@ -45,26 +49,37 @@ impl std::fmt::Display for SourceError {
 impl std::error::Error for SourceError {}
 
 impl Source {
-    fn new(origin: Origin) -> Source {
-        Source { origin, read: RefCell::new(Vec::new()) }
+    fn new(origin: Origin, entry: Option<String>) -> Source {
+        Source { origin, entry, read: Mutex::new(Vec::new()) }
     }
 
     /// An application's directory.
     #[must_use]
     pub fn directory(path: impl Into<PathBuf>) -> Source {
-        Source::new(Origin::Directory(path.into()))
+        Source::new(Origin::Directory(path.into()), None)
+    }
+
+    /// An application's directory, or the one Luau file that is the application.
+    #[must_use]
+    pub fn path(path: &Path) -> Source {
+        match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
+            (Some(directory), Some(name)) if name.ends_with(".luau") => {
+                Source::new(Origin::Directory(directory.to_owned()), Some(name.to_owned()))
+            }
+            _ => Source::directory(path),
+        }
     }
 
     /// A directory built into the binary.
     #[must_use]
     pub fn embedded(directory: &'static Dir<'static>) -> Source {
-        Source::new(Origin::Embedded(directory))
+        Source::new(Origin::Embedded(directory), None)
     }
 
     /// Files given by name and text, for tests and code typed by people.
     #[must_use]
     pub fn memory<N: Into<String>, T: Into<String>>(files: impl IntoIterator<Item = (N, T)>) -> Source {
-        Source::new(Origin::Memory(files.into_iter().map(|(name, text)| (name.into(), text.into())).collect()))
+        Source::new(Origin::Memory(files.into_iter().map(|(name, text)| (name.into(), text.into())).collect()), None)
     }
 
     /// The application's directory on disk, if it is one.
@@ -79,7 +94,24 @@ impl Source {
     /// The files read so far, and those looked for in vain: what to watch for changes.
     #[must_use]
     pub fn files_read(&self) -> Vec<PathBuf> {
-        self.read.borrow().clone()
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The file that is loaded first, with its text: the one file, `init.luau` or `main.luau`.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub fn entry(&self) -> Result<Option<(String, String)>, SourceError> {
+        let names = match &self.entry {
+            Some(entry) => std::slice::from_ref(entry).to_vec(),
+            None => ENTRIES.map(str::to_owned).to_vec(),
+        };
+        for name in names {
+            if let Some(text) = self.read(&name)? {
+                return Ok(Some((name, text)));
+            }
+        }
+        Ok(None)
     }
 
     /// The text of a file; `None` when there is none.
@@ -97,10 +129,11 @@ impl Source {
 
     fn read_disk(&self, root: &Path, path: &str) -> Result<Option<Vec<u8>>, SourceError> {
         let full = root.join(path);
-        let mut read = self.read.borrow_mut();
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if !read.contains(&full) {
             read.push(full.clone());
         }
+        drop(read);
         let unreadable = |error| SourceError::Unreadable(path.to_owned(), error);
         let metadata = match full.metadata() {
             Ok(metadata) if metadata.is_file() => metadata,
