@@ -16,8 +16,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockname, getsockopt, listen, setsockopt, socket, sockopt,
 };
 
-use super::port_owner::port_owner;
-use crate::config::{ListenerOwner, Settings};
+use crate::config::{Settings, holder};
 use crate::net::Address;
 use crate::process::{ListenSocket, ListenerName};
 use crate::sys::descriptors;
@@ -30,7 +29,7 @@ const NEXT_PORTS: u16 = 100;
 /// One socket that is listened on, and for whom.
 #[derive(Clone, Debug)]
 pub struct Listening {
-    /// The key in `servers`, or [`ADMIN`].
+    /// The key in `servers`, or [`crate::config::ADMIN`].
     pub server: String,
     /// As configured: what an update compares.
     pub configured: Address,
@@ -38,9 +37,6 @@ pub struct Listening {
     pub bound: Address,
     fd: Rc<OwnedFd>,
 }
-
-/// The server name of the admin listener.
-pub const ADMIN: &str = "admin";
 
 /// A socket that came from before: from systemd, or from the instance that this one replaces.
 #[derive(Debug)]
@@ -95,11 +91,8 @@ pub struct Plan {
 /// An address cannot be bound; what this call had bound is closed again, `current` is untouched.
 pub fn plan(settings: &Settings, current: &[Listening], mut inherited: Vec<Inherited>) -> Result<Plan, ListenError> {
     let mut plan = Plan::default();
-    for (owner, address) in settings.listeners() {
-        let server = match owner {
-            ListenerOwner::Admin => ADMIN.to_owned(),
-            ListenerOwner::Server(name) => name,
-        };
+    for (server, address) in settings.listeners() {
+        let (server, address) = (server.to_owned(), address.clone());
         if let Some(same) = current.iter().find(|l| l.configured == address) {
             let kept = Listening { server, ..same.clone() };
             if kept.server != same.server {
@@ -182,10 +175,7 @@ fn adopt(server: String, configured: Address, fd: OwnedFd) -> Result<Listening, 
 
 fn open(server: String, configured: Address, may_move: bool, notes: &mut Vec<String>) -> Result<Listening, ListenError> {
     let failed = |error: io::Error| {
-        let owner = match &configured {
-            Address::Tcp(address) if error.kind() == io::ErrorKind::AddrInUse => port_owner(*address),
-            _ => None,
-        };
+        let owner = if error.kind() == io::ErrorKind::AddrInUse { holder(&configured) } else { None };
         ListenError { address: configured.clone(), error, owner }
     };
     let fd = match &configured {
@@ -193,7 +183,7 @@ fn open(server: String, configured: Address, may_move: bool, notes: &mut Vec<Str
         Address::Tcp(address) => match open_tcp(*address) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && may_move => {
                 let free = next_free(*address).ok_or_else(|| failed(error))?;
-                let owner = port_owner(*address).map_or_else(String::new, |owner| format!(" by {owner}"));
+                let owner = holder(&configured).map_or_else(String::new, |owner| format!(" by {owner}"));
                 notes.push(format!("{address} is taken{owner}; listens on port {} instead", free.1));
                 free.0
             }

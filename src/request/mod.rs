@@ -10,6 +10,7 @@ pub mod form;
 pub mod registry;
 mod response;
 pub mod route;
+mod router;
 mod site;
 
 pub use app::{Answer, App, Connection, Handler, StartError};
