@@ -6,6 +6,7 @@ pub mod descriptors;
 pub mod environment;
 pub mod fork;
 pub mod limits;
+pub mod memory;
 pub mod luau_interrupt;
 pub mod privileges;
 pub mod shared;
