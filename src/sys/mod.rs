@@ -8,6 +8,7 @@ pub mod fork;
 pub mod limits;
 pub mod memory;
 pub mod luau_interrupt;
+pub mod pidfd;
 pub mod privileges;
 pub mod shared;
 pub mod signals;
