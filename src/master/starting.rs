@@ -22,9 +22,9 @@ use crate::config::{self, Settings, Watch};
 use crate::process::{BootInfo, ListenerName};
 use crate::scoreboard::{Scoreboard, epoch_ms};
 use crate::sys::fork::exit_now;
-use crate::sys::limits;
 use crate::sys::privileges::Target;
 use crate::sys::signals::Signals;
+use crate::sys::{limits, memory};
 use crate::telemetry::config::LogFile;
 use crate::{log_info, log_warn, telemetry};
 
@@ -228,6 +228,7 @@ impl Master {
                 notes,
             }));
         }
+        memory::trim();
     }
 
     /// The instance in one line.

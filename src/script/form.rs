@@ -108,7 +108,7 @@ pub(super) fn install(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &R
     table.raw_set(
         "read_form",
         lua.create_async_function(move |lua, req: Table| {
-            let (context, request) = (context.clone(), find(&requests, &req));
+            let request = find(&requests, &req);
             async move {
                 let request = request?;
                 read(&request).await.map_err(mlua::Error::external)?;
