@@ -11,6 +11,7 @@ mod reference;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use serde_json::{Map, Value};
 use skep::config::{ConfigErrors, Loaded, Problem, load_with};
 
@@ -99,5 +100,30 @@ fn the_reference_page_is_up_to_date() {
             fs::read_to_string(&path).is_ok_and(|kept| kept == page),
             "run `SKEP_REWRITE=1 cargo test --test config` and keep the new page"
         );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// A slip of the pen anywhere in the file gives settings or an error with a place in it, and never ends the program.
+    #[test]
+    fn any_damage_is_told(at in 0.0..1.0, cut in 0_usize..12, put in "[\\PC\n(){}\\[\\]:,\"$/*]{0,4}") {
+        let text = skep::config::initial_text(false);
+        let start = text.floor_char_boundary((at * text.len() as f64) as usize);
+        let end = text.floor_char_boundary((start + cut).min(text.len()));
+        let damaged = format!("{}{put}{}", &text[..start], &text[end.max(start)..]);
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.ron");
+        fs::write(&file, &damaged).unwrap();
+        if let Err(errors) = load(&file) {
+            prop_assert!(!errors.problems.is_empty());
+            for problem in &errors.problems {
+                let shown = problem.render(false);
+                let excerpt = problem.excerpt.as_ref();
+                prop_assert!(excerpt.is_some_and(|excerpt| excerpt.line <= damaged.lines().count() + 1), "{shown}");
+                prop_assert!(!problem.message.is_empty());
+            }
+        }
     }
 }

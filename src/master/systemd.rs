@@ -59,6 +59,11 @@ impl Notifier {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", crate::scoreboard::now_ms() * 1000));
     }
 
+    /// Another process is the main one from now on; only the one that is can say so.
+    pub fn main_pid(&self, pid: i32) {
+        self.send(&format!("MAINPID={pid}"));
+    }
+
     /// The end has begun.
     pub fn stopping(&self) {
         self.send("STOPPING=1");

@@ -28,6 +28,18 @@ pub fn load_failure(app: &str, fault: &Fault) -> String {
     page(app, fault, None)
 }
 
+/// The page of an application that cannot be loaded for another reason than its code, for development.
+#[must_use]
+pub fn not_loaded(app: &str, why: &str) -> String {
+    format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+         <title>{app} cannot be loaded</title><style>{STYLE}</style><main><p class=app>{app} <span>cannot be loaded</span></p><h1>{why}</h1>\
+         <footer>This page is shown because the application runs in development.</footer></main>",
+        app = escape(app),
+        why = escape(why),
+    )
+}
+
 fn page(app: &str, fault: &Fault, request: Option<&ScriptRequest>) -> String {
     let title = match fault.kind {
         FaultKind::Syntax => "does not compile",

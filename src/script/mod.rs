@@ -14,6 +14,7 @@
 //! | [`limits`], [`gauge`] | what one application may use, and uses |
 //! | [`step`] | one uninterrupted run, and the watchdog that ends it |
 //! | [`source`], `require` | where the files of an application come from, and how they find each other |
+//! | [`embedded`] | the applications inside the binary |
 //! | [`fault`] | an error with its place, trace and source lines |
 //! | [`modules`] | what `require("@skep/…")` gives |
 
@@ -24,6 +25,7 @@ pub mod config;
 mod connection;
 pub mod context;
 mod dial;
+pub mod embedded;
 pub mod error_page;
 pub mod fault;
 mod file_reply;

@@ -121,7 +121,8 @@ impl Source {
     pub fn read(&self, path: &str) -> Result<Option<String>, SourceError> {
         let bytes = match &self.origin {
             Origin::Directory(root) => self.read_disk(root, path)?,
-            Origin::Embedded(directory) => directory.get_file(path).map(|file| file.contents().to_vec()),
+            // Names inside a directory of the binary count from the root of all.
+            Origin::Embedded(directory) => directory.get_file(directory.path().join(path)).map(|file| file.contents().to_vec()),
             Origin::Memory(files) => files.get(path).map(|text| text.clone().into_bytes()),
         };
         bytes.map(|bytes| String::from_utf8(bytes).map_err(|_| SourceError::NotText(path.to_owned()))).transpose()

@@ -3,11 +3,13 @@
 //! | file | what it is |
 //! |---|---|
 //! | `apps` | the applications of the configuration, made and replaced |
+//! | `scripts` | Luau applications that follow their files |
 //! | `servers` | the servers and the listeners they take connections from |
 //! | `crew` | where this worker stands among the others |
 
 mod apps;
 mod crew;
+mod scripts;
 mod servers;
 
 use std::cell::RefCell;
@@ -55,7 +57,7 @@ pub fn main(context: ChildContext) -> i32 {
 }
 
 async fn serve(context: ChildContext) -> i32 {
-    let ChildContext { slot, settings, listeners, control, hub, scoreboard, boot, .. } = context;
+    let ChildContext { slot, settings, listeners, control, hub, scoreboard, .. } = context;
     let control = match Port::new(control) {
         Ok(control) => control,
         Err(error) => {
@@ -63,7 +65,7 @@ async fn serve(context: ChildContext) -> i32 {
             return 1;
         }
     };
-    let started = Worker::start(slot, scoreboard, boot, settings, hub).await;
+    let started = Worker::start(slot, scoreboard, settings, hub).await;
     let worker = match started {
         Ok(worker) => worker,
         Err(why) => {
@@ -106,13 +108,7 @@ struct Worker {
 }
 
 impl Worker {
-    async fn start(
-        number: usize,
-        board: Scoreboard,
-        boot: crate::process::BootInfo,
-        settings: Settings,
-        hub: Option<Channel>,
-    ) -> Result<Rc<Self>, String> {
+    async fn start(number: usize, board: Scoreboard, settings: Settings, hub: Option<Channel>) -> Result<Rc<Self>, String> {
         let slot = board.slot(number);
         let link = HubLink::new();
         if let Some(channel) = hub {
@@ -120,7 +116,7 @@ impl Worker {
         }
         slot.set_state(State::Init);
         let access = open_access_log(&settings)?;
-        let environment = apps::Environment { number, boot: Rc::new(boot), hub: link.clone(), slot };
+        let environment = apps::Environment { number, hub: link.clone() };
         let apps = Apps::start(environment, &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));

@@ -125,7 +125,7 @@ impl Writer<'_> {
             return format!("{} or `None`", self.kind(&inner.clone(), title));
         }
         if let Some(name) = reference(schema) {
-            return self.referenced(&name.to_owned(), title);
+            return self.referenced(name, title);
         }
         match &schema["type"] {
             Value::Array(kinds) => {

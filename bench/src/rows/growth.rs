@@ -7,7 +7,7 @@ use crate::peers::Peer;
 use crate::report::Finding;
 use crate::{Bench, Result, site};
 
-pub const ROW: Row = Row { name: "http/growth", run };
+pub const ROW: Row = Row { name: "http/growth", by_name_only: false, run };
 
 const IDLE: usize = 10_000;
 

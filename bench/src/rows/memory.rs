@@ -5,7 +5,7 @@ use crate::peers::Peer;
 use crate::report::Finding;
 use crate::{Bench, Result};
 
-pub const ROW: Row = Row { name: "http/memory", run };
+pub const ROW: Row = Row { name: "http/memory", by_name_only: false, run };
 
 fn run(bench: &Bench) -> Result<Vec<Finding>> {
     let ours = bench.ours.start(bench.cores)?.resident_each()?;

@@ -6,8 +6,8 @@ use crate::load::Exchange;
 use crate::report::{Finding, Goal};
 use crate::{Bench, Result, site};
 
-pub const SMALL: Row = Row { name: "http/static-small", run: small };
-pub const LARGE: Row = Row { name: "http/static-large", run: large };
+pub const SMALL: Row = Row { name: "http/static-small", by_name_only: false, run: small };
+pub const LARGE: Row = Row { name: "http/static-large", by_name_only: false, run: large };
 
 const SMALL_WORK: Work = Work {
     name: "static file, 1 KiB, 64 connections",

@@ -89,7 +89,10 @@ pub fn usable_directory(path: &Path) -> Result<(), String> {
     for above in path.ancestors() {
         match fs::metadata(above) {
             Ok(metadata) if !metadata.is_dir() => return Err(format!("{} is not a directory", above.display())),
-            Ok(_) => return allowed(above, AccessFlags::W_OK | AccessFlags::X_OK),
+            Ok(_) => {
+                let cannot = |reason| if above == path { reason } else { format!("{} cannot be made: {reason}", path.display()) };
+                return allowed(above, AccessFlags::W_OK | AccessFlags::X_OK).map_err(cannot);
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(reason(above, &error)),
         }
@@ -143,6 +146,21 @@ impl Checker<'_> {
     pub(super) fn directory(&mut self, place: &Place, path: &Path) -> PathBuf {
         let path = self.absolute(place, path);
         self.report(place, usable_directory(&path));
+        path
+    }
+
+    /// The directory for what must be kept. Workers do without it where they can, so it may lie where they do not reach it.
+    pub(super) fn data_directory(&mut self, place: &Place, path: &Path) -> PathBuf {
+        let path = self.directory(place, path);
+        if let Some(root) = &self.chroot
+            && !path.starts_with(root)
+        {
+            let message =
+                format!("{} lies outside the chroot {}: nothing can be kept there, uploads neither", path.display(), root.display());
+            self.warning(place, message);
+        } else if path.exists() {
+            self.reachable(place, &path, READ | WRITE | PASS);
+        }
         path
     }
 

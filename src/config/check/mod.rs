@@ -97,7 +97,7 @@ impl Checker<'_> {
         self.users(&written, accounts);
         let chroot = written.chroot.map(|path| self.chroot(&top.name("chroot"), path));
         let cwd = written.cwd.map(|path| self.cwd(&top.name("cwd"), path));
-        let data = self.directory(&top.name("data"), &written.data);
+        let data = self.data_directory(&top.name("data"), &written.data);
         let run = self.directory(&top.name("run"), &written.run);
         let pid_file = match written.pid_file {
             Some(path) => self.file_to_write(&top.name("pid_file"), &path),
