@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn the_configuration_may_be_named_before_and_after_the_command() {
         for arguments in [["-c", "a.ron", "status"], ["status", "--config", "a.ron"]] {
-            let skep = parse(&arguments).ok().expect("understood");
+            let Ok(skep) = parse(&arguments) else { panic!("{arguments:?}") };
             let Some(Command::Status(status)) = skep.command else { panic!("status") };
             assert_eq!(status.config.or(skep.config), Some(PathBuf::from("a.ron")));
         }

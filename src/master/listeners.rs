@@ -41,8 +41,8 @@ pub struct Listening {
 /// A socket that came from before: from systemd, or from the instance that this one replaces.
 #[derive(Debug)]
 pub struct Inherited {
-    /// As configured there; `None` from systemd.
-    pub configured: Option<Address>,
+    /// Whose it was there, and where as configured; `None` from systemd.
+    pub origin: Option<(String, Address)>,
     /// The socket.
     pub fd: OwnedFd,
 }
@@ -93,7 +93,7 @@ pub fn plan(settings: &Settings, current: &[Listening], mut inherited: Vec<Inher
     let mut plan = Plan::default();
     for (server, address) in settings.listeners() {
         let (server, address) = (server.to_owned(), address.clone());
-        if let Some(same) = current.iter().find(|l| l.configured == address) {
+        if let Some(same) = find(current, &server, &address) {
             let kept = Listening { server, ..same.clone() };
             if kept.server != same.server {
                 plan.added.push(kept.clone());
@@ -101,7 +101,7 @@ pub fn plan(settings: &Settings, current: &[Listening], mut inherited: Vec<Inher
             plan.all.push(kept);
             continue;
         }
-        let listening = match take(&mut inherited, &address) {
+        let listening = match take(&mut inherited, &server, &address) {
             Some(fd) => adopt(server, address, fd)?,
             None => open(server, address, settings.file.is_none(), &mut plan.notes)?,
         };
@@ -149,11 +149,18 @@ impl Listening {
     }
 }
 
-fn take(inherited: &mut Vec<Inherited>, address: &Address) -> Option<OwnedFd> {
-    let at = inherited.iter().position(|socket| match &socket.configured {
-        Some(configured) => configured == address,
+/// The socket that is there already: of the same server, or of one that gives the address up. Port 0 is another port each time.
+fn find<'a>(current: &'a [Listening], server: &str, address: &Address) -> Option<&'a Listening> {
+    let same = current.iter().find(|l| l.server == server && l.configured == *address);
+    same.or_else(|| current.iter().find(|l| l.configured == *address && address.port() != Some(0)))
+}
+
+fn take(inherited: &mut Vec<Inherited>, server: &str, address: &Address) -> Option<OwnedFd> {
+    let fits = |socket: &Inherited, exactly: bool| match &socket.origin {
+        Some((owner, configured)) => configured == address && (owner == server || (!exactly && address.port() != Some(0))),
         None => address_of(&socket.fd).as_ref() == Some(address),
-    })?;
+    };
+    let at = inherited.iter().position(|socket| fits(socket, true)).or_else(|| inherited.iter().position(|socket| fits(socket, false)))?;
     Some(inherited.swap_remove(at).fd)
 }
 

@@ -60,6 +60,9 @@ impl Master {
     /// Makes the rounds that are due.
     pub fn make_rounds(&mut self, now: Instant) {
         self.notifier.beat(now);
+        if self.watch.as_ref().and_then(crate::config::Watch::wait) == Some(Duration::ZERO) {
+            self.config_changed();
+        }
         if let Some(policy) = &mut self.rounds.policy {
             policy.enforce_deadline(now);
         }

@@ -125,7 +125,7 @@ impl Master {
             Some((takeover, inherited, detached)) => (Some(takeover), inherited, detached),
             None => {
                 let sockets = systemd::activated_sockets();
-                (None, sockets.into_iter().map(|fd| Inherited { configured: None, fd }).collect(), detached)
+                (None, sockets.into_iter().map(|fd| Inherited { origin: None, fd }).collect(), detached)
             }
         };
         match prepare(settings, detached, inherited, takeover.is_some()) {

@@ -5,15 +5,15 @@
 //! and says [`Handover::Go`]; the new one takes them and says [`Handover::Taken`]; the old one drains and ends. Whatever fails before
 //! that, the old one takes back what it let go of and serves on.
 
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::WaitStatus;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, execve};
 use serde::{Deserialize, Serialize};
 
 use super::commands::Asker;
@@ -51,7 +51,7 @@ enum Handover {
 #[derive(Debug, Serialize, Deserialize)]
 struct Legacy {
     channel: RawFd,
-    listeners: Vec<(Address, RawFd)>,
+    listeners: Vec<(String, Address, RawFd)>,
     detached: bool,
 }
 
@@ -65,6 +65,8 @@ pub struct Upgrade {
     binary: PathBuf,
     /// Whether pid file and control socket were let go of.
     released: bool,
+    /// Whether it has closed its channel.
+    pub silent: bool,
 }
 
 /// An upgrade from the side of the instance that takes over.
@@ -80,7 +82,7 @@ pub struct Exec {
     config: Option<PathBuf>,
     notify: Option<String>,
     channel: Option<Channel>,
-    listeners: Vec<(Address, OwnedFd)>,
+    listeners: Vec<(String, Address, OwnedFd)>,
     detached: bool,
 }
 
@@ -99,9 +101,9 @@ pub fn legacy() -> io::Result<Option<(Takeover, Vec<Inherited>, bool)>> {
     let legacy: Legacy = serde_json::from_str(&text).map_err(io::Error::other)?;
     let channel = Channel::from_fd(descriptors::inherited(legacy.channel)?)?;
     let inherited = legacy.listeners.into_iter();
-    let inherited = inherited.map(|(address, number)| {
+    let inherited = inherited.map(|(server, address, number)| {
         let fd = descriptors::inherited(number)?;
-        Ok(Inherited { configured: Some(address), fd })
+        Ok(Inherited { origin: Some((server, address)), fd })
     });
     Ok(Some((Takeover { channel }, inherited.collect::<io::Result<_>>()?, legacy.detached)))
 }
@@ -135,22 +137,41 @@ impl Exec {
     fn execute(&self) -> io::Result<std::convert::Infallible> {
         let Some(channel) = &self.channel else { return Err(io::ErrorKind::InvalidInput.into()) };
         descriptors::keep_over_exec(channel.as_fd(), true)?;
-        for (_, fd) in &self.listeners {
+        for (_, _, fd) in &self.listeners {
             descriptors::keep_over_exec(fd.as_fd(), true)?;
         }
-        let listeners = self.listeners.iter().map(|(address, fd)| (address.clone(), fd.as_raw_fd())).collect();
+        let listeners = self.listeners.iter().map(|(server, address, fd)| (server.clone(), address.clone(), fd.as_raw_fd())).collect();
         let legacy = Legacy { channel: channel.as_raw_fd(), listeners, detached: self.detached };
         signals::reset_for_exec()?;
-        let mut command = Command::new(&self.binary);
-        command.arg("run").env(VARIABLE, serde_json::to_string(&legacy).map_err(io::Error::other)?);
+        let mut arguments = vec![self.binary.clone().into_os_string(), "run".into()];
         if let Some(config) = &self.config {
-            command.arg("--config").arg(config);
+            arguments.extend(["--config".into(), config.clone().into_os_string()]);
         }
+        let legacy = serde_json::to_string(&legacy).map_err(io::Error::other)?;
+        let mut environment: Vec<OsString> = std::env::vars_os().map(|(name, value)| assignment(&name, &value)).collect();
+        environment.push(assignment(OsStr::new(VARIABLE), OsStr::new(&legacy)));
         if let Some(notify) = &self.notify {
-            command.env("NOTIFY_SOCKET", notify);
+            environment.push(assignment(OsStr::new("NOTIFY_SOCKET"), OsStr::new(notify)));
         }
-        Err(command.exec())
+        // Not through the standard library: its execvp hands a file that is no program to the shell.
+        let binary = terminated(self.binary.as_os_str())?;
+        Ok(execve(&binary, &all_terminated(&arguments)?, &all_terminated(&environment)?)?)
     }
+}
+
+fn assignment(name: &OsStr, value: &OsStr) -> OsString {
+    let mut text = name.to_owned();
+    text.push("=");
+    text.push(value);
+    text
+}
+
+fn terminated(text: &OsStr) -> io::Result<CString> {
+    CString::new(text.as_bytes()).map_err(io::Error::other)
+}
+
+fn all_terminated(texts: &[OsString]) -> io::Result<Vec<CString>> {
+    texts.iter().map(|text| terminated(text)).collect()
 }
 
 impl Master {
@@ -191,7 +212,7 @@ impl Master {
             Forked::Child => {
                 exec.channel = Some(theirs);
                 for listening in &self.listeners {
-                    exec.listeners.push((listening.configured.clone(), listening.for_child()?.fd));
+                    exec.listeners.push((listening.server.clone(), listening.configured.clone(), listening.for_child()?.fd));
                 }
                 Ok(Some(End::Exec(Box::new(exec))))
             }
@@ -199,7 +220,7 @@ impl Master {
                 log_info!("upgrade: {} starts as process {pid}", binary.display());
                 let askers = std::mem::take(&mut self.upgrade_askers);
                 let deadline = Instant::now() + LIMIT;
-                self.upgrade = Some(Upgrade { pid, channel: ours, deadline, askers, binary, released: false });
+                self.upgrade = Some(Upgrade { pid, channel: ours, deadline, askers, binary, released: false, silent: false });
                 Ok(None)
             }
         }
@@ -219,7 +240,10 @@ impl Master {
                 Ok(Some((Handover::Go, _))) => self.upgrade_failed("it does not follow the protocol"),
                 Ok(None) => return,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    self.upgrade_failed("it ended before it was ready");
+                    // How it ended is known when it has.
+                    upgrade.silent = true;
+                    upgrade.deadline = upgrade.deadline.min(Instant::now() + Duration::from_secs(1));
+                    return;
                 }
                 Err(error) => self.upgrade_failed(&error.to_string()),
             }
@@ -278,8 +302,9 @@ impl Master {
 
     /// Gives up on a new instance that takes too long.
     pub fn check_upgrade(&mut self, now: Instant) {
-        if self.upgrade.as_ref().is_some_and(|upgrade| upgrade.deadline <= now) {
-            self.upgrade_failed(&format!("it was not ready within {} s", LIMIT.as_secs()));
+        if let Some(upgrade) = self.upgrade.as_ref().filter(|upgrade| upgrade.deadline <= now) {
+            let why = if upgrade.silent { "it closed its channel".to_owned() } else { format!("it was not ready within {} s", LIMIT.as_secs()) };
+            self.upgrade_failed(&why);
         }
     }
 

@@ -35,7 +35,7 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Why an application cannot be loaded.
 #[derive(Debug)]
 pub enum ScriptError {
-    /// There is no `init.luau` or `main.luau`, or not the file.
+    /// There is no `main.luau` (or `init.luau`), or not the file.
     NoEntry,
     /// A file cannot be read.
     Source(SourceError),
@@ -50,7 +50,7 @@ pub enum ScriptError {
 impl fmt::Display for ScriptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ScriptError::NoEntry => f.write_str("there is no init.luau or main.luau"),
+            ScriptError::NoEntry => f.write_str("there is no main.luau"),
             ScriptError::Source(error) => error.fmt(f),
             ScriptError::Fault(fault) => fault.fmt(f),
             ScriptError::Shape(how) => f.write_str(how),

@@ -9,7 +9,7 @@ use include_dir::Dir;
 /// The longest source file that is read, in bytes.
 const MAX_FILE: u64 = 8 << 20;
 /// What an application's directory is entered by.
-const ENTRIES: [&str; 2] = ["init.luau", "main.luau"];
+const ENTRIES: [&str; 2] = [super::config::ENTRY, "init.luau"];
 
 /// Reads an application's files by paths relative to its directory, and remembers what it read.
 pub struct Source {
@@ -97,7 +97,7 @@ impl Source {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The file that is loaded first, with its text: the one file, `init.luau` or `main.luau`.
+    /// The file that is loaded first, with its text: the one file, `main.luau` or `init.luau`.
     ///
     /// # Errors
     /// As [`Source::read`].
@@ -121,7 +121,8 @@ impl Source {
     pub fn read(&self, path: &str) -> Result<Option<String>, SourceError> {
         let bytes = match &self.origin {
             Origin::Directory(root) => self.read_disk(root, path)?,
-            Origin::Embedded(directory) => directory.get_file(path).map(|file| file.contents().to_vec()),
+            // Names inside a directory of the binary count from the root of all.
+            Origin::Embedded(directory) => directory.get_file(directory.path().join(path)).map(|file| file.contents().to_vec()),
             Origin::Memory(files) => files.get(path).map(|text| text.clone().into_bytes()),
         };
         bytes.map(|bytes| String::from_utf8(bytes).map_err(|_| SourceError::NotText(path.to_owned()))).transpose()

@@ -17,7 +17,7 @@ pub const SKEP: &str = env!("CARGO_BIN_EXE_skep");
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What `config.ron` begins with; a test adds its own fields.
-pub const PLAIN: &str = r#"workers: (start: 2, min: 2), "#;
+pub const PLAIN: &str = "workers: (start: 2, min: 2), ";
 
 /// A directory with a configuration.
 pub struct Instance {

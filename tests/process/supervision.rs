@@ -146,7 +146,7 @@ fn a_reload_that_cannot_start_a_worker_changes_nothing() {
 
 #[test]
 fn a_stuck_worker_is_reported_killed_and_replaced() {
-    let instance = Instance::new(r#"workers: (start: 2, min: 2, heartbeat: "300ms"), "#).start();
+    let instance = Instance::new(r#"workers: (start: 2, min: 2, heartbeat: "1s"), "#).start();
     let address = instance.address("web");
     let victim = workers(&instance.status())[0];
     // Stopped while it works: in the kernel's sleep it would count as waiting.

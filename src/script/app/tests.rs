@@ -321,7 +321,7 @@ fn what_cannot_be_loaded_says_why() {
             }
         };
         let cases: &[(&[(&str, &str)], &str)] = &[
-            (&[], "there is no init.luau or main.luau"),
+            (&[], "there is no main.luau"),
             (&[("main.luau", "return {")], "main.luau:1: Expected identifier when parsing expression, got <eof>"),
             (&[("main.luau", "return 7")], "main.luau returns a number, where it should return its table of handlers"),
             (&[("main.luau", "return { request = 7 }")], "app.request is a function, not a number"),

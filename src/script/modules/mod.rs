@@ -6,7 +6,9 @@ mod dns;
 pub(crate) mod json;
 pub(super) mod log;
 pub(super) mod net;
+mod process;
 mod skep;
+mod stream;
 mod template;
 
 use std::rc::Rc;
@@ -36,6 +38,8 @@ pub const ALL: &[Module] = &[
     Module { name: "crypto", open: crypto::open, types: include_str!("crypto.d.luau") },
     Module { name: "net", open: net::open, types: include_str!("net.d.luau") },
     Module { name: "dns", open: dns::open, types: include_str!("dns.d.luau") },
+    Module { name: "process", open: process::open, types: include_str!("process.d.luau") },
+    Module { name: "stream", open: stream::open, types: include_str!("stream.d.luau") },
 ];
 
 /// The names, for messages.
