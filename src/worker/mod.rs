@@ -108,12 +108,7 @@ struct Worker {
 }
 
 impl Worker {
-    async fn start(
-        number: usize,
-        board: Scoreboard,
-        settings: Settings,
-        hub: Option<Channel>,
-    ) -> Result<Rc<Self>, String> {
+    async fn start(number: usize, board: Scoreboard, settings: Settings, hub: Option<Channel>) -> Result<Rc<Self>, String> {
         let slot = board.slot(number);
         let link = HubLink::new();
         if let Some(channel) = hub {
@@ -121,7 +116,7 @@ impl Worker {
         }
         slot.set_state(State::Init);
         let access = open_access_log(&settings)?;
-        let environment = apps::Environment { number, hub: link.clone(), uploads: settings.data.join("uploads") };
+        let environment = apps::Environment { number, hub: link.clone() };
         let apps = Apps::start(environment, &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));

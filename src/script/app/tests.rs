@@ -17,7 +17,7 @@ fn request(method: &str, target: &str, headers: &[(&str, &str)], body: impl Into
     let origin = Rc::new(Origin { peer, local, secure: false, server: "web".into() });
     let body = body.into();
     let body = if body.is_empty() { Body::empty() } else { Body::full(body) };
-    Request { id: RequestId(7), head, body, origin, base_length: 0 }
+    Request { id: RequestId(7), head, body, origin, base_length: 0, uploads: Rc::default() }
 }
 
 async fn load_with(source: &str, limits: Limits, mode: Mode) -> Rc<ScriptApp> {
