@@ -96,9 +96,6 @@ impl RequestCall {
         written.started && (written.flushing || !written.bytes.is_empty())
     }
 
-    pub(super) fn request(&self) -> &ScriptRequest {
-        &self.request
-    }
 }
 
 impl Drop for RequestCall {

@@ -63,7 +63,7 @@ impl Source {
     #[must_use]
     pub fn path(path: &Path) -> Source {
         match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
-            (Some(directory), Some(name)) if name.ends_with(".luau") => {
+            (Some(directory), Some(name)) if path.extension().is_some_and(|kind| kind == "luau") => {
                 Source::new(Origin::Directory(directory.to_owned()), Some(name.to_owned()))
             }
             _ => Source::directory(path),
