@@ -158,6 +158,7 @@ impl Hub {
     fn update(&self, settings: &str) -> Result<Vec<String>, String> {
         let settings: Settings = serde_json::from_str(settings).map_err(|error| format!("the settings cannot be read: {error}"))?;
         self.admin.update(&settings);
+        telemetry::configure(&settings.log);
         Ok(Vec::new())
     }
 

@@ -96,6 +96,7 @@ impl Master {
         config::keep_what_needs_a_restart(&self.settings, &mut settings);
         self.adjust_settings(&mut settings);
         let plan = listeners::plan(&settings, &self.listeners, Vec::new()).map_err(|error| vec![error.to_string()])?;
+        self.prepare_access_log(&settings);
         let json = serde_json::to_string(&settings).map_err(|error| vec![error.to_string()])?;
         let mut lines = changes.lines();
         lines.extend(loaded.warnings.iter().map(config::Problem::line));

@@ -221,6 +221,7 @@ impl Worker {
             }
         }
         self.slot.applications().store(handlers.len() as u64, Relaxed);
+        telemetry::configure(&settings.log);
         self.settings.replace(Rc::new(settings));
         Ok(notes)
     }
