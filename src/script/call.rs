@@ -95,7 +95,6 @@ impl RequestCall {
         let written = self.request.written.borrow();
         written.started && (written.flushing || !written.bytes.is_empty())
     }
-
 }
 
 impl Drop for RequestCall {

@@ -8,8 +8,6 @@ use include_dir::Dir;
 
 /// The longest source file that is read, in bytes.
 const MAX_FILE: u64 = 8 << 20;
-/// What an application's directory is entered by.
-
 /// Reads an application's files by paths relative to its directory, and remembers what it read.
 pub struct Source {
     origin: Origin,

@@ -35,13 +35,7 @@ const OBJECTS: &[(&str, &str, &str)] = &[
 ];
 
 fn with_app(body: impl FnOnce(&Lua, &std::rc::Rc<AppContext>)) {
-    let context = AppContext::new(
-        "test",
-        Mode::Development,
-        Limits::default(),
-        Source::memory::<&str, &str>([]).into(),
-        Services::alone(),
-    );
+    let context = AppContext::new("test", Mode::Development, Limits::default(), Source::memory::<&str, &str>([]).into(), Services::alone());
     let vm = Vm::new("test", &Limits::default(), false).expect("a VM");
     body(vm.lua(), &context);
 }
