@@ -301,6 +301,7 @@ impl Master {
         for asker in askers {
             self.answer(asker, outcome.clone());
         }
+        crate::sys::memory::trim();
     }
 
     fn update_refused(&mut self, askers: Vec<Asker>, mut lines: Vec<String>) {

@@ -21,8 +21,8 @@ pub fn trim() {
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Start and length of every mapping of program code: private, of a file, not writable, and no page of it differs from the file
-/// (such a page is anonymous, or swapped out). Constants are left alone: the linker's relocations are among them. The format is that of `/proc/PID/smaps`, proc(5).
+/// Start and length of every mapping of code and constants: private, of a file, not writable, and no page of it differs from the file
+/// (such a page is anonymous, or swapped out; constants that the linker relocated are such pages). The format is that of `/proc/PID/smaps`, proc(5).
 fn clean_code(smaps: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut candidate = None;
@@ -31,7 +31,7 @@ fn clean_code(smaps: &str) -> Vec<(usize, usize)> {
         let (Some(first), Some(second)) = (fields.next(), fields.next()) else { continue };
         if let Some((start, end)) = first.split_once('-').filter(|_| !first.ends_with(':')) {
             let inode = fields.nth(2).unwrap_or("0");
-            let program = second == "r-xp";
+            let program = matches!(second, "r-xp" | "r--p");
             let range = usize::from_str_radix(start, 16).ok().zip(usize::from_str_radix(end, 16).ok());
             candidate = range.filter(|_| program && inode != "0");
         } else if matches!(first, "Anonymous:" | "Swap:") && second != "0" {
@@ -59,7 +59,7 @@ Rss:                  12 kB
 Anonymous:             0 kB
 Swap:                  0 kB
 VmFlags: rd ex mr mw me
-7f0000005000-7f0000006000 r-xp 00005000 08:01 42   /usr/lib/other.so
+7f0000005000-7f0000006000 r--p 00005000 08:01 42   /usr/bin/skep
 Anonymous:             4 kB
 Swap:                  0 kB
 VmFlags: rd ex mr mw me
@@ -74,8 +74,8 @@ VmFlags: rd ex mr mw me
 ";
 
     #[test]
-    fn only_unchanged_code_is_let_go_of() {
-        assert_eq!(clean_code(SMAPS), [(0x7f00_0000_2000, 0x3000)]);
+    fn only_what_is_as_in_the_file_is_let_go_of() {
+        assert_eq!(clean_code(SMAPS), [(0x7f00_0000_0000, 0x2000), (0x7f00_0000_2000, 0x3000)]);
     }
 
     #[test]
