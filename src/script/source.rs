@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use include_dir::Dir;
 
@@ -109,6 +110,12 @@ impl Source {
             }
         }
         Ok(None)
+    }
+
+    /// When a file was changed last; `None` for what is not on disk.
+    #[must_use]
+    pub fn modified(&self, path: &str) -> Option<SystemTime> {
+        self.root()?.join(path).metadata().ok()?.modified().ok()
     }
 
     /// The text of a file; `None` when there is none.

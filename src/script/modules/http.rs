@@ -111,7 +111,7 @@ async fn send(lua: &Lua, client: &Client, method: Method, url: &str, body: Optio
     };
     let response = client.send(request).await.map_err(failed)?;
     let streams = options.or("stream", false)?;
-    let body = if streams { None } else { Some(response.body.bytes(options.or("max_body", MAX_BODY)?).await.map_err(failed)?) };
+    let body = if streams { None } else { Some(response.body.bytes(options.size(lua, "max_body", MAX_BODY)?).await.map_err(failed)?) };
     Ok(Response { response: Rc::new(response), body })
 }
 
