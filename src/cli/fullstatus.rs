@@ -48,7 +48,8 @@ fn table(status: &Status) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "\t{name}: {count}");
     }
-    let _ = writeln!(text, "\n{:>8} {:<10}{:>8}{:>12}{:>13}{:>10}{:>10}", "PID", "STATE", "UPTIME", "REQUESTS", "CONNECTIONS", "RSS", "CPU");
+    let _ =
+        writeln!(text, "\n{:>8} {:<10}{:>8}{:>12}{:>13}{:>10}{:>10}", "PID", "STATE", "UPTIME", "REQUESTS", "CONNECTIONS", "RSS", "CPU");
     for worker in &status.workers {
         text.push_str(&line(worker, worker.state.name()));
     }

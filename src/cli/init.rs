@@ -6,8 +6,9 @@ use argh::FromArgs;
 
 use super::{Exit, complain, say};
 use crate::config::initial_text;
+use crate::script::embedded;
 
-/// write config.ron with every option and its default
+/// write config.ron with every option and its default, and the example applications to apps/
 #[derive(FromArgs)]
 #[argh(subcommand, name = "init")]
 pub struct Init {
@@ -17,27 +18,49 @@ pub struct Init {
 }
 
 impl Init {
-    pub fn execute(&self) -> Exit {
-        let directory = self.directory.as_deref().unwrap_or(Path::new("."));
-        let path = directory.join("config.ron");
-        match fs::create_dir_all(directory).and_then(|()| write_new(&path, &initial_text(false))) {
-            Ok(()) => {
-                say(&format!("wrote {}\n", path.display()));
+    pub fn execute(self) -> Exit {
+        let directory = self.directory.unwrap_or_else(|| PathBuf::from("."));
+        match write(&directory) {
+            Ok(count) => {
+                let shown = directory.join("config.ron");
+                say(&format!("wrote {} and {count} files in {}\n", shown.display(), directory.join("apps").display()));
                 Exit::Fine
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                complain(&format!("{} is there already and was left as it is", path.display()));
-                Exit::Failed
-            }
-            Err(error) => {
-                complain(&format!("cannot write {}: {error}", path.display()));
+            Err(why) => {
+                complain(&why);
                 Exit::Failed
             }
         }
     }
 }
 
-/// Writes a file that is not there yet.
-pub fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
+/// Writes both, or nothing where one of the files is there already; how many files went to `apps/`.
+fn write(directory: &Path) -> Result<usize, String> {
+    let files: Vec<(PathBuf, &[u8])> =
+        embedded::files("examples").map(|(name, bytes)| (directory.join("apps").join(name), bytes)).collect();
+    let config = directory.join("config.ron");
+    let there = files.iter().map(|(path, _)| path).chain([&config]).find(|path| fs::symlink_metadata(path).is_ok());
+    if let Some(path) = there {
+        return Err(format!("{} is there already; nothing was written", path.display()));
+    }
+    for (path, bytes) in &files {
+        write_new(path, bytes)?;
+    }
+    write_new(&config, initial_text(true).as_bytes())?;
+    Ok(files.len())
+}
+
+/// Writes a file that is not there yet, and the directories it needs.
+///
+/// # Errors
+/// The reason, for people.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let write = || -> io::Result<()> {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        OpenOptions::new().write(true).create_new(true).open(path)?.write_all(bytes)
+    };
+    write().map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => format!("{} is there already and was left as it is", path.display()),
+        _ => format!("cannot write {}: {}", path.display(), crate::config::plain_reason(&error)),
+    })
 }

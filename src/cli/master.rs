@@ -29,7 +29,9 @@ impl Master {
     pub fn in_directory(run: &Path) -> Result<Master, Exit> {
         match control_socket::connect(run) {
             Ok(stream) => Ok(Master { stream }),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory) => {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory) =>
+            {
                 complain("skep is not running");
                 Err(Exit::NotRunning)
             }

@@ -160,8 +160,22 @@ mod tests {
     #[test]
     fn every_command_explains_itself() {
         let commands = [
-            "run", "start", "stop", "hardstop", "update", "reload", "reopenlog", "restart", "hardrestart", "upgrade", "status", "fullstatus",
-            "configtest", "init", "new", "config",
+            "run",
+            "start",
+            "stop",
+            "hardstop",
+            "update",
+            "reload",
+            "reopenlog",
+            "restart",
+            "hardrestart",
+            "upgrade",
+            "status",
+            "fullstatus",
+            "configtest",
+            "init",
+            "new",
+            "config",
         ];
         for command in commands {
             let help = Skep::from_args(&["skep"], &[command, "--help"]).err().expect("help ends early");

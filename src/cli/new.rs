@@ -1,13 +1,15 @@
-use std::fs;
-use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 
 use super::init::write_new;
 use super::{Exit, complain, say};
+use crate::script::embedded;
 
-/// write a new application to begin with
+/// The application that new ones begin as.
+const MODEL: &str = "hello";
+
+/// write a new application to begin with, to apps/NAME
 #[derive(FromArgs)]
 #[argh(subcommand, name = "new")]
 pub struct New {
@@ -16,45 +18,31 @@ pub struct New {
     pub name: String,
 }
 
-const MAIN: &str = r#"--!strict
-local skep = require("@skep")
-
-local app = {}
-
--- Answers every request. A string is a page; see docs/ for what else it may be.
-function app.request(req: skep.Request): skep.Reply
-    return "Hello from NAME: " .. req.path
-end
-
-return app
-"#;
-
 impl New {
-    pub fn execute(&self) -> Exit {
+    pub fn execute(self) -> Exit {
+        let name = self.name;
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if self.name.is_empty() || self.name.len() > 64 || !self.name.chars().all(plain) {
+        if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
             complain("an application's name is letters, digits, - and _, 64 at most");
             return Exit::Usage;
         }
-        let directory = PathBuf::from("apps").join(&self.name);
-        let main = directory.join(crate::script::config::ENTRY);
-        match fs::create_dir_all(&directory).and_then(|()| write_new(&main, &MAIN.replace("NAME", &self.name))) {
-            Ok(()) => {
-                say(&format!(
-                    "wrote {}\nadd it to config.ron:\n    apps: {{ \"{name}\": Script(path: \"apps/{name}\") }}\nand a route to it, in a server:\n    routes: [(path: \"/{name}\", app: \"{name}\")]\n",
-                    main.display(),
-                    name = self.name
-                ));
-                Exit::Fine
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                complain(&format!("{} is there already and was left as it is", main.display()));
-                Exit::Failed
-            }
-            Err(error) => {
-                complain(&format!("cannot write {}: {error}", main.display()));
-                Exit::Failed
+        let directory = PathBuf::from("apps").join(&name);
+        if directory.exists() {
+            complain(&format!("{} is there already and was left as it is", directory.display()));
+            return Exit::Failed;
+        }
+        for (path, bytes) in embedded::files(MODEL) {
+            let below = Path::new(path).strip_prefix(MODEL).unwrap_or(Path::new(path));
+            if let Err(why) = write_new(&directory.join(below), bytes) {
+                complain(&why);
+                return Exit::Failed;
             }
         }
+        say(&format!(
+            "wrote {}\nadd it to config.ron:\n    apps: {{ \"{name}\": Script(path: \"apps/{name}\") }},\nand a route to it, in a server:\n    \
+             routes: [(path: \"/{name}\", app: \"{name}\")],\n",
+            directory.display()
+        ));
+        Exit::Fine
     }
 }

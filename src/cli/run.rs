@@ -47,7 +47,8 @@ fn banner(settings: &Settings, report: &Report) -> String {
     };
     let workers = if report.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", report.workers) };
     let mut text = format!("skep {} · {workers} · config: {config}\n", env!("CARGO_PKG_VERSION"));
-    let apps: Vec<&str> = settings.apps.iter().filter(|(_, app)| matches!(app, App::Script(_) | App::Files(_))).map(|(name, _)| name.as_str()).collect();
+    let apps: Vec<&str> =
+        settings.apps.iter().filter(|(_, app)| matches!(app, App::Script(_) | App::Files(_))).map(|(name, _)| name.as_str()).collect();
     for listener in &report.listeners {
         let (what, path, note) = if listener.server == ADMIN {
             let token = settings.data.join("admin.token");

@@ -65,10 +65,8 @@ fn start(loaded: Loaded) -> io::Result<Exit> {
             drop(there);
             let mut text = String::new();
             (&here).read_to_string(&mut text)?;
-            let told = serde_json::from_str(&text).unwrap_or_else(|_| Told {
-                ok: false,
-                lines: vec![format!("it ended before it was ready; its log is {}", log.display())],
-            });
+            let told = serde_json::from_str(&text)
+                .unwrap_or_else(|_| Told { ok: false, lines: vec![format!("it ended before it was ready; its log is {}", log.display())] });
             if told.ok {
                 say(&format!("{}\n", told.lines.join("\n")));
                 return Ok(Exit::Fine);

@@ -88,7 +88,7 @@ impl Master {
     }
 
     fn reopen_logs(&mut self) -> Outcome {
-        self.prepare_access_log();
+        self.prepare_access_log(&self.settings);
         let fd = match telemetry::open_again() {
             Ok(fd) => fd,
             Err(error) => return Outcome::failed(error.to_string()),

@@ -148,7 +148,8 @@ impl Master {
     fn wait(&self) -> io::Result<Vec<Source>> {
         let mut sources: Vec<(Source, BorrowedFd<'_>, bool)> = vec![(Source::Signals, self.signals.as_fd(), false)];
         sources.extend(self.control.watched().map(|(watch, fd, write)| (Source::Control(watch), fd, write)));
-        sources.extend(self.children.iter().filter(|c| !c.silent).map(|c| (Source::Child(c.pid), c.control.as_fd(), c.control.wants_write())));
+        sources
+            .extend(self.children.iter().filter(|c| !c.silent).map(|c| (Source::Child(c.pid), c.control.as_fd(), c.control.wants_write())));
         sources.extend(self.upgrade.iter().filter(|u| !u.silent).map(|u| (Source::Upgrade, u.channel.as_fd(), false)));
         sources.extend(self.takeover.iter().map(|t| (Source::Takeover, t.channel.as_fd(), false)));
         sources.extend(self.watch.iter().map(|w| (Source::Config, w.as_fd(), false)));

@@ -13,7 +13,8 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockname, getsockopt, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockname, getsockopt, listen, setsockopt, socket,
+    sockopt,
 };
 
 use crate::config::{Settings, holder};
@@ -282,7 +283,10 @@ mod tests {
         let held = TcpListener::bind("127.0.0.1:0").expect("a port");
         let busy = held.local_addr().expect("bound").to_string();
         let error = open_fixed(&busy).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("cannot listen on {busy}: ")) && error.contains(&format!("(process {})", std::process::id())), "{error}");
+        assert!(
+            error.starts_with(&format!("cannot listen on {busy}: ")) && error.contains(&format!("(process {})", std::process::id())),
+            "{error}"
+        );
         let mut notes = Vec::new();
         let moved = open("web".into(), address(&busy), true, &mut notes).expect("another port");
         assert_ne!(moved.bound, moved.configured);

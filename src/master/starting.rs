@@ -24,7 +24,7 @@ use crate::scoreboard::{Scoreboard, epoch_ms};
 use crate::sys::fork::exit_now;
 use crate::sys::privileges::Target;
 use crate::sys::signals::Signals;
-use crate::sys::limits;
+use crate::sys::{limits, memory};
 use crate::telemetry::config::LogFile;
 use crate::{log_info, log_warn, telemetry};
 
@@ -228,6 +228,7 @@ impl Master {
                 notes,
             }));
         }
+        memory::trim();
     }
 
     /// The instance in one line.
@@ -243,8 +244,8 @@ impl Master {
     }
 
     /// Makes the access log, so that the user whom workers become may write it.
-    pub fn prepare_access_log(&self) {
-        if let Some(access) = &self.settings.access_log
+    pub fn prepare_access_log(&self, settings: &Settings) {
+        if let Some(access) = &settings.access_log
             && let LogFile::Path(path) = &access.file
             && let Err(error) = make_file(path, &self.target)
         {
@@ -272,29 +273,32 @@ fn prepare(mut settings: Settings, detached: bool, inherited: Vec<Inherited>, ta
     {
         make_file(path, &target).map_err(|error| format!("cannot make the access log {}: {error}", path.display()))?;
     }
-    let mut control = Control::closed();
-    let mut pid_file = None;
-    if !taking_over {
-        pid_file = Some(PidFile::take(&settings.pid_file).map_err(|error| said(&error))?);
-    }
-    let plan = match listeners::plan(&settings, &[], inherited) {
-        Ok(plan) => plan,
-        Err(error) => {
-            if let Some(pid_file) = pid_file {
-                pid_file.remove();
-            }
-            return Err(error.to_string());
-        }
-    };
-    if !taking_over {
-        control.bind(&settings.run).map_err(|error| format!("cannot bind the control socket in {}: {error}", settings.run.display()))?;
-    }
     limits::raise_descriptors().map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
     limits::set_title("skep-master").map_err(|error| said(&error))?;
     let board = Scoreboard::new(1 + settings.workers.max_total as usize).map_err(|error| format!("no shared memory: {error}"))?;
     let signals = Signals::new(&commands::SIGNALS).map_err(|error| said(&error))?;
     let notifier = Notifier::from_environment(Instant::now());
-    Ok(Ground { target, takeover: None, pid_file, control, plan, signals, board, notifier, settings, detached })
+    let pid_file = if taking_over { None } else { Some(PidFile::take(&settings.pid_file).map_err(|error| said(&error))?) };
+    match occupy(&settings, inherited, taking_over) {
+        Ok((plan, control)) => Ok(Ground { target, takeover: None, pid_file, control, plan, signals, board, notifier, settings, detached }),
+        Err(why) => {
+            if let Some(pid_file) = pid_file {
+                pid_file.remove();
+            }
+            Err(why)
+        }
+    }
+}
+
+/// Binds what others can reach: the control socket (unless another instance still has it) and the listeners.
+fn occupy(settings: &Settings, inherited: Vec<Inherited>, taking_over: bool) -> Result<(listeners::Plan, Control), String> {
+    let plan = listeners::plan(settings, &[], inherited).map_err(|error| error.to_string())?;
+    let mut control = Control::closed();
+    if !taking_over && let Err(error) = control.bind(&settings.run) {
+        plan.all.iter().for_each(listeners::Listening::remove_file);
+        return Err(format!("cannot bind the control socket in {}: {error}", settings.run.display()));
+    }
+    Ok((plan, control))
 }
 
 /// Makes a directory that is not there; as root it is given to the user whom the children become.

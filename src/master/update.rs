@@ -96,6 +96,7 @@ impl Master {
         config::keep_what_needs_a_restart(&self.settings, &mut settings);
         self.adjust_settings(&mut settings);
         let plan = listeners::plan(&settings, &self.listeners, Vec::new()).map_err(|error| vec![error.to_string()])?;
+        self.prepare_access_log(&settings);
         let json = serde_json::to_string(&settings).map_err(|error| vec![error.to_string()])?;
         let mut lines = changes.lines();
         lines.extend(loaded.warnings.iter().map(config::Problem::line));
@@ -300,6 +301,7 @@ impl Master {
         for asker in askers {
             self.answer(asker, outcome.clone());
         }
+        crate::sys::memory::trim();
     }
 
     fn update_refused(&mut self, askers: Vec<Asker>, mut lines: Vec<String>) {

@@ -303,7 +303,8 @@ impl Master {
     /// Gives up on a new instance that takes too long.
     pub fn check_upgrade(&mut self, now: Instant) {
         if let Some(upgrade) = self.upgrade.as_ref().filter(|upgrade| upgrade.deadline <= now) {
-            let why = if upgrade.silent { "it closed its channel".to_owned() } else { format!("it was not ready within {} s", LIMIT.as_secs()) };
+            let why =
+                if upgrade.silent { "it closed its channel".to_owned() } else { format!("it was not ready within {} s", LIMIT.as_secs()) };
             self.upgrade_failed(&why);
         }
     }

@@ -240,7 +240,7 @@ impl Handler for ScriptApp {
         if reads_form {
             let app = self.clone();
             return Answer::Later(Box::pin(async move {
-                if let Err(failure) = form::read(&app.context, &request).await {
+                if let Err(failure) = form::read(&request).await {
                     return Response::error(failure.status(), &failure.to_string());
                 }
                 let Some(function) = &app.request else { return Response::error(500, "") };

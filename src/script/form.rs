@@ -16,12 +16,7 @@ use crate::codec::http::RequestHead;
 use crate::request::Body;
 use crate::request::form::multipart::PartHead;
 use crate::request::form::parts::{FormEvent, PartReader};
-use crate::request::form::{FormLimits, FormMap, FormReadError, Upload, UploadLimits, read_form};
-
-/// The most files of one form.
-const MAX_FILES: usize = 256;
-/// Files up to this size stay in memory.
-const IN_MEMORY: usize = 64 << 10;
+use crate::request::form::{FormMap, FormReadError, Upload, read_form};
 
 /// A form that was read.
 pub(super) struct ReadForm {
@@ -37,18 +32,11 @@ pub(super) fn is_form(head: &RequestHead) -> bool {
 }
 
 /// Reads the form of a request, uploads into temporary files. A second call does nothing.
-pub(super) async fn read(app: &AppContext, request: &ScriptRequest) -> Result<(), FormReadError> {
+pub(super) async fn read(request: &ScriptRequest) -> Result<(), FormReadError> {
     if request.form.borrow().is_some() || !is_form(&request.head) {
         return Ok(());
     }
-    let limits = UploadLimits {
-        directory: app.services.uploads.clone(),
-        max_file: app.limits.upload,
-        max_files: MAX_FILES,
-        memory: IN_MEMORY,
-        form: FormLimits::default(),
-    };
-    let form = read_form(&request.body, request.head.fields.get("content-type"), &limits).await?;
+    let form = read_form(&request.body, request.head.fields.get("content-type"), &request.uploads).await?;
     request.form.replace(Some(ReadForm { fields: form.fields, files: form.files.into_iter().map(Rc::new).collect() }));
     Ok(())
 }
@@ -116,14 +104,14 @@ pub(super) fn files_table(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Va
 
 /// Adds `read_form` and `parts` to the methods of requests.
 pub(super) fn install(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<()> {
-    let (context, requests) = (app.clone(), active.clone());
+    let requests = active.clone();
     table.raw_set(
         "read_form",
         lua.create_async_function(move |lua, req: Table| {
-            let (context, request) = (context.clone(), find(&requests, &req));
+            let request = find(&requests, &req);
             async move {
                 let request = request?;
-                read(&context, &request).await.map_err(mlua::Error::external)?;
+                read(&request).await.map_err(mlua::Error::external)?;
                 let form = request.form.borrow();
                 form.as_ref().map_or_else(|| lua.create_table().map(Value::Table), |form| form_map(&lua, &form.fields))
             }

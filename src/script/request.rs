@@ -16,7 +16,7 @@ use crate::codec::http::RequestHead;
 use crate::codec::percent;
 use crate::net::Peer;
 use crate::request::cookies::Cookies;
-use crate::request::form::{FormLimits, FormMap, FormValue, parse_urlencoded};
+use crate::request::form::{FormLimits, FormMap, FormValue, UploadLimits, parse_urlencoded};
 use crate::request::{Body, Origin, Request, RequestId, ResponseFields};
 
 /// Bytes that a script may write before it waits for the client to take some.
@@ -62,6 +62,7 @@ pub struct ScriptRequest {
     pub(super) body: Body,
     pub(super) origin: Rc<Origin>,
     base_length: usize,
+    pub(super) uploads: Rc<UploadLimits>,
     pub(super) form: RefCell<Option<ReadForm>>,
     pub(super) written: RefCell<Written>,
     pub(super) head_sent: Cell<bool>,
@@ -90,6 +91,7 @@ impl ScriptRequest {
             body: request.body,
             origin: request.origin,
             base_length: request.base_length,
+            uploads: request.uploads,
             form: RefCell::default(),
             written: RefCell::default(),
             head_sent: Cell::new(false),
@@ -353,7 +355,7 @@ pub(super) fn decoded_path(path: &str) -> std::borrow::Cow<'_, str> {
     percent::decode_path(path).unwrap_or(std::borrow::Cow::Borrowed(path))
 }
 
-fn methods(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<Table> {
+pub(super) fn methods(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     reading(lua, &table, app, active)?;
     writing(lua, &table, active)?;

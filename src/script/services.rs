@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -67,28 +66,29 @@ pub struct Services {
     pub elections: Rc<dyn Elections>,
     /// The number of this worker, from 1; 0 where there are no workers.
     pub worker: u32,
-    /// Where uploads too large for memory are kept until their request ends.
-    pub uploads: PathBuf,
 }
 
 impl Services {
     /// Services of a worker with a link to the hub.
     #[must_use]
-    pub fn of_worker(link: &Rc<HubLink>, worker: u32, uploads: PathBuf) -> Services {
-        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), worker, uploads }
+    pub fn of_worker(link: &Rc<HubLink>, worker: u32) -> Services {
+        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), worker }
     }
 
     /// Services of a process that stands alone: an own cache, and every election is won.
     #[must_use]
     pub fn alone() -> Services {
-        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), worker: 0, uploads: std::env::temp_dir() }
+        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), worker: 0 }
     }
 }
+
+/// A value and when it ends.
+type Kept = (CacheValue, Option<Instant>);
 
 /// A cache of this process only.
 #[derive(Default)]
 struct OwnCache {
-    entries: RefCell<BTreeMap<(String, String), (CacheValue, Option<Instant>)>>,
+    entries: RefCell<BTreeMap<(String, String), Kept>>,
 }
 
 fn deadline(ttl_ms: Option<u64>) -> Option<Instant> {

@@ -133,7 +133,10 @@ mod tests {
         assert_eq!(line.matches('\n').count(), 1);
         let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(value["message"], "a \"quoted\"\nline");
-        assert_eq!((value["level"].as_str(), value["app"].as_str(), value["pid"].as_u64()), (Some("warn"), Some("chat"), Some(u64::from(std::process::id()))));
+        assert_eq!(
+            (value["level"].as_str(), value["app"].as_str(), value["pid"].as_u64()),
+            (Some("warn"), Some("chat"), Some(u64::from(std::process::id())))
+        );
     }
 
     #[test]

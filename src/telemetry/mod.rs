@@ -69,6 +69,14 @@ pub fn init(log: &Log, process: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Changes level and format; where the lines go stays as it is (the master sends a child another file with `ReopenLogs`).
+pub fn configure(log: &Log) {
+    LEVEL.store(log.level as u8, Relaxed);
+    if let Some(logger) = &mut *LOGGER.lock().unwrap_or_else(PoisonError::into_inner) {
+        logger.format = log.format;
+    }
+}
+
 /// In a forked child: a new name; what the parent had not written yet stays the parent's to write.
 pub fn after_fork(process: &str) {
     sink::forget_buffered();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::scripts::{Following, LiveScript};
@@ -18,8 +17,6 @@ use crate::script::Services;
 pub(super) struct Environment {
     pub(super) number: usize,
     pub(super) hub: Rc<HubLink>,
-    /// Where uploads are kept while their request lasts.
-    pub(super) uploads: PathBuf,
 }
 
 /// An application with the configuration it was made from.
@@ -92,7 +89,7 @@ async fn make(environment: &Environment, name: &str, config: &App, following: Fo
         App::Native(native) => registry::start(&native.kind, native.config.clone()).await.map_err(|error| error.to_string()),
         App::Script(script) => {
             let worker = u32::try_from(environment.number).unwrap_or(0) + 1;
-            let services = Services::of_worker(&environment.hub, worker, environment.uploads.clone());
+            let services = Services::of_worker(&environment.hub, worker);
             Ok(LiveScript::start(name, script, following, services).await?)
         }
     }

@@ -23,9 +23,10 @@ use crew::Crew;
 use servers::Servers;
 
 use crate::config::Settings;
-use crate::link::{HubLink, Port, Pulse};
+use crate::link::{HubLink, Port};
+use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenerName, ToChild, ToMaster};
-use crate::reactor::{self, Scope};
+use crate::reactor::Scope;
 use crate::scoreboard::{Scoreboard, Slot, State};
 use crate::servers::http::RequestIds;
 use crate::sys::channel::Channel;
@@ -41,19 +42,7 @@ pub fn main(context: ChildContext) -> i32 {
     let slot = context.own_slot();
     slot.set_state(State::WaitInit);
     slot.define_label(LABEL, "http");
-    let served = reactor::run(async move {
-        Pulse::start(slot);
-        serve(context).await
-    });
-    telemetry::flush();
-    match served {
-        Ok(code) => code,
-        Err(error) => {
-            log_error!("the event loop failed: {error}");
-            telemetry::flush();
-            1
-        }
-    }
+    child::run(slot, serve(context))
 }
 
 async fn serve(context: ChildContext) -> i32 {
@@ -88,13 +77,6 @@ async fn serve(context: ChildContext) -> i32 {
     worker.obey(control).await
 }
 
-fn tell(control: &Rc<Port>, message: &ToMaster) {
-    let sent = serde_json::to_vec(message).map_err(io::Error::other).and_then(|body| control.send(&body, &[]));
-    if let Err(error) = sent {
-        log_warn!("the master cannot be told: {error}");
-    }
-}
-
 /// A worker that serves.
 struct Worker {
     slot: Slot,
@@ -108,12 +90,7 @@ struct Worker {
 }
 
 impl Worker {
-    async fn start(
-        number: usize,
-        board: Scoreboard,
-        settings: Settings,
-        hub: Option<Channel>,
-    ) -> Result<Rc<Self>, String> {
+    async fn start(number: usize, board: Scoreboard, settings: Settings, hub: Option<Channel>) -> Result<Rc<Self>, String> {
         let slot = board.slot(number);
         let link = HubLink::new();
         if let Some(channel) = hub {
@@ -121,7 +98,7 @@ impl Worker {
         }
         slot.set_state(State::Init);
         let access = open_access_log(&settings)?;
-        let environment = apps::Environment { number, hub: link.clone(), uploads: settings.data.join("uploads") };
+        let environment = apps::Environment { number, hub: link.clone() };
         let apps = Apps::start(environment, &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
@@ -226,6 +203,7 @@ impl Worker {
             }
         }
         self.slot.applications().store(handlers.len() as u64, Relaxed);
+        telemetry::configure(&settings.log);
         self.settings.replace(Rc::new(settings));
         Ok(notes)
     }

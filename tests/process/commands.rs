@@ -112,14 +112,34 @@ fn a_broken_configuration_does_not_keep_anybody_from_stopping() {
 }
 
 #[test]
-fn init_and_new_write_files_that_work_and_overwrite_nothing() {
+fn what_init_and_new_write_works_as_it_is_and_nothing_is_overwritten() {
     let instance = Instance::new(PLAIN);
-    instance.fails(&["init"], 1);
-    instance.ok(&["init", "fresh"]);
+    assert!(instance.fails(&["init"], 1).contains("config.ron is there already"));
+    assert!(!exists(&instance.path("apps")), "all or nothing");
+    assert!(instance.ok(&["init", "fresh"]).contains("config.ron"));
+    let fresh = instance.path("fresh/config.ron");
+    let fresh = fresh.to_str().expect("text");
+    let config = fs::read_to_string(fresh).expect("written");
+    fs::write(fresh, config.replace("127.0.0.1:8047", "127.0.0.1:0").replace("127.0.0.1:8048", "127.0.0.1:0")).expect("written");
+    assert!(instance.ok(&["configtest", "-c", fresh]).contains("is fine"));
+
     assert!(instance.ok(&["new", "chat"]).contains("apps/chat"));
-    assert!(exists(&instance.path("apps/chat/main.luau")));
     instance.fails(&["new", "chat"], 1);
     instance.fails(&["new", "../chat"], 2);
+    instance.write_config(
+        r#"Config(
+            log: (file: "skep.log"), admin: (listen: []), apps: { "chat": Script(path: "apps/chat") },
+            servers: { "web": Http(listen: ["127.0.0.1:0"], routes: [(path: "/", app: "chat")]) },
+        )"#,
+    );
+    let instance = instance.start();
+    let answer = instance.get();
+    assert!(answer.status == 200 && answer.body.contains("Hello"), "{answer:?}");
+}
+
+#[test]
+fn the_schema_is_json() {
+    let instance = Instance::new(PLAIN);
     let schema: serde_json::Value = serde_json::from_str(&instance.ok(&["config", "schema"])).expect("JSON");
     assert!(schema["properties"]["workers"].is_object());
 }

@@ -149,7 +149,8 @@ fn a_stuck_worker_is_reported_killed_and_replaced() {
     let instance = Instance::new(r#"workers: (start: 2, min: 2, heartbeat: "1s"), "#).start();
     let address = instance.address("web");
     let victim = workers(&instance.status())[0];
-    // Stopped while it works: in the kernel's sleep it would count as waiting.
+    // It must be stopped while it works: one that sleeps in the kernel for want of work is not stuck. So it is stopped again and
+    // again under load, until its slot says that it was not asleep.
     wait_for("the watchdog", || {
         let Ok(()) = kill(Pid::from_raw(victim), Signal::SIGCONT) else { return true };
         for _ in 0..20 {

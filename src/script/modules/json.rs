@@ -12,6 +12,8 @@ use crate::script::arguments::kind;
 const MAX_DEPTH: usize = 128;
 /// Where the metatable that marks arrays is kept.
 const ARRAY_MARK: &str = "skep.json.array";
+/// What is wrong with a list that has them.
+const HOLES: &str = "a list with holes cannot be encoded; put json.null into them";
 /// Up to here every whole number of Luau is exact.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -26,7 +28,7 @@ pub(super) fn open(lua: &Lua, _: &std::rc::Rc<AppContext>) -> mlua::Result<Table
                 None => false,
             };
             let mut text = Vec::with_capacity(128);
-            Encoder { lua, mark: array_mark(lua)?, out: &mut text, pretty }.encode(&value)?;
+            Encoder { mark: array_mark(lua)?, out: &mut text, pretty }.encode(&value)?;
             lua.create_string(&text)
         })?,
     )?;
@@ -45,7 +47,7 @@ pub(super) fn open(lua: &Lua, _: &std::rc::Rc<AppContext>) -> mlua::Result<Table
     module.raw_set(
         "is_array",
         lua.create_function(|lua, value: Value| match value {
-            Value::Table(table) => is_array(&table, &array_mark(lua)?),
+            Value::Table(table) => Ok(is_array(&table, &array_mark(lua)?)),
             _ => Ok(false),
         })?,
     )?;
@@ -58,7 +60,7 @@ pub(super) fn open(lua: &Lua, _: &std::rc::Rc<AppContext>) -> mlua::Result<Table
 /// What cannot be JSON, with the path to it.
 pub(crate) fn encode(lua: &Lua, value: &Value) -> mlua::Result<Vec<u8>> {
     let mut text = Vec::with_capacity(128);
-    Encoder { lua, mark: array_mark(lua)?, out: &mut text, pretty: false }.encode(value)?;
+    Encoder { mark: array_mark(lua)?, out: &mut text, pretty: false }.encode(value)?;
     Ok(text)
 }
 
@@ -96,15 +98,11 @@ fn array_mark(lua: &Lua) -> mlua::Result<Table> {
     Ok(mark)
 }
 
-fn is_array(table: &Table, mark: &Table) -> mlua::Result<bool> {
-    if table.raw_len() > 0 {
-        return Ok(true);
-    }
-    Ok(table.metatable().is_some_and(|metatable| metatable == *mark))
+fn is_array(table: &Table, mark: &Table) -> bool {
+    table.raw_len() > 0 || table.metatable().is_some_and(|metatable| metatable == *mark)
 }
 
 struct Encoder<'a> {
-    lua: &'a Lua,
     mark: Table,
     out: &'a mut Vec<u8>,
     pretty: bool,
@@ -185,7 +183,7 @@ impl Encoder<'_> {
     }
 
     fn table(&mut self, table: &Table, at: &Step<'_>, depth: usize) -> mlua::Result<()> {
-        if is_array(table, &self.mark)? {
+        if is_array(table, &self.mark) {
             return self.array(table, at, depth);
         }
         if self.pretty {
@@ -242,25 +240,23 @@ impl Encoder<'_> {
             } else if index > 1 {
                 self.out.push(b',');
             }
-            self.value(&table.raw_get(index)?, &Step::Index(index, at), depth + 1)?;
+            let value: Value = table.raw_get(index)?;
+            if value.is_nil() {
+                return Err(at.refuse(HOLES));
+            }
+            self.value(&value, &Step::Index(index, at), depth + 1)?;
         }
         if self.pretty {
             self.close(length == 0, depth, b']');
         } else {
             self.out.push(b']');
         }
-        let mut keys = 0;
-        table.for_each(|key: Value, _: Value| {
-            keys += 1;
-            match key {
-                Value::Integer(_) | Value::Number(_) => Ok(()),
-                _ => Err(at.refuse("a table that is both a list and a map cannot be encoded")),
-            }
-        })?;
-        if keys > length {
-            return Err(at.refuse("a list with holes cannot be encoded; put json.null into them"));
-        }
-        Ok(())
+        table.for_each(|key: Value, _: Value| match key {
+            Value::Integer(place) if (1..=length as i64).contains(&place) => Ok(()),
+            Value::Number(place) if (1.0..=length as f64).contains(&place) && place.fract() == 0.0 => Ok(()),
+            Value::Integer(_) | Value::Number(_) => Err(at.refuse(HOLES)),
+            _ => Err(at.refuse("a table that is both a list and a map cannot be encoded")),
+        })
     }
 
     fn separate(&mut self, index: usize, depth: usize) {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::script::request::peer;
 /// The largest datagram.
 const MAX_DATAGRAM: usize = 65_535;
 /// How long `receive` and `accept` wait if nothing else is said.
-const WAIT: Duration = Duration::from_secs(300);
+const WAIT: Duration = Duration::from_mins(5);
 
 pub(super) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Table> {
     let module = lua.create_table()?;
@@ -91,6 +91,16 @@ enum Accepting {
 }
 
 impl Accepting {
+    /// Ends listening at once, though a coroutine that waits may hold the socket for a moment longer.
+    fn stop(&self) {
+        let fd = match self {
+            Accepting::Tcp(listener) => listener.as_fd(),
+            Accepting::Unix(listener) => listener.as_fd(),
+        };
+        // It can only fail on a socket that does not listen any more.
+        let _ = nix::sys::socket::shutdown(fd.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+    }
+
     async fn accept(&self) -> io::Result<Socket> {
         let fd: OwnedFd = match self {
             Accepting::Tcp(listener) => {
@@ -113,7 +123,7 @@ struct Listener {
     app: Rc<AppContext>,
     shown: String,
     address: Peer,
-    listener: RefCell<Option<Rc<Accepting>>>,
+    accepting: RefCell<Option<Rc<Accepting>>>,
     closed: Event,
     permit: RefCell<Option<Permit>>,
 }
@@ -139,7 +149,7 @@ fn listen(app: &Rc<AppContext>, address: &str) -> mlua::Result<ListenerHandle> {
         app: app.clone(),
         shown: address.to_owned(),
         address: bound,
-        listener: RefCell::new(Some(Rc::new(listener))),
+        accepting: RefCell::new(Some(Rc::new(listener))),
         closed: Event::new(),
         permit: RefCell::new(Some(permit)),
     })))
@@ -148,7 +158,7 @@ fn listen(app: &Rc<AppContext>, address: &str) -> mlua::Result<ListenerHandle> {
 impl Listener {
     /// The next connection; `None` when the listener was closed.
     async fn accept(&self, limit: Option<Duration>) -> mlua::Result<Option<ConnectionHandle>> {
-        let Some(listener) = self.listener.borrow().clone() else { return Ok(None) };
+        let Some(listener) = self.accepting.borrow().clone() else { return Ok(None) };
         let closed = self.closed.listen();
         let accepting = async { Some(listener.accept().await) };
         let closed = async {
@@ -199,7 +209,9 @@ impl UserData for ListenerHandle {
             })
         });
         methods.add_method("close", |_, this, ()| {
-            this.0.listener.take();
+            if let Some(listener) = this.0.accepting.take() {
+                listener.stop();
+            }
             this.0.permit.take();
             this.0.closed.notify(usize::MAX);
             Ok(())
