@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use nix::sys::socket::{SockaddrStorage, getsockname};
 
-use super::tell;
 use crate::codec::http::Method;
 use crate::config::Settings;
-use crate::link::Port;
+use crate::link::{Port, tell};
 use crate::net::{Address, Balance, Listener, Peer};
 use crate::process::{Command, ListenSocket, Outcome, ToMaster};
 use crate::reactor::{self, Task};

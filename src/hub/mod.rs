@@ -18,7 +18,7 @@ use cache::Cache;
 use elections::{Elections, Notice, Worker};
 
 use crate::config::Settings;
-use crate::link::{Call, FromHub, Port, Pulse, ToHub};
+use crate::link::{self, Call, FromHub, Port, ToHub, tell};
 use crate::process::{ChildContext, ListenSocket, ToChild, ToMaster};
 use crate::reactor::{self, Scope};
 use crate::scoreboard::State;
@@ -37,19 +37,7 @@ const CACHE_VALUE_BYTES: usize = 1 << 20;
 pub fn main(context: ChildContext) -> i32 {
     let slot = context.own_slot();
     slot.set_state(State::Init);
-    let served = reactor::run(async move {
-        Pulse::start(slot);
-        serve(context).await
-    });
-    telemetry::flush();
-    match served {
-        Ok(code) => code,
-        Err(error) => {
-            log_error!("the event loop failed: {error}");
-            telemetry::flush();
-            1
-        }
-    }
+    link::run(slot, serve(context))
 }
 
 async fn serve(context: ChildContext) -> i32 {
@@ -81,13 +69,6 @@ async fn serve(context: ChildContext) -> i32 {
     slot.set_state(State::Idle);
     tell(&control, &ToMaster::Ready);
     hub.obey(&control).await
-}
-
-fn tell(control: &Rc<Port>, message: &ToMaster) {
-    let sent = serde_json::to_vec(message).map_err(io::Error::other).and_then(|body| control.send(&body, &[]));
-    if let Err(error) = sent {
-        log_warn!("the master cannot be told: {error}");
-    }
 }
 
 struct Hub {

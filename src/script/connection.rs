@@ -1,9 +1,11 @@
 //! A connection as scripts hold it: a socket, TLS, or one end of a pipe.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -32,7 +34,7 @@ const MAX_READ: usize = 16 << 20;
 /// What bytes go over.
 pub(super) trait Channel {
     /// Reads some bytes; 0 at the end.
-    fn read<'a>(&'a self, buffer: &'a mut [u8]) -> Local<'a, io::Result<usize>>;
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
     /// Writes all bytes.
     fn write<'a>(&'a self, bytes: &'a [u8]) -> Local<'a, io::Result<()>>;
     /// Says that nothing more will be written.
@@ -40,8 +42,8 @@ pub(super) trait Channel {
 }
 
 impl Channel for Stream {
-    fn read<'a>(&'a self, buffer: &'a mut [u8]) -> Local<'a, io::Result<usize>> {
-        Box::pin(Stream::read(self, buffer))
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        Stream::poll_read(self, cx, buffer)
     }
 
     fn write<'a>(&'a self, bytes: &'a [u8]) -> Local<'a, io::Result<()>> {
@@ -55,8 +57,8 @@ impl Channel for Stream {
 
 /// A connection given to the application by a listener of the configuration.
 impl Channel for Rc<Stream> {
-    fn read<'a>(&'a self, buffer: &'a mut [u8]) -> Local<'a, io::Result<usize>> {
-        Channel::read(&**self, buffer)
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        Stream::poll_read(self, cx, buffer)
     }
 
     fn write<'a>(&'a self, bytes: &'a [u8]) -> Local<'a, io::Result<()>> {
@@ -76,11 +78,9 @@ pub(super) struct Pipe {
 }
 
 impl Channel for Pipe {
-    fn read<'a>(&'a self, buffer: &'a mut [u8]) -> Local<'a, io::Result<usize>> {
-        Box::pin(async move {
-            let Some(input) = &self.input else { return Err(io::Error::other("cannot be read")) };
-            input.read_with(|fd| Ok(nix::unistd::read(fd, buffer)?)).await
-        })
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Some(input) = &self.input else { return Poll::Ready(Err(io::Error::other("cannot be read"))) };
+        input.poll_read_with(cx, |fd| Ok(nix::unistd::read(fd, buffer)?))
     }
 
     fn write<'a>(&'a self, mut bytes: &'a [u8]) -> Local<'a, io::Result<()>> {
@@ -183,9 +183,14 @@ impl Connection {
         }
         let channel = self.channel()?;
         let _busy = Busy::of(&self.reading).ok_or_else(|| self.fail("another coroutine is reading"))?;
-        let mut buffer = [0; PIECE];
-        let read = self.bounded(limit, channel.read(&mut buffer)).await?;
-        self.input.borrow_mut().extend_from_slice(&buffer[..read]);
+        // The buffer is on the stack while there is something to read: a connection that waits has none.
+        let reading = poll_fn(|cx| {
+            let mut buffer = [0; PIECE];
+            let read = ready!(channel.poll_read(cx, &mut buffer))?;
+            self.input.borrow_mut().extend_from_slice(&buffer[..read]);
+            Poll::Ready(Ok(read))
+        });
+        let read = self.bounded(limit, reading).await?;
         self.ended.set(read == 0);
         Ok(read > 0)
     }

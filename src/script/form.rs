@@ -104,7 +104,7 @@ pub(super) fn files_table(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Va
 
 /// Adds `read_form` and `parts` to the methods of requests.
 pub(super) fn install(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<()> {
-    let (context, requests) = (app.clone(), active.clone());
+    let requests = active.clone();
     table.raw_set(
         "read_form",
         lua.create_async_function(move |lua, req: Table| {

@@ -23,9 +23,9 @@ use crew::Crew;
 use servers::Servers;
 
 use crate::config::Settings;
-use crate::link::{HubLink, Port, Pulse};
+use crate::link::{self, HubLink, Port, tell};
 use crate::process::{ChildContext, ListenerName, ToChild, ToMaster};
-use crate::reactor::{self, Scope};
+use crate::reactor::Scope;
 use crate::scoreboard::{Scoreboard, Slot, State};
 use crate::servers::http::RequestIds;
 use crate::sys::channel::Channel;
@@ -41,19 +41,7 @@ pub fn main(context: ChildContext) -> i32 {
     let slot = context.own_slot();
     slot.set_state(State::WaitInit);
     slot.define_label(LABEL, "http");
-    let served = reactor::run(async move {
-        Pulse::start(slot);
-        serve(context).await
-    });
-    telemetry::flush();
-    match served {
-        Ok(code) => code,
-        Err(error) => {
-            log_error!("the event loop failed: {error}");
-            telemetry::flush();
-            1
-        }
-    }
+    link::run(slot, serve(context))
 }
 
 async fn serve(context: ChildContext) -> i32 {
@@ -86,13 +74,6 @@ async fn serve(context: ChildContext) -> i32 {
     worker.slot.set_state(State::Idle);
     tell(&control, &ToMaster::Ready);
     worker.obey(control).await
-}
-
-fn tell(control: &Rc<Port>, message: &ToMaster) {
-    let sent = serde_json::to_vec(message).map_err(io::Error::other).and_then(|body| control.send(&body, &[]));
-    if let Err(error) = sent {
-        log_warn!("the master cannot be told: {error}");
-    }
 }
 
 /// A worker that serves.

@@ -423,3 +423,50 @@ fn code_is_gone_when_its_last_user_is() {
         assert!(vm.upgrade().is_none());
     });
 }
+
+/// What a scripted answer costs over a native one: `cargo test --release --lib hello_costs -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn hello_costs() {
+    use std::time::Instant;
+    const ROUNDS: u32 = 500_000;
+    struct Native;
+    impl Handler for Native {
+        fn request(self: Rc<Self>, request: Request) -> Answer {
+            Answer::Now(Response::text(200, format!("Hello, {}", request.path())))
+        }
+        fn connection(self: Rc<Self>, _: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
+            Box::pin(async {})
+        }
+        fn drain(&self) {}
+    }
+    fn measure(handler: &Rc<dyn Handler>, headers: &[(&str, &str)]) -> f64 {
+        let start = Instant::now();
+        for _ in 0..ROUNDS {
+            let Answer::Now(response) = handler.clone().request(request("GET", "/index.html", headers, "")) else { panic!("it waits") };
+            assert_eq!(response.status, 200);
+        }
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(ROUNDS)
+    }
+    run(async {
+        let cases = [
+            ("text", "return { request = function(req) return 'Hello, ' .. req.path end }"),
+            (
+                "table",
+                "return { request = function(req) return { status = 200, headers = { ['Content-Type'] = 'text/plain' }, body = 'Hello, ' .. req.path } end }",
+            ),
+            ("header", "return { request = function(req) return 'Hello, ' .. req.headers.host end }"),
+            ("uuid", "local skep = require('@skep') return { request = function(req) return 'Hello, ' .. skep.uuid() end }"),
+        ];
+        let headers = [("Host", "example.com"), ("User-Agent", "test"), ("Accept", "*/*")];
+        let native: Rc<dyn Handler> = Rc::new(Native);
+        for _ in 0..3 {
+            let base = measure(&native, &headers);
+            println!("native {base:.0} ns");
+            for (name, source) in cases {
+                let app: Rc<dyn Handler> = load_with(source, Limits::default(), Mode::Production).await;
+                println!("{name} {:.0} ns over the native answer", measure(&app, &headers) - base);
+            }
+        }
+    });
+}

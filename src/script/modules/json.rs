@@ -12,6 +12,8 @@ use crate::script::arguments::kind;
 const MAX_DEPTH: usize = 128;
 /// Where the metatable that marks arrays is kept.
 const ARRAY_MARK: &str = "skep.json.array";
+/// What is wrong with a list that has them.
+const HOLES: &str = "a list with holes cannot be encoded; put json.null into them";
 /// Up to here every whole number of Luau is exact.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -242,25 +244,23 @@ impl Encoder<'_> {
             } else if index > 1 {
                 self.out.push(b',');
             }
-            self.value(&table.raw_get(index)?, &Step::Index(index, at), depth + 1)?;
+            let value: Value = table.raw_get(index)?;
+            if value.is_nil() {
+                return Err(at.refuse(HOLES));
+            }
+            self.value(&value, &Step::Index(index, at), depth + 1)?;
         }
         if self.pretty {
             self.close(length == 0, depth, b']');
         } else {
             self.out.push(b']');
         }
-        let mut keys = 0;
-        table.for_each(|key: Value, _: Value| {
-            keys += 1;
-            match key {
-                Value::Integer(_) | Value::Number(_) => Ok(()),
-                _ => Err(at.refuse("a table that is both a list and a map cannot be encoded")),
-            }
-        })?;
-        if keys > length {
-            return Err(at.refuse("a list with holes cannot be encoded; put json.null into them"));
-        }
-        Ok(())
+        table.for_each(|key: Value, _: Value| match key {
+            Value::Integer(place) if (1..=length as i64).contains(&place) => Ok(()),
+            Value::Number(place) if (1.0..=length as f64).contains(&place) && place.fract() == 0.0 => Ok(()),
+            Value::Integer(_) | Value::Number(_) => Err(at.refuse(HOLES)),
+            _ => Err(at.refuse("a table that is both a list and a map cannot be encoded")),
+        })
     }
 
     fn separate(&mut self, index: usize, depth: usize) {

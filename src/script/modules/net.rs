@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::time::Duration;
@@ -91,6 +91,16 @@ enum Accepting {
 }
 
 impl Accepting {
+    /// Ends listening at once, though a coroutine that waits may hold the socket for a moment longer.
+    fn stop(&self) {
+        let fd = match self {
+            Accepting::Tcp(listener) => listener.as_fd(),
+            Accepting::Unix(listener) => listener.as_fd(),
+        };
+        // It can only fail on a socket that does not listen any more.
+        let _ = nix::sys::socket::shutdown(fd.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+    }
+
     async fn accept(&self) -> io::Result<Socket> {
         let fd: OwnedFd = match self {
             Accepting::Tcp(listener) => {
@@ -199,7 +209,9 @@ impl UserData for ListenerHandle {
             })
         });
         methods.add_method("close", |_, this, ()| {
-            this.0.listener.take();
+            if let Some(listener) = this.0.listener.take() {
+                listener.stop();
+            }
             this.0.permit.take();
             this.0.closed.notify(usize::MAX);
             Ok(())

@@ -64,7 +64,8 @@ struct Running {
     stdin: Rc<Connection>,
     stdout: Rc<Connection>,
     stderr: Option<Rc<Connection>>,
-    _permit: Permit,
+    /// The place it takes, given back at its end.
+    permit: RefCell<Option<Permit>>,
 }
 
 fn words(command: &Value) -> mlua::Result<Vec<String>> {
@@ -139,7 +140,7 @@ impl Running {
             stdin: connection(Pipe { input: None, output: RefCell::new(Some(Rc::new(input))) }, "stdin"),
             stdout: connection(Pipe { input: Some(output), output: RefCell::default() }, "stdout"),
             stderr: errors.map(|errors| connection(Pipe { input: Some(errors), output: RefCell::default() }, "stderr")),
-            _permit: permit,
+            permit: RefCell::new(Some(permit)),
         })
     }
 
@@ -174,6 +175,7 @@ impl Running {
                 let status = child.wait()?;
                 self.status.replace(Some(status));
                 slot.take();
+                self.permit.take();
                 Ok(status)
             })
             .await
@@ -203,24 +205,28 @@ async fn run(lua: &Lua, app: &AppContext, command: &Value, options: &Options) ->
     let most = options.or("max_output", MAX_OUTPUT)?;
     let input = options.get::<LuaString>("stdin")?.map(|input| input.as_bytes().to_vec()).unwrap_or_default();
     let running = start(app, command, options)?;
+    // The whole run has the limit; its parts must not end it first.
+    let unhurried = limit.saturating_mul(2).saturating_add(Duration::from_secs(1));
     let feeding = async {
         if !input.is_empty() {
             // A program that does not read to the end of its input is none that failed.
-            let _ = running.stdin.write(&input, limit).await;
+            let _ = running.stdin.write(&input, unhurried).await;
         }
         running.stdin.close();
+        Ok(())
     };
     let errors = async {
         match &running.stderr {
-            Some(stderr) => stderr.read_all(most, limit).await,
+            Some(stderr) => stderr.read_all(most, unhurried).await,
             None => Ok(BytesMut::new()),
         }
     };
-    let outputs = futures_lite::future::try_zip(running.stdout.read_all(most, limit), errors);
+    let outputs = futures_lite::future::try_zip(running.stdout.read_all(most, unhurried), errors);
     let all = async {
-        let ((), outputs) = futures_lite::future::zip(feeding, outputs).await;
+        // Too much output ends it at once: the program is killed when it is dropped.
+        let ((), outputs) = futures_lite::future::try_zip(feeding, outputs).await?;
         let status = running.ended().await.map_err(|error| fail(reason(&error)))?;
-        outputs.map(|outputs| (status, outputs))
+        Ok::<_, mlua::Error>((status, outputs))
     };
     let bounded = async {
         // The pipes stay open while anything that was started has them: the program's own end counts.
