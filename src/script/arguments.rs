@@ -45,11 +45,6 @@ impl FromLua for Options {
 }
 
 impl Options {
-    /// No options.
-    pub fn none() -> Options {
-        Options { table: None }
-    }
-
     /// The value of an option.
     ///
     /// # Errors
@@ -83,7 +78,7 @@ impl Options {
     /// When there is an option not in `known`.
     pub fn only(&self, known: &[&str]) -> mlua::Result<()> {
         let Some(table) = &self.table else { return Ok(()) };
-        table.for_each(|key: Value, _: Value| match key.as_string().map(|key| key.to_string_lossy()) {
+        table.for_each(|key: Value, _: Value| match key.as_string().map(mlua::LuaString::to_string_lossy) {
             Some(key) if known.contains(&key.as_str()) => Ok(()),
             Some(key) => {
                 let near = known.iter().find(|known| strsim::jaro_winkler(known, &key) > 0.8);

@@ -95,10 +95,6 @@ impl RequestCall {
         let written = self.request.written.borrow();
         written.started && (written.flushing || !written.bytes.is_empty())
     }
-
-    pub(super) fn request(&self) -> &ScriptRequest {
-        &self.request
-    }
 }
 
 impl Drop for RequestCall {

@@ -21,9 +21,9 @@ use crate::net::{Peer, Stream};
 use crate::reactor::{Io, timeout};
 
 /// How long a read waits if nothing else is said.
-const READ_TIMEOUT: Duration = Duration::from_secs(300);
+const READ_TIMEOUT: Duration = Duration::from_mins(5);
 /// How long a write waits if nothing else is said.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How much is read at once.
 const PIECE: usize = 16 << 10;
 /// The longest line if nothing else is said.

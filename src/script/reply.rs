@@ -27,7 +27,7 @@ pub(super) type Returned = (Value, Value, Value, Value);
 pub(super) fn convert(returned: Returned, request: &ScriptRequest) -> mlua::Result<Reply> {
     let (body, status, headers, file) = returned;
     if request.written.borrow().started {
-        return written(&body, request).map(Reply::Response);
+        return Ok(Reply::Response(written(&body, request)));
     }
     let body = match &body {
         Value::Nil => None,
@@ -62,14 +62,14 @@ pub(super) fn convert(returned: Returned, request: &ScriptRequest) -> mlua::Resu
 }
 
 /// The reply of a handler that wrote everything before the head had to go out.
-fn written(rest: &Value, request: &ScriptRequest) -> mlua::Result<Response> {
+fn written(rest: &Value, request: &ScriptRequest) -> Response {
     if let Value::String(rest) = rest {
         request.written.borrow_mut().bytes.extend_from_slice(&rest.as_bytes());
     }
     let bytes = request.take_written().unwrap_or_default();
     let mut response = head_of_written(request);
     response.body = ResponseBody::Bytes(bytes);
-    Ok(response)
+    response
 }
 
 /// The head of a reply that is written piece by piece.

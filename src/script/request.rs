@@ -355,7 +355,7 @@ pub(super) fn decoded_path(path: &str) -> std::borrow::Cow<'_, str> {
     percent::decode_path(path).unwrap_or(std::borrow::Cow::Borrowed(path))
 }
 
-fn methods(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<Table> {
+pub(super) fn methods(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     reading(lua, &table, app, active)?;
     writing(lua, &table, active)?;

@@ -1,5 +1,6 @@
 //! `require`: skep's own modules by `@skep/NAME`, the application's by paths relative to the file that asks.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -44,7 +45,7 @@ pub fn install(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Rc<Modules>> {
 /// The file, relative to the application's directory, that called `require`.
 fn asking_file(lua: &Lua, app: &str) -> String {
     for level in 0..8 {
-        let source = lua.inspect_stack(level, |frame| frame.source().source.map(|source| source.into_owned()));
+        let source = lua.inspect_stack(level, |frame| frame.source().source.map(Cow::into_owned));
         match source {
             None => break,
             Some(Some(source)) => {

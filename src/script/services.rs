@@ -82,10 +82,13 @@ impl Services {
     }
 }
 
+/// A value and when it ends.
+type Kept = (CacheValue, Option<Instant>);
+
 /// A cache of this process only.
 #[derive(Default)]
 struct OwnCache {
-    entries: RefCell<BTreeMap<(String, String), (CacheValue, Option<Instant>)>>,
+    entries: RefCell<BTreeMap<(String, String), Kept>>,
 }
 
 fn deadline(ttl_ms: Option<u64>) -> Option<Instant> {

@@ -8,8 +8,6 @@ use include_dir::Dir;
 
 /// The longest source file that is read, in bytes.
 const MAX_FILE: u64 = 8 << 20;
-/// What an application's directory is entered by.
-
 /// Reads an application's files by paths relative to its directory, and remembers what it read.
 pub struct Source {
     origin: Origin,
@@ -62,7 +60,7 @@ impl Source {
     #[must_use]
     pub fn path(path: &Path) -> Source {
         match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
-            (Some(directory), Some(name)) if name.ends_with(".luau") => {
+            (Some(directory), Some(name)) if path.extension().is_some_and(|kind| kind == "luau") => {
                 Source::new(Origin::Directory(directory.to_owned()), Some(name.to_owned()))
             }
             _ => Source::directory(path),

@@ -1,5 +1,6 @@
 //! Tasks and timers of a script.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
@@ -121,7 +122,7 @@ impl UserData for Task {
 pub(super) fn place(lua: &Lua) -> String {
     let mut level = 0;
     while let Some(found) = lua.inspect_stack(level, |frame| {
-        let source = frame.source().short_src.map(|source| source.into_owned())?;
+        let source = frame.source().short_src.map(Cow::into_owned)?;
         let line = frame.current_line()?;
         (source.contains(".luau")).then(|| format!("{source}:{line}"))
     }) {

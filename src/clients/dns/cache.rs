@@ -8,9 +8,9 @@ use super::{DnsError, Record, RecordType};
 /// The most answers kept.
 const MAX_ENTRIES: usize = 2048;
 /// No answer is kept for longer, whatever its time to live.
-const LONGEST: Duration = Duration::from_secs(3600);
+const LONGEST: Duration = Duration::from_hours(1);
 /// An absence is not kept for longer.
-const LONGEST_ABSENCE: Duration = Duration::from_secs(60);
+const LONGEST_ABSENCE: Duration = Duration::from_mins(1);
 /// No answer is asked for again sooner: a time to live of 0 would ask at every connection.
 const SHORTEST: Duration = Duration::from_secs(1);
 

@@ -50,7 +50,7 @@ async fn ask_server(server: SocketAddr, question: &[u8], is_answer: &impl Fn(&[u
     socket.connect(server)?;
     let socket = Io::new(socket)?;
     socket.write_with(|socket| socket.send(question)).await?;
-    let mut buffer = [0; MAX_DATAGRAM];
+    let mut buffer = vec![0; MAX_DATAGRAM];
     for _ in 0..MAX_STRAY {
         let length = socket.read_with(|socket| socket.recv(&mut buffer)).await?;
         let answer = &buffer[..length];

@@ -203,8 +203,8 @@ impl Resolver {
         if let Some(known) = self.cache.borrow_mut().get(&name, kind, Instant::now()) {
             return known;
         }
-        let question = self.question(&name, kind)?;
-        let answer = exchange::ask(&self.system, &name, &question, |bytes| is_answer(bytes, &question)).await?;
+        let question = Self::question(&name, kind)?;
+        let answer = Box::pin(exchange::ask(&self.system, &name, &question, |bytes| is_answer(bytes, &question))).await?;
         let (result, ttl) = read_answer(&answer, &name, kind);
         if let Some(ttl) = ttl {
             self.cache.borrow_mut().insert(name, kind, result.clone(), ttl, Instant::now());
@@ -231,7 +231,7 @@ impl Resolver {
             .collect())
     }
 
-    fn question(&self, name: &str, kind: RecordType) -> Result<Vec<u8>, DnsError> {
+    fn question(name: &str, kind: RecordType) -> Result<Vec<u8>, DnsError> {
         let bad = || DnsError::BadName(name.to_owned());
         if name.is_empty()
             || !name.is_ascii()

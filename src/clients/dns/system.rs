@@ -75,7 +75,7 @@ impl System {
             let mut words = line.split(['#', ';']).next().unwrap_or_default().split_whitespace();
             match words.next() {
                 Some("nameserver") => {
-                    servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()).map(|ip| SocketAddr::new(ip, 53)))
+                    servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()).map(|ip| SocketAddr::new(ip, 53)));
                 }
                 Some("domain" | "search") => {
                     system.search = words.take(MAX_SEARCH).map(|word| word.trim_end_matches('.').to_ascii_lowercase()).collect();

@@ -29,7 +29,7 @@ fn answer(question: &[u8], truncate: bool) -> Vec<u8> {
         }
         ("loop.test", QTYPE::TYPE(TYPE::A)) => add("loop.test", RData::CNAME(CNAME(Name::new_unchecked("loop.test")))),
         ("mail.test", QTYPE::TYPE(TYPE::MX)) => {
-            add("mail.test", RData::MX(MX { preference: 10, exchange: Name::new_unchecked("host.test") }))
+            add("mail.test", RData::MX(MX { preference: 10, exchange: Name::new_unchecked("host.test") }));
         }
         ("text.test", QTYPE::TYPE(TYPE::TXT)) => add("text.test", RData::TXT(TXT::new().with_string("v=spf1 -all").expect("a text"))),
         ("long.test", QTYPE::TYPE(TYPE::A)) if truncate => reply.set_flags(PacketFlag::TRUNCATION),

@@ -31,6 +31,13 @@ struct State {
     keep: bool,
 }
 
+/// What the bytes at hand come to.
+enum Found {
+    Piece(Bytes),
+    End,
+    Nothing,
+}
+
 enum Framing {
     Length(u64),
     Chunked(Box<ChunkedDecoder>),
@@ -48,9 +55,9 @@ impl ResponseBody {
         let state = State { connection, framing, keep };
         let body = ResponseBody { state: RefCell::new(None), ended: false.into(), pool, url, limit };
         if matches!(state.framing, Framing::Length(0)) {
-            body.end(state)
+            body.end(state);
         } else {
-            drop(body.state.replace(Some(state)))
+            body.state.replace(Some(state));
         }
         body
     }
@@ -117,8 +124,10 @@ impl ResponseBody {
 impl State {
     async fn next(&mut self, url: &Url) -> Result<Option<Bytes>, HttpError> {
         loop {
-            if let Some(step) = self.take()? {
-                return Ok(step);
+            match self.take()? {
+                Found::Piece(piece) => return Ok(Some(piece)),
+                Found::End => return Ok(None),
+                Found::Nothing => {}
             }
             let read = poll_fn(|cx| self.connection.poll_fill(cx)).await;
             match read {
@@ -133,17 +142,17 @@ impl State {
         }
     }
 
-    /// What the buffer has: a piece, the end, or nothing yet.
-    fn take(&mut self) -> Result<Option<Option<Bytes>>, HttpError> {
+    /// What the buffer has.
+    fn take(&mut self) -> Result<Found, HttpError> {
         let input = &mut self.connection.input;
         match &mut self.framing {
-            Framing::Length(0) => Ok(Some(None)),
-            Framing::Length(_) | Framing::UntilClose if input.is_empty() => Ok(None),
-            Framing::UntilClose => Ok(Some(Some(input.split().freeze()))),
+            Framing::Length(0) => Ok(Found::End),
+            Framing::Length(_) | Framing::UntilClose if input.is_empty() => Ok(Found::Nothing),
+            Framing::UntilClose => Ok(Found::Piece(input.split().freeze())),
             Framing::Length(left) => {
                 let count = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= count as u64;
-                Ok(Some(Some(input.split_to(count).freeze())))
+                Ok(Found::Piece(input.split_to(count).freeze()))
             }
             Framing::Chunked(decoder) => loop {
                 let step = decoder.decode(input).map_err(HttpError::Chunk)?;
@@ -152,16 +161,16 @@ impl State {
                         let mut taken = input.split_to(step.consumed);
                         taken.truncate(range.end);
                         taken.advance(range.start);
-                        return Ok(Some(Some(taken.freeze())));
+                        return Ok(Found::Piece(taken.freeze()));
                     }
                     ChunkEvent::NeedMore => {
                         input.advance(step.consumed);
-                        return Ok(None);
+                        return Ok(Found::Nothing);
                     }
                     ChunkEvent::Trailers(_) => input.advance(step.consumed),
                     ChunkEvent::End => {
                         input.advance(step.consumed);
-                        return Ok(Some(None));
+                        return Ok(Found::End);
                     }
                 }
             },

@@ -424,6 +424,83 @@ fn code_is_gone_when_its_last_user_is() {
     });
 }
 
+#[test]
+fn files_are_sent_whole_in_part_or_not_at_all() {
+    run(async {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path().canonicalize().expect("a path");
+        std::fs::write(root.join("data.txt"), "0123456789").expect("written");
+        let main = r#"local skep = require("@skep") return { request = function(req) return skep.file(string.sub(req.path, 2), { download = "d.txt" }) end }"#;
+        std::fs::write(root.join("main.luau"), main).expect("written");
+        let (source, config) = (Source::directory(&root), json!({}));
+        let load = ScriptApp::load("test", source, &config, Limits::default(), Services::alone(), Mode::Development);
+        let app = load.await.expect("an application");
+        assert_eq!(app.files_read(), [root.join("main.luau")]);
+        let get = async |path: &str, headers: &[(&str, &str)]| answer(&app, request("GET", path, headers, "")).await;
+        let whole = get("/data.txt", &[]).await;
+        assert_eq!((whole.status, whole.fields.get("content-type")), (200, Some(&b"text/plain; charset=utf-8"[..])));
+        assert!(whole.fields.get("content-disposition").is_some());
+        let etag = String::from_utf8(whole.fields.get("etag").expect("a tag").to_vec()).expect("text");
+        let ResponseBody::File(range) = whole.body else { panic!("a file") };
+        assert_eq!((range.offset, range.length), (0, 10));
+        assert_eq!(get("/data.txt", &[("If-None-Match", &etag)]).await.status, 304);
+        let part = get("/data.txt", &[("Range", "bytes=2-4"), ("If-Range", &etag)]).await;
+        assert_eq!((part.status, part.fields.get("content-range")), (206, Some(&b"bytes 2-4/10"[..])));
+        let ResponseBody::File(range) = part.body else { panic!("a file") };
+        assert_eq!((range.offset, range.length), (2, 3));
+        assert_eq!(get("/data.txt", &[("Range", "bytes=2-4"), ("If-Range", "\"old\"")]).await.status, 200);
+        assert_eq!(get("/data.txt", &[("Range", "bytes=10-")]).await.status, 416);
+        for missing in ["/none.txt", "/../main.luau", "/%2e%2e/%2e%2e/etc/passwd"] {
+            assert_eq!(get(missing, &[]).await.status, 500, "{missing}");
+        }
+    });
+}
+
+#[test]
+fn raw_connections_are_served_and_closed() {
+    use crate::net::{Socket, Stream};
+    run(async {
+        let app = load(
+            r#"
+            local kept
+            return {
+                connection = function(connection)
+                    kept = connection
+                    connection:write("hello ", connection.remote.address, "\n")
+                    for line in connection:lines { max = 100 } do
+                        if line == "fail" then error("in the handler") end
+                        connection:write("you said ", line, "\r\n")
+                    end
+                end,
+                request = function() return tostring(kept.is_open) end,
+            }
+        "#,
+        )
+        .await;
+        assert!(app.takes_connections());
+        for (sent, expected) in [("a\r\nb\n", "hello 192.0.2.1\nyou said a\r\nyou said b\r\n"), ("fail\nx\n", "hello 192.0.2.1\n")] {
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+            let stream = |end: std::os::unix::net::UnixStream| {
+                end.set_nonblocking(true).expect("set");
+                Stream::from(Socket::new(end.into()).expect("a socket"))
+            };
+            let (client, server) = (stream(ours), stream(theirs));
+            let peer = Peer::Ip("192.0.2.1:5000".parse().expect("an address"));
+            let origin = Rc::new(Origin { peer: peer.clone(), local: peer, secure: false, server: "raw".into() });
+            client.write_all(sent.as_bytes()).await.expect("written");
+            client.shutdown_write().await.expect("ended");
+            app.clone().connection(Connection { stream: Rc::new(server), origin }).await;
+            let mut all = Vec::new();
+            let mut buffer = [0; 256];
+            while let Ok(read @ 1..) = client.read(&mut buffer).await {
+                all.extend_from_slice(&buffer[..read]);
+            }
+            assert_eq!(String::from_utf8(all).expect("text"), expected);
+            assert_eq!(text(answer(&app, request("GET", "/", &[], "")).await).await, "false");
+        }
+    });
+}
+
 /// What a scripted answer costs over a native one: `cargo test --release --lib hello_costs -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]

@@ -28,7 +28,7 @@ pub(super) fn open(lua: &Lua, _: &std::rc::Rc<AppContext>) -> mlua::Result<Table
                 None => false,
             };
             let mut text = Vec::with_capacity(128);
-            Encoder { lua, mark: array_mark(lua)?, out: &mut text, pretty }.encode(&value)?;
+            Encoder { mark: array_mark(lua)?, out: &mut text, pretty }.encode(&value)?;
             lua.create_string(&text)
         })?,
     )?;
@@ -47,7 +47,7 @@ pub(super) fn open(lua: &Lua, _: &std::rc::Rc<AppContext>) -> mlua::Result<Table
     module.raw_set(
         "is_array",
         lua.create_function(|lua, value: Value| match value {
-            Value::Table(table) => is_array(&table, &array_mark(lua)?),
+            Value::Table(table) => Ok(is_array(&table, &array_mark(lua)?)),
             _ => Ok(false),
         })?,
     )?;
@@ -60,7 +60,7 @@ pub(super) fn open(lua: &Lua, _: &std::rc::Rc<AppContext>) -> mlua::Result<Table
 /// What cannot be JSON, with the path to it.
 pub(crate) fn encode(lua: &Lua, value: &Value) -> mlua::Result<Vec<u8>> {
     let mut text = Vec::with_capacity(128);
-    Encoder { lua, mark: array_mark(lua)?, out: &mut text, pretty: false }.encode(value)?;
+    Encoder { mark: array_mark(lua)?, out: &mut text, pretty: false }.encode(value)?;
     Ok(text)
 }
 
@@ -98,15 +98,11 @@ fn array_mark(lua: &Lua) -> mlua::Result<Table> {
     Ok(mark)
 }
 
-fn is_array(table: &Table, mark: &Table) -> mlua::Result<bool> {
-    if table.raw_len() > 0 {
-        return Ok(true);
-    }
-    Ok(table.metatable().is_some_and(|metatable| metatable == *mark))
+fn is_array(table: &Table, mark: &Table) -> bool {
+    table.raw_len() > 0 || table.metatable().is_some_and(|metatable| metatable == *mark)
 }
 
 struct Encoder<'a> {
-    lua: &'a Lua,
     mark: Table,
     out: &'a mut Vec<u8>,
     pretty: bool,
@@ -187,7 +183,7 @@ impl Encoder<'_> {
     }
 
     fn table(&mut self, table: &Table, at: &Step<'_>, depth: usize) -> mlua::Result<()> {
-        if is_array(table, &self.mark)? {
+        if is_array(table, &self.mark) {
             return self.array(table, at, depth);
         }
         if self.pretty {

@@ -49,3 +49,6 @@ pub(super) fn names() -> String {
     let name = |module: &Module| if module.name == "skep" { "@skep".to_owned() } else { format!("@skep/{}", module.name) };
     ALL.iter().map(name).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;

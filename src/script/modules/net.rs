@@ -24,7 +24,7 @@ use crate::script::request::peer;
 /// The largest datagram.
 const MAX_DATAGRAM: usize = 65_535;
 /// How long `receive` and `accept` wait if nothing else is said.
-const WAIT: Duration = Duration::from_secs(300);
+const WAIT: Duration = Duration::from_mins(5);
 
 pub(super) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Table> {
     let module = lua.create_table()?;
@@ -123,7 +123,7 @@ struct Listener {
     app: Rc<AppContext>,
     shown: String,
     address: Peer,
-    listener: RefCell<Option<Rc<Accepting>>>,
+    accepting: RefCell<Option<Rc<Accepting>>>,
     closed: Event,
     permit: RefCell<Option<Permit>>,
 }
@@ -149,7 +149,7 @@ fn listen(app: &Rc<AppContext>, address: &str) -> mlua::Result<ListenerHandle> {
         app: app.clone(),
         shown: address.to_owned(),
         address: bound,
-        listener: RefCell::new(Some(Rc::new(listener))),
+        accepting: RefCell::new(Some(Rc::new(listener))),
         closed: Event::new(),
         permit: RefCell::new(Some(permit)),
     })))
@@ -158,7 +158,7 @@ fn listen(app: &Rc<AppContext>, address: &str) -> mlua::Result<ListenerHandle> {
 impl Listener {
     /// The next connection; `None` when the listener was closed.
     async fn accept(&self, limit: Option<Duration>) -> mlua::Result<Option<ConnectionHandle>> {
-        let Some(listener) = self.listener.borrow().clone() else { return Ok(None) };
+        let Some(listener) = self.accepting.borrow().clone() else { return Ok(None) };
         let closed = self.closed.listen();
         let accepting = async { Some(listener.accept().await) };
         let closed = async {
@@ -209,7 +209,7 @@ impl UserData for ListenerHandle {
             })
         });
         methods.add_method("close", |_, this, ()| {
-            if let Some(listener) = this.0.listener.take() {
+            if let Some(listener) = this.0.accepting.take() {
                 listener.stop();
             }
             this.0.permit.take();

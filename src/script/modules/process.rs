@@ -22,7 +22,7 @@ use crate::script::gauge::Permit;
 use crate::sys::pidfd;
 
 /// How long `run` and `wait` take at most if nothing else is said.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// The most output of either kind that `run` takes if nothing else is said.
 const MAX_OUTPUT: usize = 4 << 20;
 /// What a program gets of our environment.

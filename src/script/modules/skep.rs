@@ -136,7 +136,7 @@ fn texts(lua: &Lua, module: &Table) -> mlua::Result<()> {
         "escape",
         lua.create_function(|lua, text: LuaString| {
             let mut out = Vec::with_capacity(text.as_bytes().len() + 16);
-            for byte in text.as_bytes().iter() {
+            for byte in &*text.as_bytes() {
                 match byte {
                     b'&' => out.extend_from_slice(b"&amp;"),
                     b'<' => out.extend_from_slice(b"&lt;"),

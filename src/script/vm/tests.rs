@@ -204,7 +204,13 @@ fn coroutines_of_the_script_may_wait() {
 #[test]
 fn waiting_where_luau_cannot_is_an_error_and_no_hang() {
     let vm = Vm::new("test", &Limits::default(), false).expect("a VM");
-    let wait = vm.lua().create_async_function(|_, ()| async { Ok(futures_lite::future::yield_now().await) }).expect("a function");
+    let wait = vm
+        .lua()
+        .create_async_function(|_, ()| async {
+            let () = futures_lite::future::yield_now().await;
+            Ok(())
+        })
+        .expect("a function");
     vm.lua().globals().set("wait", wait).expect("set");
     vm.seal().expect("sealed");
     let function = vm.lua().load("string.gsub('a', 'a', function() wait() end)").into_function().expect("compiles");
