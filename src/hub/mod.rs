@@ -17,13 +17,15 @@ use std::time::Duration;
 use cache::Cache;
 use elections::{Elections, Notice, Worker};
 
-use crate::config::Settings;
-use crate::link::{self, Call, FromHub, Port, ToHub, tell};
+use crate::config::{Server, Settings};
+use crate::link::{Call, FromHub, Port, ToHub};
+use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenSocket, ToChild, ToMaster};
 use crate::reactor::{self, Scope};
+use crate::request::form::uploads::remove_stale;
 use crate::scoreboard::State;
 use crate::sys::channel::Channel;
-use crate::{log_error, log_warn, telemetry};
+use crate::{log_error, log_info, log_warn, telemetry};
 
 /// How long a new hub waits for the greetings of workers that are there already before it gives offices away.
 const HEAR: Duration = Duration::from_secs(2);
@@ -37,7 +39,7 @@ const CACHE_VALUE_BYTES: usize = 1 << 20;
 pub fn main(context: ChildContext) -> i32 {
     let slot = context.own_slot();
     slot.set_state(State::Init);
-    link::run(slot, serve(context))
+    child::run(slot, serve(context))
 }
 
 async fn serve(context: ChildContext) -> i32 {
@@ -66,9 +68,24 @@ async fn serve(context: ChildContext) -> i32 {
         let notices = hearing.elections.borrow_mut().open();
         hearing.announce(notices);
     });
+    hub.scope.spawn(clean_uploads(settings));
     slot.set_state(State::Idle);
     tell(&control, &ToMaster::Ready);
     hub.obey(&control).await
+}
+
+/// Removes what a killed worker left of uploads.
+async fn clean_uploads(settings: Settings) {
+    for server in settings.servers.values() {
+        let Server::Http(http) = server else { continue };
+        let Some(directory) = http.uploads.dir.clone() else { continue };
+        let shown = directory.display().to_string();
+        match blocking::unblock(move || remove_stale(&directory)).await {
+            Ok(0) => {}
+            Ok(count) => log_info!("{shown}: {count} files of uploads that were broken off are removed"),
+            Err(error) => log_warn!("{shown} cannot be cleaned of old uploads: {error}"),
+        }
+    }
 }
 
 struct Hub {

@@ -12,6 +12,7 @@
 //! - keep its scoreboard slot true: `heartbeat` while it runs, `waiting` while it sleeps, `step` around anything that may run away.
 
 pub mod control_socket;
+pub mod child;
 mod message;
 mod status;
 

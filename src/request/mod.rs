@@ -6,6 +6,7 @@
 mod app;
 mod body;
 pub mod cookies;
+pub mod file;
 pub mod form;
 pub mod registry;
 mod response;

@@ -23,7 +23,8 @@ use crew::Crew;
 use servers::Servers;
 
 use crate::config::Settings;
-use crate::link::{self, HubLink, Port, tell};
+use crate::link::{HubLink, Port};
+use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenerName, ToChild, ToMaster};
 use crate::reactor::Scope;
 use crate::scoreboard::{Scoreboard, Slot, State};
@@ -41,7 +42,7 @@ pub fn main(context: ChildContext) -> i32 {
     let slot = context.own_slot();
     slot.set_state(State::WaitInit);
     slot.define_label(LABEL, "http");
-    link::run(slot, serve(context))
+    child::run(slot, serve(context))
 }
 
 async fn serve(context: ChildContext) -> i32 {

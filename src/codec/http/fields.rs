@@ -178,6 +178,11 @@ impl Fields {
         })
     }
 
+    /// The names in order.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().map(|entry| entry.name.of(&self.arena))
+    }
+
     /// Removes every field of this name; whether there was one.
     pub fn remove(&mut self, name: &str) -> bool {
         let before = self.entries.len();

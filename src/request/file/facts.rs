@@ -18,25 +18,28 @@ use crate::request::ResponseFields;
 const SETTLES: Duration = Duration::from_secs(1);
 
 /// Content types by extension, and the fields that all files have.
-#[derive(Debug)]
-pub(super) struct Describer {
+#[derive(Debug, Default)]
+pub struct Describer {
     types: HashMap<String, String>,
     cache_control: Option<String>,
 }
 
 /// What is told of one state of a file.
 #[derive(Clone, Debug)]
-pub(super) struct Facts {
-    pub(super) size: u64,
-    pub(super) modified: SystemTime,
-    pub(super) content_type: String,
+pub struct Facts {
+    /// How long it is, in bytes.
+    pub size: u64,
+    /// When it was last changed.
+    pub modified: SystemTime,
+    /// Its type.
+    pub content_type: String,
     etag: String,
     /// Field lines, `Content-Type` first.
     fields: Bytes,
     /// Where the other lines start.
     common: usize,
     /// Whether a change from now on is certain to show in the file's times.
-    pub(super) settled: bool,
+    pub settled: bool,
 }
 
 impl Describer {
@@ -44,7 +47,7 @@ impl Describer {
     ///
     /// # Errors
     /// A type or a value that cannot be sent, with what it is for.
-    pub(super) fn new(types: &BTreeMap<String, String>, cache_control: Option<&str>) -> Result<Self, (String, FieldError)> {
+    pub fn new(types: &BTreeMap<String, String>, cache_control: Option<&str>) -> Result<Self, (String, FieldError)> {
         for (extension, content_type) in types {
             check_field(b"content-type", content_type.as_bytes()).map_err(|error| (format!("the type of {extension}"), error))?;
         }
@@ -56,7 +59,7 @@ impl Describer {
     }
 
     /// The content type of a file by its name.
-    pub(super) fn content_type(&self, path: &str) -> String {
+    pub fn content_type(&self, path: &str) -> String {
         let name = path.rsplit('/').next().unwrap_or(path);
         let Some((_, extension)) = name.rsplit_once('.') else { return "application/octet-stream".to_owned() };
         let extension = extension.to_ascii_lowercase();
@@ -68,9 +71,19 @@ impl Describer {
         if text { format!("{known}; charset=utf-8") } else { known.to_owned() }
     }
 
-    /// Describes a file as it is at `now`.
-    pub(super) fn describe(&self, path: &str, metadata: &Metadata, now: SystemTime) -> Result<Facts, FieldError> {
-        let content_type = self.content_type(path);
+    /// Describes a file as it is at `now`; its path tells the type.
+    ///
+    /// # Errors
+    /// A field that cannot be sent; not for what [`Describer::new`] has checked.
+    pub fn describe(&self, path: &str, metadata: &Metadata, now: SystemTime) -> Result<Facts, FieldError> {
+        self.describe_as(self.content_type(path), metadata, now)
+    }
+
+    /// Describes a file whose type is known.
+    ///
+    /// # Errors
+    /// A type that cannot be sent.
+    pub fn describe_as(&self, content_type: String, metadata: &Metadata, now: SystemTime) -> Result<Facts, FieldError> {
         let modified = time(metadata.mtime(), metadata.mtime_nsec());
         let is_old = |time: SystemTime| now.duration_since(time).is_ok_and(|age| age >= SETTLES);
         // A tag made of a time that may stay the same over a change is no strong one (RFC 9110 §8.8.1).
@@ -101,22 +114,22 @@ fn time(seconds: i64, nanoseconds: i64) -> SystemTime {
 
 impl Facts {
     /// What conditions are compared with.
-    pub(super) fn validators(&self) -> Validators<'_> {
+    pub fn validators(&self) -> Validators<'_> {
         Validators { etag: EntityTag::parse(self.etag.as_bytes()), modified: Some(self.modified) }
     }
 
     /// The field lines of the whole file.
-    pub(super) fn fields(&self) -> Bytes {
+    pub fn fields(&self) -> Bytes {
         self.fields.clone()
     }
 
     /// The field lines without `Content-Type`.
-    pub(super) fn common_fields(&self) -> Bytes {
+    pub fn common_fields(&self) -> Bytes {
         self.fields.slice(self.common..)
     }
 
     /// About how much memory it takes.
-    pub(super) fn weight(&self) -> usize {
+    pub fn weight(&self) -> usize {
         self.fields.len() + self.content_type.len() + self.etag.len()
     }
 }

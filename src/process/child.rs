@@ -4,8 +4,8 @@ use std::future::Future;
 use std::io;
 use std::rc::Rc;
 
-use super::{Port, Pulse};
-use crate::process::ToMaster;
+use super::ToMaster;
+use crate::link::{Port, Pulse};
 use crate::scoreboard::Slot;
 use crate::{log_error, log_warn, reactor, telemetry};
 
