@@ -14,7 +14,7 @@ ARGS =
 help:
 	@echo "make run         build skep and serve the built-in examples in the foreground"
 	@echo "make build       the release binary: dist/skep, statically linked"
-	@echo "make test        lint, then every test; ends in 'N passed, N failed'"
+	@echo "make test        lint, the release build, then every test; ends in 'N passed, N failed'"
 	@echo "make lint        rustfmt, clippy, cargo deny, the house rules"
 	@echo "make bench       side by side with the peers: bench/RESULTS.md (ONLY=http/scripted for some rows)"
 	@echo "make dist        dist/skep-VERSION-x86_64-linux.tar.gz; make dist-check builds it twice and compares"
@@ -26,6 +26,7 @@ setup:
 
 setup-test: setup
 	@tests/peers/http.sh
+	@tests/peers/browser.sh
 
 # The release build: what a newcomer runs is what is shipped.
 run: build
@@ -37,10 +38,11 @@ build: setup
 lint: setup
 	@tools/lint.sh
 
-test: setup-test lint
+test: setup-test lint build
 	@tools/test.sh
 
-bench: setup-test build
+bench: setup build
+	@tests/peers/http.sh
 	@cargo run --quiet --release --locked --package skep-bench -- --skep dist/skep --only "$(ONLY)" $(ARGS)
 
 dist: build

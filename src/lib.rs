@@ -9,6 +9,7 @@
 //! | [`master`] | the one process that binds, forks, supervises; it serves nobody |
 //! | [`hub`] | the one process for what must exist once |
 //! | [`worker`] | the process that accepts, parses and runs applications |
+//! | [`link`], [`process`] | what processes say to each other |
 //! | [`process`] | the vocabulary between the master and its children |
 //! | [`servers`] | protocols that take connections |
 //! | [`apps`] | what answers requests: files, scripts, your own |
@@ -45,3 +46,7 @@ pub mod sys;
 pub mod telemetry;
 pub mod units;
 pub mod worker;
+
+pub use cli::main;
+pub use request::registry::register;
+pub use request::{Answer, App, Body, Connection, Handler, Request, Response, ResponseBody, StartError};

@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary: arguments in, one call, exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    skep::cli::main()
+}

@@ -306,6 +306,6 @@ mod tests {
     #[test]
     fn a_slot_fills_whole_cache_lines() {
         assert_eq!(SLOT_WORDS * 8 % 128, 0);
-        assert!(SLOT_WORDS * 8 <= 4096, "a slot stays within a page: {}", SLOT_WORDS * 8);
+        const { assert!(SLOT_WORDS * 8 <= 4096, "a slot stays within a page") };
     }
 }

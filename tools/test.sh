@@ -1,23 +1,25 @@
 #!/bin/sh
-# Runs every test of the workspace and ends in one line: N passed, N failed.
+# Runs every test of the workspace, then every example in a browser against dist/skep, and ends in one line: N passed, N failed.
 set -eu
 cd "$(dirname "$0")/.."
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-status=0
-# A pipe would hide cargo's exit code, so it is written to a file beside the output.
-{ cargo test --workspace --locked --no-fail-fast 2>&1 || echo "cargo test ended with $?" >"$log.status"; } | tee "$log"
-if [ -e "$log.status" ]; then
-    cat "$log.status"
-    rm -f "$log.status"
-    status=1
-fi
-counts=$(awk '/^test result:/ { passed += $4; failed += $6 } END { printf "%d passed, %d failed\n", passed, failed }' "$log")
-case $counts in
-"0 passed"*)
-    echo "no test ran" >&2
-    status=1
-    ;;
-esac
+failures=$(mktemp)
+trap 'rm -f "$log" "$failures"' EXIT
+
+# Runs a part and notes when it fails: in a pipe its exit code would be lost.
+part() {
+    { "$@" 2>&1 || echo "failed with $?: $*" >>"$failures"; } | tee -a "$log"
+}
+
+part cargo test --workspace --locked --no-fail-fast
+part node tests/browser/run.mjs dist/skep
+
+cat "$failures"
+counts=$(awk '/^test result:/ { passed += $4; failed += $6 }
+    /^[0-9]+ passed, [0-9]+ failed$/ { passed += $1; failed += $3 }
+    END { printf "%d passed, %d failed\n", passed, failed }' "$log")
 echo "$counts"
-exit $status
+case $counts in
+"0 passed"*) exit 1 ;;
+esac
+[ ! -s "$failures" ]

@@ -1,1 +1,4 @@
 //! Protocols that we speak to others.
+
+pub mod dns;
+pub mod http;

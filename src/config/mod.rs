@@ -25,7 +25,7 @@ pub use changes::{Changes, diff, keep_what_needs_a_restart};
 pub use load::{Loaded, load, load_with};
 pub use parse::dialect;
 pub use probe::{holder, probe, probe_listeners};
-pub use problem::{ConfigErrors, Excerpt, Problem, Severity, colours_on_stderr};
+pub use problem::{ConfigErrors, Excerpt, Problem, Severity, colours_on_stderr, plain_reason};
 pub use schema::{initial_text, schema, schema_text};
 pub use settings::{ADMIN, Settings, Store};
 pub use test::{Report, configtest};

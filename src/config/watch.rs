@@ -115,6 +115,16 @@ impl Watch {
         self.changed_at(Instant::now())
     }
 
+    /// [`Watch::changed`] without waiting until nothing more happens: for who would rather look twice than late.
+    ///
+    /// # Errors
+    /// As [`Watch::changed`].
+    pub fn changed_so_far(&mut self) -> io::Result<Vec<PathBuf>> {
+        let mut files = self.changed()?;
+        files.extend(self.pending.take().into_iter().flat_map(|pending| pending.files));
+        Ok(files)
+    }
+
     fn changed_at(&mut self, now: Instant) -> io::Result<Vec<PathBuf>> {
         let mut moved = false;
         loop {

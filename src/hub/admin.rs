@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use nix::sys::socket::{SockaddrStorage, getsockname};
 
-use super::tell;
 use crate::codec::http::Method;
 use crate::config::Settings;
 use crate::link::Port;
 use crate::net::{Address, Balance, Listener, Peer};
+use crate::process::child::tell;
 use crate::process::{Command, ListenSocket, Outcome, ToMaster};
 use crate::reactor::{self, Task};
 use crate::request::route::{Action, Host, Route};

@@ -17,13 +17,15 @@ use std::time::Duration;
 use cache::Cache;
 use elections::{Elections, Notice, Worker};
 
-use crate::config::Settings;
-use crate::link::{Call, FromHub, Port, Pulse, ToHub};
+use crate::config::{Server, Settings};
+use crate::link::{Call, FromHub, Port, ToHub};
+use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenSocket, ToChild, ToMaster};
 use crate::reactor::{self, Scope};
+use crate::request::form::uploads::remove_stale;
 use crate::scoreboard::State;
 use crate::sys::channel::Channel;
-use crate::{log_error, log_warn, telemetry};
+use crate::{log_error, log_info, log_warn, telemetry};
 
 /// How long a new hub waits for the greetings of workers that are there already before it gives offices away.
 const HEAR: Duration = Duration::from_secs(2);
@@ -37,19 +39,7 @@ const CACHE_VALUE_BYTES: usize = 1 << 20;
 pub fn main(context: ChildContext) -> i32 {
     let slot = context.own_slot();
     slot.set_state(State::Init);
-    let served = reactor::run(async move {
-        Pulse::start(slot);
-        serve(context).await
-    });
-    telemetry::flush();
-    match served {
-        Ok(code) => code,
-        Err(error) => {
-            log_error!("the event loop failed: {error}");
-            telemetry::flush();
-            1
-        }
-    }
+    child::run(slot, serve(context))
 }
 
 async fn serve(context: ChildContext) -> i32 {
@@ -78,15 +68,23 @@ async fn serve(context: ChildContext) -> i32 {
         let notices = hearing.elections.borrow_mut().open();
         hearing.announce(notices);
     });
+    hub.scope.spawn(clean_uploads(settings));
     slot.set_state(State::Idle);
     tell(&control, &ToMaster::Ready);
     hub.obey(&control).await
 }
 
-fn tell(control: &Rc<Port>, message: &ToMaster) {
-    let sent = serde_json::to_vec(message).map_err(io::Error::other).and_then(|body| control.send(&body, &[]));
-    if let Err(error) = sent {
-        log_warn!("the master cannot be told: {error}");
+/// Removes what a killed worker left of uploads.
+async fn clean_uploads(settings: Settings) {
+    for server in settings.servers.values() {
+        let Server::Http(http) = server else { continue };
+        let Some(directory) = http.uploads.dir.clone() else { continue };
+        let shown = directory.display().to_string();
+        match blocking::unblock(move || remove_stale(&directory)).await {
+            Ok(0) => {}
+            Ok(count) => log_info!("{shown}: {count} files of uploads that were broken off are removed"),
+            Err(error) => log_warn!("{shown} cannot be cleaned of old uploads: {error}"),
+        }
     }
 }
 
@@ -158,6 +156,7 @@ impl Hub {
     fn update(&self, settings: &str) -> Result<Vec<String>, String> {
         let settings: Settings = serde_json::from_str(settings).map_err(|error| format!("the settings cannot be read: {error}"))?;
         self.admin.update(&settings);
+        telemetry::configure(&settings.log);
         Ok(Vec::new())
     }
 

@@ -13,11 +13,11 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockname, getsockopt, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockname, getsockopt, listen, setsockopt, socket,
+    sockopt,
 };
 
-use super::port_owner::port_owner;
-use crate::config::{ListenerOwner, Settings};
+use crate::config::{Settings, holder};
 use crate::net::Address;
 use crate::process::{ListenSocket, ListenerName};
 use crate::sys::descriptors;
@@ -30,7 +30,7 @@ const NEXT_PORTS: u16 = 100;
 /// One socket that is listened on, and for whom.
 #[derive(Clone, Debug)]
 pub struct Listening {
-    /// The key in `servers`, or [`ADMIN`].
+    /// The key in `servers`, or [`crate::config::ADMIN`].
     pub server: String,
     /// As configured: what an update compares.
     pub configured: Address,
@@ -39,14 +39,11 @@ pub struct Listening {
     fd: Rc<OwnedFd>,
 }
 
-/// The server name of the admin listener.
-pub const ADMIN: &str = "admin";
-
 /// A socket that came from before: from systemd, or from the instance that this one replaces.
 #[derive(Debug)]
 pub struct Inherited {
-    /// As configured there; `None` from systemd.
-    pub configured: Option<Address>,
+    /// Whose it was there, and where as configured; `None` from systemd.
+    pub origin: Option<(String, Address)>,
     /// The socket.
     pub fd: OwnedFd,
 }
@@ -95,12 +92,9 @@ pub struct Plan {
 /// An address cannot be bound; what this call had bound is closed again, `current` is untouched.
 pub fn plan(settings: &Settings, current: &[Listening], mut inherited: Vec<Inherited>) -> Result<Plan, ListenError> {
     let mut plan = Plan::default();
-    for (owner, address) in settings.listeners() {
-        let server = match owner {
-            ListenerOwner::Admin => ADMIN.to_owned(),
-            ListenerOwner::Server(name) => name,
-        };
-        if let Some(same) = current.iter().find(|l| l.configured == address) {
+    for (server, address) in settings.listeners() {
+        let (server, address) = (server.to_owned(), address.clone());
+        if let Some(same) = find(current, &server, &address) {
             let kept = Listening { server, ..same.clone() };
             if kept.server != same.server {
                 plan.added.push(kept.clone());
@@ -108,7 +102,7 @@ pub fn plan(settings: &Settings, current: &[Listening], mut inherited: Vec<Inher
             plan.all.push(kept);
             continue;
         }
-        let listening = match take(&mut inherited, &address) {
+        let listening = match take(&mut inherited, &server, &address) {
             Some(fd) => adopt(server, address, fd)?,
             None => open(server, address, settings.file.is_none(), &mut plan.notes)?,
         };
@@ -156,11 +150,18 @@ impl Listening {
     }
 }
 
-fn take(inherited: &mut Vec<Inherited>, address: &Address) -> Option<OwnedFd> {
-    let at = inherited.iter().position(|socket| match &socket.configured {
-        Some(configured) => configured == address,
+/// The socket that is there already: of the same server, or of one that gives the address up. Port 0 is another port each time.
+fn find<'a>(current: &'a [Listening], server: &str, address: &Address) -> Option<&'a Listening> {
+    let same = current.iter().find(|l| l.server == server && l.configured == *address);
+    same.or_else(|| current.iter().find(|l| l.configured == *address && address.port() != Some(0)))
+}
+
+fn take(inherited: &mut Vec<Inherited>, server: &str, address: &Address) -> Option<OwnedFd> {
+    let fits = |socket: &Inherited, exactly: bool| match &socket.origin {
+        Some((owner, configured)) => configured == address && (owner == server || (!exactly && address.port() != Some(0))),
         None => address_of(&socket.fd).as_ref() == Some(address),
-    })?;
+    };
+    let at = inherited.iter().position(|socket| fits(socket, true)).or_else(|| inherited.iter().position(|socket| fits(socket, false)))?;
     Some(inherited.swap_remove(at).fd)
 }
 
@@ -182,10 +183,7 @@ fn adopt(server: String, configured: Address, fd: OwnedFd) -> Result<Listening, 
 
 fn open(server: String, configured: Address, may_move: bool, notes: &mut Vec<String>) -> Result<Listening, ListenError> {
     let failed = |error: io::Error| {
-        let owner = match &configured {
-            Address::Tcp(address) if error.kind() == io::ErrorKind::AddrInUse => port_owner(*address),
-            _ => None,
-        };
+        let owner = if error.kind() == io::ErrorKind::AddrInUse { holder(&configured) } else { None };
         ListenError { address: configured.clone(), error, owner }
     };
     let fd = match &configured {
@@ -193,7 +191,7 @@ fn open(server: String, configured: Address, may_move: bool, notes: &mut Vec<Str
         Address::Tcp(address) => match open_tcp(*address) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && may_move => {
                 let free = next_free(*address).ok_or_else(|| failed(error))?;
-                let owner = port_owner(*address).map_or_else(String::new, |owner| format!(" by {owner}"));
+                let owner = holder(&configured).map_or_else(String::new, |owner| format!(" by {owner}"));
                 notes.push(format!("{address} is taken{owner}; listens on port {} instead", free.1));
                 free.0
             }
@@ -285,7 +283,10 @@ mod tests {
         let held = TcpListener::bind("127.0.0.1:0").expect("a port");
         let busy = held.local_addr().expect("bound").to_string();
         let error = open_fixed(&busy).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("cannot listen on {busy}: ")) && error.contains(&format!("(process {})", std::process::id())), "{error}");
+        assert!(
+            error.starts_with(&format!("cannot listen on {busy}: ")) && error.contains(&format!("(process {})", std::process::id())),
+            "{error}"
+        );
         let mut notes = Vec::new();
         let moved = open("web".into(), address(&busy), true, &mut notes).expect("another port");
         assert_ne!(moved.bound, moved.configured);

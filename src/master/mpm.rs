@@ -40,12 +40,7 @@ impl Limits {
     pub fn of(workers: &Workers) -> Limits {
         let max = (workers.max as usize).max(1);
         let min_spare = workers.min_spare as usize;
-        Limits {
-            min: (workers.min as usize).clamp(1, max),
-            max,
-            min_spare,
-            max_spare: (workers.max_spare as usize).max(min_spare),
-        }
+        Limits { min: (workers.min as usize).clamp(1, max), max, min_spare, max_spare: (workers.max_spare as usize).max(min_spare) }
     }
 
     /// A number brought between min and max.

@@ -4,19 +4,17 @@
 //! so it stops nobody.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-
-/// A held pid file. Dropping it lets go of the lock and leaves the file: [`PidFile::remove`] takes it away.
+/// A held pid file. Dropping it leaves the file: [`PidFile::remove`] takes it away. The lock ends with the last process that has the
+/// descriptor open, so a forked child that drops its copy does not unlock it.
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
-    file: Flock<File>,
+    file: File,
 }
 
 /// Why a pid file could not be taken.
@@ -48,12 +46,12 @@ impl PidFile {
     pub fn take(path: &Path) -> Result<PidFile, PidFileError> {
         let failed = |error: io::Error| PidFileError::Io(path.to_owned(), error);
         loop {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(path).map_err(failed)?;
-            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => file,
-                Err((mut file, Errno::EWOULDBLOCK)) => return Err(PidFileError::Running(read_pid(&mut file))),
-                Err((_, error)) => return Err(failed(error.into())),
-            };
+            let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(path).map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(PidFileError::Running(read_pid(&mut file))),
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
             // The instance before may have removed the file between our open and our lock: then this is a file nobody finds.
             let ours = file.metadata().map_err(failed)?;
             if !fs::metadata(path).is_ok_and(|there| there.ino() == ours.ino() && there.dev() == ours.dev()) {
@@ -68,10 +66,26 @@ impl PidFile {
     /// The process id of the instance that holds the file; `None` when nobody does.
     #[must_use]
     pub fn owner(path: &Path) -> Option<i32> {
-        let file = File::open(path).ok()?;
-        match Flock::lock(file, FlockArg::LockSharedNonblock) {
-            Ok(_) => None,
-            Err((mut file, _)) => read_pid(&mut file),
+        let mut file = File::open(path).ok()?;
+        match file.try_lock_shared() {
+            Ok(()) => None,
+            Err(_) => read_pid(&mut file),
+        }
+    }
+
+    /// Lets go of the lock and leaves the file to the instance that takes over.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn hand_over(self) -> io::Result<()> {
+        self.file.unlock()
+    }
+
+    /// Removes a file that still names this process, which no longer holds it.
+    pub fn remove_own(path: &Path) {
+        let own = File::open(path).is_ok_and(|mut file| read_pid(&mut file) == i32::try_from(std::process::id()).ok());
+        if own && let Err(error) = fs::remove_file(path) {
+            crate::log_warn!("cannot remove the pid file {}: {error}", path.display());
         }
     }
 

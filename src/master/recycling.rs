@@ -75,8 +75,8 @@ mod tests {
         let cases = [
             (Record { requests: 1000, ..fresh }, "max_requests: 1000"),
             (Record { memory: 100 << 20, ..fresh }, "max_memory"),
-            (Record { idle: Duration::from_secs(60), ..fresh }, "max_idle"),
-            (Record { age: Duration::from_secs(3600), ..fresh }, "max_age"),
+            (Record { idle: Duration::from_mins(1), ..fresh }, "max_idle"),
+            (Record { age: Duration::from_hours(1), ..fresh }, "max_age"),
         ];
         for (record, why) in cases {
             assert!(due(&record, 0.0, &limits()).expect("due").contains(why), "{why}");

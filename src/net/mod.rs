@@ -7,6 +7,7 @@ pub mod network;
 mod peer;
 mod socket;
 mod stream;
+mod tls_client;
 pub mod tls_files;
 
 pub use address::Address;
@@ -15,6 +16,7 @@ pub use network::Network;
 pub use peer::Peer;
 pub use socket::Socket;
 pub use stream::Stream;
+pub use tls_client::connect_tls;
 
 #[cfg(test)]
 mod tests;

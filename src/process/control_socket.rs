@@ -56,7 +56,7 @@ pub fn remove(run: &Path) -> io::Result<()> {
 }
 
 fn short_path(run: &Path) -> io::Result<(File, PathBuf)> {
-    let directory = OpenOptions::new().read(true).custom_flags(nix::libc::O_PATH | nix::libc::O_DIRECTORY).open(run)?;
+    let directory = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(run)?;
     let path = run.join(NAME);
     if path.as_os_str().len() < 100 {
         return Ok((directory, path));

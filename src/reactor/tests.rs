@@ -169,3 +169,17 @@ fn a_busy_task_starves_neither_time_nor_sockets() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_file_of_a_disk_is_always_ready() {
+    run(async {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"x").unwrap();
+        let io = Io::new(std::os::fd::OwnedFd::from(file)).unwrap();
+        let limit = Duration::from_secs(5);
+        timeout(limit, io.write_with(|fd| Ok(nix::unistd::write(fd, b"y")?))).await.unwrap().unwrap();
+        let end = timeout(limit, io.read_with(|fd| Ok(nix::unistd::read(fd, &mut [0; 4])?))).await.unwrap().unwrap();
+        assert_eq!(end, 0);
+    })
+    .unwrap();
+}

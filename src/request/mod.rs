@@ -6,10 +6,12 @@
 mod app;
 mod body;
 pub mod cookies;
+pub mod file;
 pub mod form;
 pub mod registry;
 mod response;
 pub mod route;
+mod router;
 mod site;
 
 pub use app::{Answer, App, Connection, Handler, StartError};
@@ -20,6 +22,7 @@ pub use site::{Routed, Site};
 use std::fmt;
 use std::rc::Rc;
 
+use self::form::UploadLimits;
 use crate::codec::http::RequestHead;
 use crate::net::Peer;
 
@@ -58,6 +61,8 @@ pub struct Request {
     pub origin: Rc<Origin>,
     /// How much of the head's path belongs to the route that led here: `/chat` of `/chat/lines`. Below a route of `/` it is 0.
     pub base_length: usize,
+    /// What the server allows uploads in forms.
+    pub uploads: Rc<UploadLimits>,
 }
 
 impl Request {

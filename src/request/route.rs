@@ -8,6 +8,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::router::RouteIndex;
+
 /// One route as `config.ron` has it: what it matches, and exactly one of `app`, `redirect`, `reply`, `rewrite`.
 ///
 /// Of all routes that match, the one with the exact host wins over a wildcard, a longer wildcard over a shorter one, any host named over none;
@@ -205,15 +207,6 @@ impl Host {
         Ok(if wildcard { Self::Below(format!(".{name}")) } else { Self::Exact(name) })
     }
 
-    /// Whether a request for this host (lower case, no port) is meant.
-    fn matches(&self, host: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Exact(name) => name == host,
-            Self::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
-        }
-    }
-
     /// How closely it names a host: the greater wins.
     fn closeness(&self) -> (u8, usize) {
         match self {
@@ -334,11 +327,6 @@ impl From<Route> for WrittenRoute {
 }
 
 impl Route {
-    /// Whether a path is the route's or lies under it, on a segment's border.
-    fn takes(&self, path: &str) -> bool {
-        self.path == "/" || path.strip_prefix(self.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    }
-
     /// What follows the matched path: empty, or it begins with a slash. For the route `/` it is the whole path.
     #[must_use]
     pub fn rest<'path>(&self, path: &'path str) -> &'path str {
@@ -348,32 +336,43 @@ impl Route {
 
 /// Routes in the order in which they are tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RouteTable(Vec<Route>);
+pub struct RouteTable {
+    routes: Vec<Route>,
+    index: RouteIndex,
+}
 
 impl RouteTable {
     /// Orders the routes: the closest host first, then the longest path.
     #[must_use]
     pub fn new(mut routes: Vec<Route>) -> Self {
         routes.sort_by_key(|route| Reverse((route.host.closeness(), route.path.len())));
-        Self(routes)
+        let index = RouteIndex::new(&routes);
+        Self { routes, index }
     }
 
     /// The route for a host (lower case, no port; empty when the request names none) and a decoded, normalised path.
     #[must_use]
     pub fn find(&self, host: &str, path: &str) -> Option<&Route> {
-        self.0.iter().find(|route| route.host.matches(host) && route.takes(path))
+        self.position(host, path).map(|(_, route)| route)
     }
 
     /// [`RouteTable::find`] with the route's place in [`RouteTable::routes`].
     #[must_use]
     pub fn position(&self, host: &str, path: &str) -> Option<(usize, &Route)> {
-        self.0.iter().enumerate().find(|(_, route)| route.host.matches(host) && route.takes(path))
+        let place = self.index.find(host, path)?;
+        self.routes.get(place).map(|route| (place, route))
+    }
+
+    /// Whether the host of a request makes a difference.
+    #[must_use]
+    pub fn names_hosts(&self) -> bool {
+        self.index.names_hosts()
     }
 
     /// The routes in the order in which they are tried.
     #[must_use]
     pub fn routes(&self) -> &[Route] {
-        &self.0
+        &self.routes
     }
 }
 

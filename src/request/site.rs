@@ -68,7 +68,7 @@ impl Site {
             if !normalise(head) {
                 return Routed::Response(Response::error(400, "the path leads above the root"));
             }
-            let host = head.host().unwrap_or_default().to_ascii_lowercase();
+            let host = if self.table.names_hosts() { comparable_host(head) } else { String::new() };
             let path = comparable(head.path());
             let Some((index, route)) = self.table.position(&host, &path) else {
                 return Routed::Response(Response::error(404, "no route leads there"));
@@ -147,6 +147,12 @@ fn normalise(head: &mut RequestHead) -> bool {
         target.push_str(query);
     }
     head.set_target(&target).is_ok()
+}
+
+/// The host as routes are compared with: lower case, without the dot that may end a whole name.
+fn comparable_host(head: &RequestHead) -> String {
+    let host = head.host().unwrap_or_default();
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
 /// The path as routes are compared with: decoded, except an encoded slash, which separates nothing.

@@ -26,7 +26,9 @@ impl Slot {
     pub fn define_label(self, id: usize, text: &str) {
         let at = LABELS_AT + id.min(LABELS - 1) * LABEL_WORDS;
         let words = &self.words[at..at + LABEL_WORDS];
-        words.iter().for_each(|word| word.store(0, Relaxed));
+        for word in words {
+            word.store(0, Relaxed);
+        }
         store_text(words, &text.as_bytes()[..text.len().min(LABEL_BYTES)]);
     }
 

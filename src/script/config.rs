@@ -14,8 +14,8 @@ pub const EMBEDDED_PREFIX: &str = "embedded:";
 /// The applications inside the binary.
 pub const EMBEDDED: [&str; 1] = ["examples"];
 
-/// The file of an application's directory that is loaded first.
-pub const ENTRY: &str = "main.luau";
+/// The file of an application's directory that is loaded first: the first of these that is there.
+pub const ENTRIES: [&str; 2] = ["main.luau", "init.luau"];
 
 /// A Luau application.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -3,17 +3,50 @@
 //! | file | what it is |
 //! |---|---|
 //! | [`config`] | an application as `config.ron` has it |
+//! | [`app`] | an application: loaded once a worker, answering requests |
+//! | [`services`] | what it gets from the process it runs in |
+//! | [`context`] | what its modules know of it |
+//! | `request`, `form`, `upload`, `queue` | the request as a script sees it |
+//! | `call`, `reply`, `file_reply`, [`error_page`] | running a handler, and what comes out of it |
+//! | `task` | tasks and timers |
+//! | `connection`, `dial` | connections as scripts hold them, and making them |
 //! | [`vm`] | one VM: sealed globals, compiled code |
-//! | [`limits`] | what one application may use |
+//! | [`limits`], [`gauge`] | what one application may use, and uses |
 //! | [`step`] | one uninterrupted run, and the watchdog that ends it |
-//! | [`source`] | where the files of an application come from |
+//! | [`source`], `require` | where the files of an application come from, and how they find each other |
+//! | [`embedded`] | the applications inside the binary |
 //! | [`fault`] | an error with its place, trace and source lines |
+//! | [`modules`] | what `require("@skep/…")` gives |
 
+pub mod app;
+mod arguments;
+mod call;
 pub mod config;
+mod connection;
+pub mod context;
+mod dial;
+pub mod embedded;
+pub mod error_page;
 pub mod fault;
+mod file_reply;
+mod form;
+pub mod gauge;
 pub mod limits;
+pub mod modules;
+mod queue;
+mod reply;
+mod request;
+mod require;
+pub mod services;
 pub mod source;
 pub mod step;
+mod task;
+mod upload;
 pub mod vm;
 
+pub use app::{ScriptApp, ScriptError};
+pub use context::Mode;
+pub use limits::Limits;
+pub use services::Services;
+pub use source::Source;
 pub use step::{RunningStep, current_step, running_steps};

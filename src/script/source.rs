@@ -1,18 +1,20 @@
 //! Where an application's files come from: a directory, one file, or what is built into the binary.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use include_dir::Dir;
 
 /// The longest source file that is read, in bytes.
 const MAX_FILE: u64 = 8 << 20;
-
 /// Reads an application's files by paths relative to its directory, and remembers what it read.
 pub struct Source {
     origin: Origin,
-    read: RefCell<Vec<PathBuf>>,
+    /// The one file, when the application is just that.
+    entry: Option<String>,
+    read: Mutex<Vec<PathBuf>>,
 }
 
 enum Origin {
@@ -45,26 +47,37 @@ impl std::fmt::Display for SourceError {
 impl std::error::Error for SourceError {}
 
 impl Source {
-    fn new(origin: Origin) -> Source {
-        Source { origin, read: RefCell::new(Vec::new()) }
+    fn new(origin: Origin, entry: Option<String>) -> Source {
+        Source { origin, entry, read: Mutex::new(Vec::new()) }
     }
 
     /// An application's directory.
     #[must_use]
     pub fn directory(path: impl Into<PathBuf>) -> Source {
-        Source::new(Origin::Directory(path.into()))
+        Source::new(Origin::Directory(path.into()), None)
+    }
+
+    /// An application's directory, or the one Luau file that is the application.
+    #[must_use]
+    pub fn path(path: &Path) -> Source {
+        match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
+            (Some(directory), Some(name)) if path.extension().is_some_and(|kind| kind == "luau") => {
+                Source::new(Origin::Directory(directory.to_owned()), Some(name.to_owned()))
+            }
+            _ => Source::directory(path),
+        }
     }
 
     /// A directory built into the binary.
     #[must_use]
     pub fn embedded(directory: &'static Dir<'static>) -> Source {
-        Source::new(Origin::Embedded(directory))
+        Source::new(Origin::Embedded(directory), None)
     }
 
     /// Files given by name and text, for tests and code typed by people.
     #[must_use]
     pub fn memory<N: Into<String>, T: Into<String>>(files: impl IntoIterator<Item = (N, T)>) -> Source {
-        Source::new(Origin::Memory(files.into_iter().map(|(name, text)| (name.into(), text.into())).collect()))
+        Source::new(Origin::Memory(files.into_iter().map(|(name, text)| (name.into(), text.into())).collect()), None)
     }
 
     /// The application's directory on disk, if it is one.
@@ -79,7 +92,30 @@ impl Source {
     /// The files read so far, and those looked for in vain: what to watch for changes.
     #[must_use]
     pub fn files_read(&self) -> Vec<PathBuf> {
-        self.read.borrow().clone()
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The file that is loaded first, with its text: the one file, `main.luau` or `init.luau`.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub fn entry(&self) -> Result<Option<(String, String)>, SourceError> {
+        let names = match &self.entry {
+            Some(entry) => std::slice::from_ref(entry).to_vec(),
+            None => super::config::ENTRIES.map(str::to_owned).to_vec(),
+        };
+        for name in names {
+            if let Some(text) = self.read(&name)? {
+                return Ok(Some((name, text)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// When a file was changed last; `None` for what is not on disk.
+    #[must_use]
+    pub fn modified(&self, path: &str) -> Option<SystemTime> {
+        self.root()?.join(path).metadata().ok()?.modified().ok()
     }
 
     /// The text of a file; `None` when there is none.
@@ -89,18 +125,30 @@ impl Source {
     pub fn read(&self, path: &str) -> Result<Option<String>, SourceError> {
         let bytes = match &self.origin {
             Origin::Directory(root) => self.read_disk(root, path)?,
-            Origin::Embedded(directory) => directory.get_file(path).map(|file| file.contents().to_vec()),
-            Origin::Memory(files) => files.get(path).map(|text| text.clone().into_bytes()),
+            Origin::Embedded(_) | Origin::Memory(_) => self.inside(path),
         };
         bytes.map(|bytes| String::from_utf8(bytes).map_err(|_| SourceError::NotText(path.to_owned()))).transpose()
     }
 
+    /// The bytes of a file that is part of this program; `None` where there is none, and for an application in a directory.
+    #[must_use]
+    pub fn inside(&self, path: &str) -> Option<Vec<u8>> {
+        let path = resolve("", path)?;
+        match &self.origin {
+            Origin::Directory(_) => None,
+            // Names inside a directory of the binary count from the root of all.
+            Origin::Embedded(directory) => directory.get_file(directory.path().join(path)).map(|file| file.contents().to_vec()),
+            Origin::Memory(files) => files.get(&path).map(|text| text.clone().into_bytes()),
+        }
+    }
+
     fn read_disk(&self, root: &Path, path: &str) -> Result<Option<Vec<u8>>, SourceError> {
         let full = root.join(path);
-        let mut read = self.read.borrow_mut();
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if !read.contains(&full) {
             read.push(full.clone());
         }
+        drop(read);
         let unreadable = |error| SourceError::Unreadable(path.to_owned(), error);
         let metadata = match full.metadata() {
             Ok(metadata) if metadata.is_file() => metadata,

@@ -25,14 +25,17 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Creates a VM with the standard libraries, still open: set what scripts shall find, then [`Vm::seal`] it.
+    /// Creates a VM with the standard libraries, still open: set what scripts shall find, then [`Vm::seal`] it. `optimise` lets the compiler inline
+    /// functions, which then are missing in traces.
     ///
     /// # Errors
     /// When the memory limit does not even hold the libraries.
-    pub fn new(app: &str, limits: &Limits) -> mlua::Result<Vm> {
+    pub fn new(app: &str, limits: &Limits, optimise: bool) -> mlua::Result<Vm> {
         let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::new().thread_pool_size(THREAD_POOL))?;
         lua.set_memory_limit(limits.memory)?;
-        lua.set_compiler(mlua::chunk::Compiler::new().set_optimization_level(2).set_debug_level(1).set_type_info_level(1));
+        lua.set_compiler(
+            mlua::chunk::Compiler::new().set_optimization_level(if optimise { 2 } else { 1 }).set_debug_level(1).set_type_info_level(1),
+        );
         lua.enable_jit(true);
         let globals = lua.globals();
         for name in REMOVED {

@@ -17,8 +17,8 @@ use super::descriptors;
 
 /// The longest body, bytes.
 pub const MAX_BODY: usize = (16 << 20) - 1;
-/// The most descriptors one message carries.
-pub const MAX_FDS: usize = 64;
+/// The most descriptors one message carries; the kernel's own limit is 253 (SCM_MAX_FD, unix(7)).
+pub const MAX_FDS: usize = 240;
 /// The most bytes that wait for a peer that does not read; a body of the longest kind fits always.
 const MAX_QUEUE: usize = 64 << 20;
 const HEAD: usize = 4;
@@ -344,7 +344,7 @@ mod tests {
         let (a, b) = pair();
         assert_eq!(a.send(&vec![0; MAX_BODY + 1], &[]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         let mut raw = UnixStream::from(a.into_fd());
-        raw.write_all(&[0, 0, 0, 200]).expect("room");
+        raw.write_all(&[0, 0, 0, 250]).expect("room");
         assert_eq!(b.recv().unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 

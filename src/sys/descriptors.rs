@@ -66,3 +66,16 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
 }
+
+/// Points the three standard descriptors to `/dev/null`, for a process that has left its terminal. Where there is no `/dev/null` (an
+/// empty chroot) they are left as they are.
+///
+/// # Errors
+/// As dup2(2).
+pub fn detach_standard() -> io::Result<()> {
+    let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") else { return Ok(()) };
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    nix::unistd::dup2_stderr(&null)?;
+    Ok(())
+}

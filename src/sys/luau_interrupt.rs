@@ -96,6 +96,10 @@ unsafe fn pointer(table: &CallbackTable) -> &AtomicPtr<()> {
     unsafe { AtomicPtr::from_ptr((&raw mut (*table.0).interrupt).cast::<*mut ()>()) }
 }
 
+/// What Luau calls at its safe points while the interrupt is armed.
+///
+/// # Safety
+/// Only Luau calls it, with the state of the VM that runs.
 unsafe extern "C-unwind" fn interrupt<J: Judge>(state: *mut ffi::lua_State, gc: std::ffi::c_int) {
     if gc >= 0 {
         return; // An error must not be raised from within a collection.

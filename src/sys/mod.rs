@@ -7,6 +7,8 @@ pub mod environment;
 pub mod fork;
 pub mod limits;
 pub mod luau_interrupt;
+pub mod memory;
+pub mod pidfd;
 pub mod privileges;
 pub mod shared;
 pub mod signals;

@@ -42,7 +42,7 @@ pub(super) fn append(sink: &Sink, format: LogFormat, process: &str, level: Level
                 let from = out.len();
                 head(out);
                 escape::readable(out, text.as_bytes());
-                out.truncate(out.len().min(from + most));
+                out.truncate(out.len().min(from.saturating_add(most)));
             });
         }
         LogFormat::Json => sink.line(|out, most| {
@@ -100,5 +100,47 @@ impl Write for Bounded {
         let room = LONGEST_TEXT - self.0.len();
         self.0.push_str(cut(text, room));
         if text.len() > room { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::config::LogFile;
+    use std::fs;
+
+    fn written(log_format: LogFormat, fields: Fields<'_>, text: &str) -> String {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("skep.log");
+        let sink = Sink::open(&LogFile::Path(path.clone())).expect("opened");
+        append(&sink, log_format, "worker 3", Level::Warn, fields, text);
+        sink.flush();
+        fs::read_to_string(path).expect("there")
+    }
+
+    #[test]
+    fn a_text_line_has_time_level_process_fields_and_text() {
+        let fields = Fields { request: Some("r1"), app: Some("chat") };
+        let line = written(LogFormat::Text, fields, "first\nsecond");
+        let (time, rest) = line.split_at(clock::ISO_BYTES);
+        assert!(time.ends_with('Z'));
+        assert_eq!(rest, format!(" WARN  worker 3[{}] app=chat request=r1 first\n    second\n", std::process::id()));
+    }
+
+    #[test]
+    fn a_json_line_is_one_object() {
+        let line = written(LogFormat::Json, Fields { request: None, app: Some("chat") }, "a \"quoted\"\nline");
+        assert_eq!(line.matches('\n').count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(value["message"], "a \"quoted\"\nline");
+        assert_eq!(
+            (value["level"].as_str(), value["app"].as_str(), value["pid"].as_u64()),
+            (Some("warn"), Some("chat"), Some(u64::from(std::process::id())))
+        );
+    }
+
+    #[test]
+    fn runaway_text_is_cut() {
+        assert_eq!(bounded(format_args!("{}", "é".repeat(LONGEST_TEXT))).len(), LONGEST_TEXT);
     }
 }

@@ -22,6 +22,7 @@ pub use config::Level;
 pub use panics::install_panic_hook;
 pub use sink::{Sink, flush, reopen_all};
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -66,6 +67,14 @@ pub fn init(log: &Log, process: &str) -> io::Result<()> {
     LEVEL.store(log.level as u8, Relaxed);
     *logger = Some(Logger { sink, format: log.format, process: process.to_owned() });
     Ok(())
+}
+
+/// Changes level and format; where the lines go stays as it is (the master sends a child another file with `ReopenLogs`).
+pub fn configure(log: &Log) {
+    LEVEL.store(log.level as u8, Relaxed);
+    if let Some(logger) = &mut *LOGGER.lock().unwrap_or_else(PoisonError::into_inner) {
+        logger.format = log.format;
+    }
 }
 
 /// In a forked child: a new name; what the parent had not written yet stays the parent's to write.
@@ -117,6 +126,11 @@ pub fn dropped_lines() -> u64 {
 /// Writes one line. Use the macros: they format only what is written.
 pub fn write(level: Level, fields: Fields<'_>, text: fmt::Arguments<'_>) {
     let text = line::bounded(text);
+    let Some(_writing) = Writing::begin() else {
+        // A fault in the log itself is being reported.
+        let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("skep: {text}\n"));
+        return;
+    };
     let logger = LOGGER.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(logger) = &*logger else {
         // Before `init` (a command that only talks to the user): straight to the terminal. Nobody is left to tell of a failure.
@@ -126,6 +140,25 @@ pub fn write(level: Level, fields: Fields<'_>, text: fmt::Arguments<'_>) {
     line::append(&logger.sink, logger.format, &logger.process, level, fields, &text);
     if level == Level::Error {
         logger.sink.flush();
+    }
+}
+
+thread_local! {
+    static WRITING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Held while this thread writes a line: a panic in there must not wait for the lock that the same thread holds.
+struct Writing;
+
+impl Writing {
+    fn begin() -> Option<Writing> {
+        (!WRITING.replace(true)).then_some(Writing)
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        WRITING.set(false);
     }
 }
 

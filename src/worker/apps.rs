@@ -4,21 +4,19 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
 
+use super::scripts::{Following, LiveScript};
 use super::servers::Handlers;
 use crate::apps::files::Folder;
 use crate::config::{App, Settings};
 use crate::link::HubLink;
-use crate::process::BootInfo;
 use crate::request::{Handler, registry};
-use crate::scoreboard::Slot;
+use crate::script::Services;
 
 /// What every application of this worker is given.
 #[derive(Clone)]
 pub(super) struct Environment {
     pub(super) number: usize,
-    pub(super) boot: Rc<BootInfo>,
     pub(super) hub: Rc<HubLink>,
-    pub(super) slot: Slot,
 }
 
 /// An application with the configuration it was made from.
@@ -32,21 +30,23 @@ struct Entry {
 pub(super) struct Apps {
     environment: Environment,
     entries: BTreeMap<String, Entry>,
+    /// The worker serves: from now on settings with an application that does not start are refused as a whole.
+    started: bool,
 }
 
 impl Apps {
-    /// Starts every application.
+    /// Starts every application. A Luau application that does not load is not an error here: its routes say so until it does.
     ///
     /// # Errors
     /// In words, with the application's name; what was started is dropped again.
     pub(super) async fn start(environment: Environment, settings: &Settings) -> Result<Self, String> {
-        Self { environment, entries: BTreeMap::new() }.updated(settings).await
+        Self { environment, entries: BTreeMap::new(), started: false }.updated(settings).await
     }
 
     /// The applications of other settings: those that did not change stay the same, the others are started.
     pub(super) fn updated(&self, settings: &Settings) -> impl Future<Output = Result<Self, String>> + use<> {
         let (environment, before, wanted) = (self.environment.clone(), self.entries.clone(), settings.apps.clone());
-        let dev = settings.dev;
+        let following = Following { dev: settings.dev, follow: settings.auto_reload || settings.dev, strict: self.started };
         async move {
             let mut entries = BTreeMap::new();
             for (name, config) in wanted {
@@ -54,13 +54,13 @@ impl Apps {
                     Some(entry) if entry.config == config => entry.clone(),
                     _ => {
                         let handler =
-                            make(&environment, &name, &config, dev).await.map_err(|why| format!("application `{name}`: {why}"))?;
+                            make(&environment, &name, &config, following).await.map_err(|why| format!("application `{name}`: {why}"))?;
                         Entry { config, handler }
                     }
                 };
                 entries.insert(name, entry);
             }
-            Ok(Self { environment, entries })
+            Ok(Self { environment, entries, started: true })
         }
     }
 
@@ -83,13 +83,14 @@ impl Apps {
     }
 }
 
-async fn make(environment: &Environment, name: &str, config: &App, dev: bool) -> Result<Rc<dyn Handler>, String> {
+async fn make(environment: &Environment, name: &str, config: &App, following: Following) -> Result<Rc<dyn Handler>, String> {
     match config {
         App::Files(files) => Ok(Rc::new(Folder::open(files).map_err(|error| error.to_string())?)),
         App::Native(native) => registry::start(&native.kind, native.config.clone()).await.map_err(|error| error.to_string()),
-        App::Script(_) => {
-            let _ = (environment.number, &environment.boot, &environment.hub, environment.slot, dev);
-            Err(format!("`{name}` cannot be started yet"))
+        App::Script(script) => {
+            let worker = u32::try_from(environment.number).unwrap_or(0) + 1;
+            let services = Services::of_worker(&environment.hub, worker);
+            Ok(LiveScript::start(name, script, following, services).await?)
         }
     }
 }

@@ -3,11 +3,13 @@
 //! | file | what it is |
 //! |---|---|
 //! | `apps` | the applications of the configuration, made and replaced |
+//! | `scripts` | Luau applications that follow their files |
 //! | `servers` | the servers and the listeners they take connections from |
 //! | `crew` | where this worker stands among the others |
 
 mod apps;
 mod crew;
+mod scripts;
 mod servers;
 
 use std::cell::RefCell;
@@ -21,9 +23,10 @@ use crew::Crew;
 use servers::Servers;
 
 use crate::config::Settings;
-use crate::link::{HubLink, Port, Pulse};
+use crate::link::{HubLink, Port};
+use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenerName, ToChild, ToMaster};
-use crate::reactor::{self, Scope};
+use crate::reactor::Scope;
 use crate::scoreboard::{Scoreboard, Slot, State};
 use crate::servers::http::RequestIds;
 use crate::sys::channel::Channel;
@@ -39,23 +42,11 @@ pub fn main(context: ChildContext) -> i32 {
     let slot = context.own_slot();
     slot.set_state(State::WaitInit);
     slot.define_label(LABEL, "http");
-    let served = reactor::run(async move {
-        Pulse::start(slot);
-        serve(context).await
-    });
-    telemetry::flush();
-    match served {
-        Ok(code) => code,
-        Err(error) => {
-            log_error!("the event loop failed: {error}");
-            telemetry::flush();
-            1
-        }
-    }
+    child::run(slot, serve(context))
 }
 
 async fn serve(context: ChildContext) -> i32 {
-    let ChildContext { slot, settings, listeners, control, hub, scoreboard, boot, .. } = context;
+    let ChildContext { slot, settings, listeners, control, hub, scoreboard, .. } = context;
     let control = match Port::new(control) {
         Ok(control) => control,
         Err(error) => {
@@ -63,7 +54,7 @@ async fn serve(context: ChildContext) -> i32 {
             return 1;
         }
     };
-    let started = Worker::start(slot, scoreboard, boot, settings, hub).await;
+    let started = Worker::start(slot, scoreboard, settings, hub).await;
     let worker = match started {
         Ok(worker) => worker,
         Err(why) => {
@@ -86,13 +77,6 @@ async fn serve(context: ChildContext) -> i32 {
     worker.obey(control).await
 }
 
-fn tell(control: &Rc<Port>, message: &ToMaster) {
-    let sent = serde_json::to_vec(message).map_err(io::Error::other).and_then(|body| control.send(&body, &[]));
-    if let Err(error) = sent {
-        log_warn!("the master cannot be told: {error}");
-    }
-}
-
 /// A worker that serves.
 struct Worker {
     slot: Slot,
@@ -106,13 +90,7 @@ struct Worker {
 }
 
 impl Worker {
-    async fn start(
-        number: usize,
-        board: Scoreboard,
-        boot: crate::process::BootInfo,
-        settings: Settings,
-        hub: Option<Channel>,
-    ) -> Result<Rc<Self>, String> {
+    async fn start(number: usize, board: Scoreboard, settings: Settings, hub: Option<Channel>) -> Result<Rc<Self>, String> {
         let slot = board.slot(number);
         let link = HubLink::new();
         if let Some(channel) = hub {
@@ -120,7 +98,7 @@ impl Worker {
         }
         slot.set_state(State::Init);
         let access = open_access_log(&settings)?;
-        let environment = apps::Environment { number, boot: Rc::new(boot), hub: link.clone(), slot };
+        let environment = apps::Environment { number, hub: link.clone() };
         let apps = Apps::start(environment, &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
@@ -225,6 +203,7 @@ impl Worker {
             }
         }
         self.slot.applications().store(handlers.len() as u64, Relaxed);
+        telemetry::configure(&settings.log);
         self.settings.replace(Rc::new(settings));
         Ok(notes)
     }

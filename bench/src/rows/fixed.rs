@@ -6,7 +6,7 @@ use crate::peers::Peer;
 use crate::report::{Finding, Goal};
 use crate::{Bench, Result, site};
 
-pub const ROW: Row = Row { name: "http/fixed", run };
+pub const ROW: Row = Row { name: "http/fixed", by_name_only: false, run };
 
 const WORK: Work = Work { name: "fixed answer, 64 connections", connections: 64, requests: 50_000, rate: 5_000, exchange: site::fixed };
 

@@ -4,6 +4,7 @@ mod fixed;
 mod growth;
 mod memory;
 mod scripted;
+mod soak;
 mod start;
 mod static_files;
 
@@ -14,8 +15,11 @@ use crate::{Bench, Result};
 pub struct Row {
     /// `group/name`; `ONLY` selects by a part of it.
     pub name: &'static str,
+    /// Too long to be run with all others.
+    pub by_name_only: bool,
     pub run: fn(&Bench) -> Result<Vec<Finding>>,
 }
 
 /// In the order of the report.
-pub const ROWS: &[Row] = &[scripted::ROW, fixed::ROW, static_files::SMALL, static_files::LARGE, growth::ROW, memory::ROW, start::ROW];
+pub const ROWS: &[Row] =
+    &[scripted::ROW, fixed::ROW, static_files::SMALL, static_files::LARGE, growth::ROW, memory::ROW, start::ROW, soak::ROW];

@@ -5,7 +5,7 @@ use crate::compare::{Work, compare};
 use crate::report::{Finding, Goal};
 use crate::{Bench, Result, site};
 
-pub const ROW: Row = Row { name: "http/scripted", run };
+pub const ROW: Row = Row { name: "http/scripted", by_name_only: false, run };
 
 const WORK: Work =
     Work { name: "scripted \"Hello, \"..path, 64 connections", connections: 64, requests: 50_000, rate: 5_000, exchange: site::scripted };

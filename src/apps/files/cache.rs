@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::facts::Facts;
 use super::source::Identity;
+use crate::request::file::Facts;
 
 /// What an entry takes beside what it holds, in bytes.
 const OVERHEAD: usize = 256;
@@ -116,8 +116,8 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::SystemTime;
 
-    use super::super::facts::Describer;
     use super::*;
+    use crate::request::file::Describer;
 
     fn file(size: usize, now: SystemTime) -> Rc<Kept> {
         let on_disk = tempfile::tempfile().unwrap();

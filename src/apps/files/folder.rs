@@ -9,13 +9,12 @@ use std::time::SystemTime;
 
 use super::cache::{Cache, Kept};
 use super::config::Files;
-use super::facts::Describer;
-use super::reply::{Content, respond};
 use super::root::{Refusal, Root};
 use super::source::{Found, Identity, Loaded, Opened, Source};
 use super::target::{BadTarget, Target};
 use crate::codec::http::{FieldError, Method};
 use crate::reactor;
+use crate::request::file::{Content, Describer, respond};
 use crate::request::{Answer, Connection, Handler, Request, Response, ResponseBody, StartError};
 
 /// A directory of files.

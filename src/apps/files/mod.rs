@@ -6,10 +6,8 @@
 
 mod cache;
 pub mod config;
-mod facts;
 mod folder;
 mod listing;
-mod reply;
 mod root;
 mod source;
 mod target;

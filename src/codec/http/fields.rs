@@ -20,10 +20,6 @@ impl Span {
         }
     }
 
-    pub(super) fn start(self) -> usize {
-        self.start as usize
-    }
-
     fn of(self, bytes: &[u8]) -> &[u8] {
         let start = self.start as usize;
         bytes.get(start..start + self.len as usize).unwrap_or_default()
@@ -91,15 +87,19 @@ impl Fields {
         self.entries.push(Entry { name, value });
     }
 
+    /// Where [`Fields::store`] would put its bytes.
+    pub(super) fn next_offset(&self) -> usize {
+        self.arena.len()
+    }
+
     /// Adds bytes that belong to no field (a rewritten target), to be read with [`Fields::slice`].
-    pub(super) fn store(&mut self, bytes: &[u8]) -> Result<Span, FieldError> {
+    pub(super) fn store(&mut self, bytes: &[u8]) -> Result<(), FieldError> {
         if self.arena.len() + bytes.len() > MAX_ARENA {
             return Err(FieldError::Size);
         }
-        let span = Span::new(self.arena.len(), bytes.len());
         self.arena.extend_from_slice(bytes);
         self.kept = self.arena.len();
-        Ok(span)
+        Ok(())
     }
 
     pub(super) fn slice(&self, span: Span) -> &[u8] {
@@ -176,6 +176,11 @@ impl Fields {
             let name = std::str::from_utf8(entry.name.of(&self.arena)).unwrap_or_default();
             (name, entry.value.of(&self.arena))
         })
+    }
+
+    /// The names in order.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().map(|entry| entry.name.of(&self.arena))
     }
 
     /// Removes every field of this name; whether there was one.

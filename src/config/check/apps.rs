@@ -10,7 +10,7 @@ use crate::config::tree::Place;
 use crate::config::written::{App, NativeApp, Server};
 use crate::request::registry;
 use crate::request::route::Action;
-use crate::script::config::{EMBEDDED, ENTRY, ScriptApp, ScriptLimits};
+use crate::script::config::{EMBEDDED, ENTRIES, ScriptApp, ScriptLimits};
 use crate::units::{HumanDuration, HumanSize};
 
 impl Checker<'_> {
@@ -46,14 +46,14 @@ impl Checker<'_> {
         let path = self.base.join(&script.path);
         let path = if path.is_dir() && !script.path.as_os_str().is_empty() {
             let path = self.directory_to_read(&at, &script.path);
-            if !path.join(ENTRY).exists() {
-                self.error_with(
+            match ENTRIES.iter().map(|entry| path.join(entry)).find(|entry| entry.exists()) {
+                Some(entry) => self.compiles(&entry),
+                None => self.error_with(
                     &at,
-                    format!("there is no {ENTRY} in {}", path.display()),
+                    format!("there is no {} in {}", ENTRIES.join(" or "), path.display()),
                     Some("`skep new` writes an application to start from".to_owned()),
-                );
+                ),
             }
-            self.compiles(&path.join(ENTRY));
             path
         } else {
             let path = self.file_to_read(&at, &script.path, true);

@@ -33,6 +33,13 @@ pub struct UploadLimits {
     pub form: FormLimits,
 }
 
+impl Default for UploadLimits {
+    /// Files of up to 32 MiB in the system's temporary directory.
+    fn default() -> Self {
+        Self { directory: std::env::temp_dir(), max_file: 32 << 20, max_files: 20, memory: 64 << 10, form: FormLimits::default() }
+    }
+}
+
 /// A form.
 #[derive(Debug, Default)]
 pub struct FormData {

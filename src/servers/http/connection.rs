@@ -157,7 +157,8 @@ impl Connection {
             _ => match live.site.find(&mut head) {
                 Routed::Response(response) => Answer::Now(response),
                 Routed::App { handler, base_length } => {
-                    let request = Request { id: exchange.id(), head, body, origin: self.origin.clone(), base_length };
+                    let request =
+                        Request { id: exchange.id(), head, body, origin: self.origin.clone(), base_length, uploads: live.uploads.clone() };
                     guarded(|| handler.request(request)).unwrap_or_else(|| Answer::Now(broken(exchange.id())))
                 }
             },

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 
 use super::wire::{OUTPUT, Wire};
+use crate::codec::http::http1::write::write_status_line;
 use crate::codec::http::{Version, status};
 use crate::net::Stream;
 use crate::reactor;
@@ -16,8 +17,8 @@ use crate::request::{BodyStream, FileRange, Part, Response, ResponseBody};
 
 /// A body up to this size is copied behind its head; a larger one is written from where it is.
 const COPIED: usize = 8 << 10;
-/// Bytes of a file handed to the kernel in one call: bounds how long a page that must be read from disk holds the worker.
-const FILE_PIECE: u64 = 512 << 10;
+/// Bytes of a file handed to the kernel in one call: bounds how long pages that must be read from disk hold the worker.
+const FILE_PIECE: u64 = 1 << 20;
 
 /// How a response is to be framed.
 #[derive(Debug, Clone, Copy)]
@@ -66,14 +67,7 @@ pub(super) fn write_head(wire: &Wire, response: &Response, framing: Framing) -> 
         framing.keep_alive && !response.fields.asks_to_close() && (chunked || length.is_some() || bodiless || framing.head_only);
     wire.with_output(|out| {
         out.reserve(256 + response.fields.block().len());
-        match status::line(response.status) {
-            Some(line) => out.extend_from_slice(line.as_bytes()),
-            None => {
-                out.extend_from_slice(b"HTTP/1.1 ");
-                out.extend_from_slice(itoa::Buffer::new().format(response.status).as_bytes());
-                out.extend_from_slice(b" \r\n");
-            }
-        }
+        write_status_line(response.status, out);
         out.extend_from_slice(response.fields.block());
         if let Some(prepared) = &response.prepared {
             out.extend_from_slice(prepared);

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::config::Http;
+use super::config::{Http, Uploads};
 use super::connection::Connection;
 use super::wire::Wire;
 use crate::codec::http::http1::HeadLimits;
 use crate::net::{Accepted, Peer, Socket, Stream};
 use crate::reactor::{self, Scope};
+use crate::request::form::{FormLimits, UploadLimits};
 use crate::request::{Handler, Origin, RequestId, Site};
 use crate::scoreboard::{Slot, State, add, subtract};
 use crate::telemetry::AccessLog;
@@ -30,6 +31,7 @@ pub struct Live {
     pub(super) server_tokens: bool,
     pub(super) slow_request: Option<Duration>,
     pub(super) max_connections: u64,
+    pub(super) uploads: Rc<UploadLimits>,
 }
 
 /// The times of [`super::config::HttpTimeouts`].
@@ -58,7 +60,19 @@ impl Live {
             server_tokens: config.server_tokens,
             slow_request: config.slow_request.map(|limit| *limit),
             max_connections: config.max_connections.into(),
+            uploads: Rc::new(uploads(&config.uploads)),
         }
+    }
+}
+
+fn uploads(config: &Uploads) -> UploadLimits {
+    UploadLimits {
+        // The checked configuration always has a directory.
+        directory: config.dir.clone().unwrap_or_else(std::env::temp_dir),
+        max_file: *config.max_file,
+        max_files: config.max_files as usize,
+        memory: usize::try_from(*config.memory).unwrap_or(usize::MAX),
+        form: FormLimits { fields: config.max_fields as usize, ..FormLimits::default() },
     }
 }
 

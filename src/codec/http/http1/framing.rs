@@ -87,6 +87,11 @@ pub(super) struct Persistence {
 
 impl Persistence {
     pub(super) fn connection(&mut self, value: &[u8]) {
+        // What nearly every client sends needs no splitting.
+        if value.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+            return;
+        }
         for item in list_items(value) {
             self.close |= item.eq_ignore_ascii_case(b"close");
             self.keep_alive |= item.eq_ignore_ascii_case(b"keep-alive");

@@ -8,7 +8,7 @@ use super::lines::{LineError, LineScanner};
 use super::{BodyFraming, HeadLimits, MAX_FIELDS};
 use crate::codec::http::authority;
 use crate::codec::http::fields::{Fields, Span, check_name, is_token_byte};
-use crate::codec::http::head::{RequestHead, TargetError, Version};
+use crate::codec::http::head::{Placement, RequestHead, TargetError, Version};
 use crate::codec::http::method::Method;
 
 /// Longer methods are refused as unknown.
@@ -212,8 +212,7 @@ impl RequestParser {
         let Some(end) = self.scanner.end_of_head(buf, self.start, &self.limits)? else {
             return Ok(Parsed::Partial);
         };
-        let mut parsed = read_head(&buf[self.start..end])?;
-        parsed.consumed = end;
+        let parsed = read_head(&buf[self.start..end], end)?;
         self.scanner = LineScanner::default();
         self.start = 0;
         self.method = Some(0);
@@ -262,7 +261,7 @@ impl RequestParser {
 }
 
 /// Reads a whole head, from the first byte of the request line to the empty line. Every line in it ends with CR LF.
-fn read_head(bytes: &[u8]) -> Result<ParsedRequest, HeadError> {
+fn read_head(bytes: &[u8], consumed: usize) -> Result<ParsedRequest, HeadError> {
     let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut raw = httparse::Request::new(&mut []);
     match raw.parse_with_uninit_headers(bytes, &mut slots) {
@@ -276,8 +275,10 @@ fn read_head(bytes: &[u8]) -> Result<ParsedRequest, HeadError> {
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
     let offset_of = |part: &[u8]| part.as_ptr().addr() - bytes.as_ptr().addr();
 
-    let line = offset_of(target.as_bytes()) + target.len();
-    let mut fields = Fields::from_head(bytes, line);
+    let method = Method::from_token(method);
+    let placement = Placement::read(&method, target, offset_of(target.as_bytes())).map_err(HeadError::Target)?;
+
+    let mut fields = Fields::from_head(bytes, offset_of(target.as_bytes()) + target.len());
     let mut meaning = Meaning::default();
     for header in raw.headers.iter() {
         let name = Span::new(offset_of(header.name.as_bytes()), header.name.len());
@@ -285,9 +286,10 @@ fn read_head(bytes: &[u8]) -> Result<ParsedRequest, HeadError> {
         fields.adopt(name, value);
         meaning.take(header.name, header.value, value);
     }
-    let head = RequestHead::from_parts(Method::from_token(method), version, fields, offset_of(target.as_bytes()), target.as_bytes())
-        .map_err(HeadError::Target)?;
-    meaning.conclude(head)
+    let (framing, expect_continue) = meaning.conclude(&method, version)?;
+    let keep_alive = meaning.persistence.keep_alive(version);
+    let head = RequestHead::from_parts(method, version, fields, placement.with_host(meaning.host));
+    Ok(ParsedRequest { head, consumed, framing, keep_alive, expect_continue })
 }
 
 /// What the fields that concern the connection say, gathered while they are read.
@@ -307,7 +309,7 @@ impl Meaning {
             4 if is("host") => {
                 if self.host.replace(span).is_some() {
                     self.host_error = Some(HeadError::HostRepeated);
-                } else if authority::parse(value).is_none() {
+                } else if !authority::is_valid(value) {
                     self.host_error = Some(HeadError::HostInvalid);
                 }
             }
@@ -319,32 +321,27 @@ impl Meaning {
         }
     }
 
-    fn conclude(self, mut head: RequestHead) -> Result<ParsedRequest, HeadError> {
+    /// How the body is framed, and whether the client waits to be told to send it.
+    fn conclude(&self, method: &Method, version: Version) -> Result<(BodyFraming, bool), HeadError> {
         if let Some(error) = self.host_error {
             return Err(error);
         }
-        match self.host {
-            Some(host) => head.set_host(host),
-            None if head.version == Version::Http11 => return Err(HeadError::HostMissing),
-            None => {}
+        if self.host.is_none() && version == Version::Http11 {
+            return Err(HeadError::HostMissing);
         }
-        let framing = match self.framing.declared(head.version)? {
+        let framing = match self.framing.declared(version)? {
             Declared::Nothing => BodyFraming::None,
             Declared::Length(length) => BodyFraming::Length(length),
             Declared::Chunked => BodyFraming::Chunked,
         };
-        if head.method == Method::Connect {
+        if *method == Method::Connect {
             return Err(HeadError::ConnectUnsupported);
         }
         let has_body = !matches!(framing, BodyFraming::None | BodyFraming::Length(0));
-        let expect_continue = match self.expect {
-            Some(false) if head.version == Version::Http11 => {
-                return Err(HeadError::UnknownExpectation);
-            }
-            Some(true) => head.version == Version::Http11 && has_body,
-            _ => false,
-        };
-        Ok(ParsedRequest { consumed: 0, framing, keep_alive: self.persistence.keep_alive(head.version), expect_continue, head })
+        match self.expect {
+            Some(false) if version == Version::Http11 => Err(HeadError::UnknownExpectation),
+            expect => Ok((framing, expect == Some(true) && version == Version::Http11 && has_body)),
+        }
     }
 }
 

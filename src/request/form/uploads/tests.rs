@@ -115,21 +115,22 @@ fn nothing_stays_behind_when_the_form_breaks_off() {
     assert_eq!(files_in(&limits.directory), 0);
 }
 
+/// A body that stops without an end, so that the reader waits for ever.
+struct Endless(Pieces);
+impl BodySource for Endless {
+    fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
+        match self.0.poll_chunk(cx) {
+            Poll::Ready(Ok(None)) => Poll::Pending,
+            other => other,
+        }
+    }
+}
+
 #[test]
 fn a_reader_that_is_dropped_in_the_middle_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let limits = limits(folder.path());
     let whole = part("name=a; filename=a", &vec![b'a'; 300_000]);
-    // A body that stops without an end, so that the reader waits for ever.
-    struct Endless(Pieces);
-    impl BodySource for Endless {
-        fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
-            match self.0.poll_chunk(cx) {
-                Poll::Ready(Ok(None)) => Poll::Pending,
-                other => other,
-            }
-        }
-    }
     let pieces = Pieces(RefCell::new(whole.chunks(5000).map(Bytes::copy_from_slice).collect()), Ok(()));
     let body = Body::from_source(Rc::new(Endless(pieces)), None);
     block_on(async {

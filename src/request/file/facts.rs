@@ -5,7 +5,10 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use crate::codec::http::FieldError;
 use crate::codec::http::conditional::Validators;
@@ -18,25 +21,38 @@ use crate::request::ResponseFields;
 const SETTLES: Duration = Duration::from_secs(1);
 
 /// Content types by extension, and the fields that all files have.
-#[derive(Debug)]
-pub(super) struct Describer {
+#[derive(Debug, Default)]
+pub struct Describer {
     types: HashMap<String, String>,
     cache_control: Option<String>,
 }
 
 /// What is told of one state of a file.
 #[derive(Clone, Debug)]
-pub(super) struct Facts {
-    pub(super) size: u64,
-    pub(super) modified: SystemTime,
-    pub(super) content_type: String,
+pub struct Facts {
+    /// How long it is, in bytes.
+    pub size: u64,
+    /// When it was last changed.
+    pub modified: SystemTime,
+    /// Its type.
+    pub content_type: String,
     etag: String,
     /// Field lines, `Content-Type` first.
     fields: Bytes,
     /// Where the other lines start.
     common: usize,
     /// Whether a change from now on is certain to show in the file's times.
-    pub(super) settled: bool,
+    pub settled: bool,
+}
+
+/// What a description is made of, beside the type.
+struct Known {
+    size: u64,
+    modified: SystemTime,
+    etag: String,
+    settled: bool,
+    /// The date that clients are told.
+    told: Option<SystemTime>,
 }
 
 impl Describer {
@@ -44,7 +60,7 @@ impl Describer {
     ///
     /// # Errors
     /// A type or a value that cannot be sent, with what it is for.
-    pub(super) fn new(types: &BTreeMap<String, String>, cache_control: Option<&str>) -> Result<Self, (String, FieldError)> {
+    pub fn new(types: &BTreeMap<String, String>, cache_control: Option<&str>) -> Result<Self, (String, FieldError)> {
         for (extension, content_type) in types {
             check_field(b"content-type", content_type.as_bytes()).map_err(|error| (format!("the type of {extension}"), error))?;
         }
@@ -56,7 +72,7 @@ impl Describer {
     }
 
     /// The content type of a file by its name.
-    pub(super) fn content_type(&self, path: &str) -> String {
+    pub fn content_type(&self, path: &str) -> String {
         let name = path.rsplit('/').next().unwrap_or(path);
         let Some((_, extension)) = name.rsplit_once('.') else { return "application/octet-stream".to_owned() };
         let extension = extension.to_ascii_lowercase();
@@ -68,21 +84,47 @@ impl Describer {
         if text { format!("{known}; charset=utf-8") } else { known.to_owned() }
     }
 
-    /// Describes a file as it is at `now`.
-    pub(super) fn describe(&self, path: &str, metadata: &Metadata, now: SystemTime) -> Result<Facts, FieldError> {
-        let content_type = self.content_type(path);
+    /// Describes a file as it is at `now`; its path tells the type.
+    ///
+    /// # Errors
+    /// A field that cannot be sent; not for what [`Describer::new`] has checked.
+    pub fn describe(&self, path: &str, metadata: &Metadata, now: SystemTime) -> Result<Facts, FieldError> {
+        self.describe_as(self.content_type(path), metadata, now)
+    }
+
+    /// Describes a file whose type is known.
+    ///
+    /// # Errors
+    /// A type that cannot be sent.
+    pub fn describe_as(&self, content_type: String, metadata: &Metadata, now: SystemTime) -> Result<Facts, FieldError> {
         let modified = time(metadata.mtime(), metadata.mtime_nsec());
         let is_old = |time: SystemTime| now.duration_since(time).is_ok_and(|age| age >= SETTLES);
         // A tag made of a time that may stay the same over a change is no strong one (RFC 9110 §8.8.1).
         let weak = if is_old(modified) { "" } else { "W/" };
         let settled = is_old(modified) && is_old(time(metadata.ctime(), metadata.ctime_nsec()));
         let etag = format!("{weak}\"{:x}.{:x}-{:x}\"", metadata.mtime(), metadata.mtime_nsec(), metadata.size());
+        let known = Known { size: metadata.size(), modified, etag, settled, told: (modified <= now).then_some(modified) };
+        self.facts(content_type, known)
+    }
+
+    /// Describes bytes that cannot change while this program runs: their tag is made of what they are, and they have no date.
+    ///
+    /// # Errors
+    /// A type that cannot be sent.
+    pub fn describe_bytes(&self, content_type: String, bytes: &[u8]) -> Result<Facts, FieldError> {
+        let digest = Sha256::digest(bytes);
+        let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..12]));
+        let known = Known { size: bytes.len() as u64, modified: SystemTime::UNIX_EPOCH, etag, settled: true, told: None };
+        self.facts(content_type, known)
+    }
+
+    fn facts(&self, content_type: String, known: Known) -> Result<Facts, FieldError> {
         let mut fields = ResponseFields::with_capacity(256);
         fields.push("Content-Type", &content_type)?;
         let common = fields.block().len();
-        fields.push("ETag", &etag)?;
+        fields.push("ETag", &known.etag)?;
         // A time that is yet to come must not be told (RFC 9110 §8.8.2.1).
-        if modified <= now {
+        if let Some(modified) = known.told {
             fields.push("Last-Modified", date::format(modified))?;
         }
         fields.push_static("Accept-Ranges", "bytes");
@@ -90,7 +132,8 @@ impl Describer {
             fields.push("Cache-Control", value)?;
         }
         let fields = Bytes::copy_from_slice(fields.block());
-        Ok(Facts { size: metadata.size(), modified, content_type, etag, fields, common, settled })
+        let Known { size, modified, etag, settled, .. } = known;
+        Ok(Facts { size, modified, content_type, etag, fields, common, settled })
     }
 }
 
@@ -101,22 +144,22 @@ fn time(seconds: i64, nanoseconds: i64) -> SystemTime {
 
 impl Facts {
     /// What conditions are compared with.
-    pub(super) fn validators(&self) -> Validators<'_> {
+    pub fn validators(&self) -> Validators<'_> {
         Validators { etag: EntityTag::parse(self.etag.as_bytes()), modified: Some(self.modified) }
     }
 
     /// The field lines of the whole file.
-    pub(super) fn fields(&self) -> Bytes {
+    pub fn fields(&self) -> Bytes {
         self.fields.clone()
     }
 
     /// The field lines without `Content-Type`.
-    pub(super) fn common_fields(&self) -> Bytes {
+    pub fn common_fields(&self) -> Bytes {
         self.fields.slice(self.common..)
     }
 
     /// About how much memory it takes.
-    pub(super) fn weight(&self) -> usize {
+    pub fn weight(&self) -> usize {
         self.fields.len() + self.content_type.len() + self.etag.len()
     }
 }

@@ -14,8 +14,10 @@ use crate::request::{FileRange, Part, Response, ResponseBody, ResponseFields};
 
 /// Where the bytes are.
 #[derive(Clone, Debug)]
-pub(super) enum Content {
+pub enum Content {
+    /// In memory, all of it.
     Memory(Bytes),
+    /// In a file, from its start.
     Disk(Rc<File>),
 }
 
@@ -28,7 +30,8 @@ impl Content {
         }
     }
 
-    fn body(&self, range: Range<u64>) -> ResponseBody {
+    /// A part of it as the body of a response.
+    pub fn body(&self, range: Range<u64>) -> ResponseBody {
         match self.part(range) {
             Part::Bytes(bytes) => ResponseBody::Bytes(bytes),
             Part::File(range) => ResponseBody::File(range),
@@ -40,7 +43,7 @@ impl Content {
 ///
 /// # Errors
 /// A field that cannot be sent; the configuration is checked against that at the start.
-pub(super) fn respond(head: &RequestHead, facts: &Facts, content: &Content) -> Result<Response, FieldError> {
+pub fn respond(head: &RequestHead, facts: &Facts, content: &Content) -> Result<Response, FieldError> {
     let whole = 0..facts.size;
     if !is_special(&head.fields) {
         return Ok(prepared(200, facts.fields(), content.body(whole)));
@@ -80,7 +83,7 @@ fn prepared(status: u16, lines: Bytes, body: ResponseBody) -> Response {
 
 /// Whether a request has conditions or ranges. Most have none.
 fn is_special(fields: &Fields) -> bool {
-    fields.iter().any(|(name, _)| name.starts_with("if-") || name == "range")
+    fields.names().any(|name| name.starts_with(b"if-") || name == b"range")
 }
 
 /// A boundary that no file contains, unless by a chance of one in 2¹²⁸.

@@ -1,0 +1,71 @@
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+use super::{Exit, complain, configuration, say};
+use crate::config::{ADMIN, App, Settings};
+use crate::master::{self, Options, Report};
+use crate::net::Address;
+
+/// serve in the foreground, until Ctrl-C
+#[derive(FromArgs)]
+#[argh(subcommand, name = "run")]
+pub struct Run {
+    /// the configuration file
+    #[argh(option, short = 'c')]
+    pub config: Option<PathBuf>,
+}
+
+impl Run {
+    pub fn execute(self, before: Option<PathBuf>) -> Exit {
+        let config = self.config.or(before);
+        let file = configuration::file(config);
+        let loaded = match configuration::load(file.as_deref()) {
+            Ok(loaded) => loaded,
+            Err(exit) => return exit,
+        };
+        let shown = if master::is_takeover() { None } else { Some(loaded.settings.clone()) };
+        let started = move |result: Result<Report, String>| match (result, shown) {
+            (Ok(report), Some(settings)) => say(&banner(&settings, &report)),
+            (Err(why), Some(_)) => complain(&format!("skep cannot start: {why}")),
+            (_, None) => {}
+        };
+        let options = Options { settings: loaded.settings, files_read: loaded.files_read, detached: false, started: Box::new(started) };
+        match master::run(options) {
+            0 => Exit::Fine,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+/// What the first screen shows: what runs, where, and how to go on.
+fn banner(settings: &Settings, report: &Report) -> String {
+    let config = match &settings.file {
+        Some(file) => file.display().to_string(),
+        None => "built-in defaults (write them out: skep init)".to_owned(),
+    };
+    let workers = if report.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", report.workers) };
+    let mut text = format!("skep {} · {workers} · config: {config}\n", env!("CARGO_PKG_VERSION"));
+    let apps: Vec<&str> =
+        settings.apps.iter().filter(|(_, app)| matches!(app, App::Script(_) | App::Files(_))).map(|(name, _)| name.as_str()).collect();
+    for listener in &report.listeners {
+        let (what, path, note) = if listener.server == ADMIN {
+            let token = settings.data.join("admin.token");
+            ("admin", "status", format!("the token is in {}", token.display()))
+        } else {
+            (listener.server.as_str(), "", apps.join(", "))
+        };
+        let place = match (&listener.address, settings.servers.get(&listener.server)) {
+            (Address::Tcp(address), Some(crate::config::Server::Http(http))) if http.tls.is_some() => format!("https://{address}/{path}"),
+            (Address::Tcp(address), Some(crate::config::Server::Http(_)) | None) => format!("http://{address}/{path}"),
+            (address, _) => address.to_string(),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {what:<13} {place:<30} {note}");
+    }
+    for note in &report.notes {
+        let _ = writeln!(text, "  note: {note}");
+    }
+    text
+}

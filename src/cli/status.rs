@@ -1,0 +1,108 @@
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+use super::{Exit, complain, master, say};
+use crate::process::{self, Command};
+
+/// show how the running instance is; exit code 3 when there is none
+#[derive(FromArgs)]
+#[argh(subcommand, name = "status")]
+pub struct Status {
+    /// the configuration file
+    #[argh(option, short = 'c')]
+    pub config: Option<PathBuf>,
+    /// as JSON, everything that is known
+    #[argh(switch)]
+    pub json: bool,
+}
+
+impl Status {
+    pub fn execute(self, before: Option<PathBuf>) -> Exit {
+        let config = self.config.or(before);
+        let status = match ask(config) {
+            Ok(status) => status,
+            Err(exit) => return exit,
+        };
+        if self.json {
+            return match serde_json::to_string_pretty(&status) {
+                Ok(json) => {
+                    say(&format!("{json}\n"));
+                    Exit::Fine
+                }
+                Err(error) => {
+                    complain(&error.to_string());
+                    Exit::Failed
+                }
+            };
+        }
+        say(&summary(&status));
+        Exit::Fine
+    }
+}
+
+/// The status of the instance that uses a configuration.
+pub fn ask(config: Option<PathBuf>) -> Result<process::Status, Exit> {
+    let outcome = master::Master::connect(config)?.ask(&Command::Status)?;
+    outcome.status.map(|status| *status).ok_or_else(|| {
+        complain(&outcome.lines.join("\n"));
+        Exit::Failed
+    })
+}
+
+/// The instance in a few lines.
+pub fn summary(status: &process::Status) -> String {
+    let master = &status.master;
+    let mut text = format!("skep {} is {}, process {}, up {}\n", master.version, master.state, master.pid, duration(master.uptime_s));
+    let config = master.config.as_deref().unwrap_or("built-in defaults");
+    let states = &status.states;
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "  config     {config} (revision {})", master.revision);
+    let _ = writeln!(text, "  workers    {} ({} idle, {} busy), generation {}", states.total, states.idle, states.busy, master.generation);
+    for listener in &master.listeners {
+        let _ = writeln!(text, "  {:<10} {}", listener.server, listener.address);
+    }
+    if status.hub.is_none() {
+        text.push_str("  hub        is being restarted\n");
+    }
+    for missing in &master.privileges {
+        let _ = writeln!(text, "  note       {missing}");
+    }
+    if master.crashes > 0 {
+        let _ = writeln!(text, "  crashes    {}", master.crashes);
+    }
+    if let Some(error) = &master.last_error {
+        let _ = writeln!(text, "  last error {}", error.replace('\n', "\n             "));
+    }
+    text
+}
+
+/// Seconds as people say them, two units at most.
+pub fn duration(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
+    let first = units.iter().position(|(size, _)| seconds >= *size).unwrap_or(units.len() - 1);
+    let mut rest = seconds;
+    let mut text = String::new();
+    for (size, unit) in units.iter().skip(first).take(2) {
+        if !text.is_empty() && rest / size == 0 {
+            break;
+        }
+        let _ = write!(text, "{}{unit}", rest / size);
+        rest %= size;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        let cases = [(0, "0s"), (59, "59s"), (60, "1m"), (61, "1m1s"), (3600, "1h"), (3661, "1h1m"), (90_000, "1d1h")];
+        for (seconds, text) in cases {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use simple_dns::ResourceRecord;
+use simple_dns::rdata::{A, AAAA, CNAME, MX, TXT};
+
+use super::*;
+use crate::reactor;
+
+/// A name server of the test's own, on both transports; it counts the questions it answers.
+struct Server {
+    address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+}
+
+fn answer(question: &[u8], truncate: bool) -> Vec<u8> {
+    let asked = Packet::parse(question).expect("a question");
+    let name = asked.questions[0].qname.to_string();
+    let mut reply = Packet::new_reply(asked.id());
+    reply.questions = asked.questions.clone();
+    let mut add = |owner: &'static str, data| reply.answers.push(ResourceRecord::new(Name::new_unchecked(owner), CLASS::IN, 60, data));
+    match (name.as_str(), asked.questions[0].qtype) {
+        ("host.test", QTYPE::TYPE(TYPE::A)) => add("host.test", RData::A(A { address: 0x0a00_0001 })),
+        ("host.test", QTYPE::TYPE(TYPE::AAAA)) => add("host.test", RData::AAAA(AAAA { address: 1 })),
+        ("alias.test", QTYPE::TYPE(TYPE::A)) => {
+            add("alias.test", RData::CNAME(CNAME(Name::new_unchecked("host.test"))));
+            add("host.test", RData::A(A { address: 0x0a00_0001 }));
+        }
+        ("loop.test", QTYPE::TYPE(TYPE::A)) => add("loop.test", RData::CNAME(CNAME(Name::new_unchecked("loop.test")))),
+        ("mail.test", QTYPE::TYPE(TYPE::MX)) => {
+            add("mail.test", RData::MX(MX { preference: 10, exchange: Name::new_unchecked("host.test") }));
+        }
+        ("text.test", QTYPE::TYPE(TYPE::TXT)) => add("text.test", RData::TXT(TXT::new().with_string("v=spf1 -all").expect("a text"))),
+        ("long.test", QTYPE::TYPE(TYPE::A)) if truncate => reply.set_flags(PacketFlag::TRUNCATION),
+        ("long.test", QTYPE::TYPE(TYPE::A)) => (1..=100).for_each(|address| add("long.test", RData::A(A { address }))),
+        ("1.0.0.10.in-addr.arpa", QTYPE::TYPE(TYPE::PTR)) => {
+            add("1.0.0.10.in-addr.arpa", RData::PTR(simple_dns::rdata::PTR(Name::new_unchecked("host.test"))));
+        }
+        ("refused.test", _) => *reply.rcode_mut() = RCODE::Refused,
+        ("host.test" | "alias.test" | "loop.test" | "long.test", _) => {}
+        _ => *reply.rcode_mut() = RCODE::NameError,
+    }
+    reply.build_bytes_vec().expect("a packet")
+}
+
+impl Server {
+    fn start() -> Server {
+        let (udp, tcp) = loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            if let Ok(tcp) = TcpListener::bind(udp.local_addr().expect("an address")) {
+                break (udp, tcp);
+            }
+        };
+        let address = udp.local_addr().expect("an address");
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            while let Ok((length, from)) = udp.recv_from(&mut buffer) {
+                count.fetch_add(1, Ordering::SeqCst);
+                let question = &buffer[..length];
+                // What a forger would send first: another number, another question.
+                let mut forged = answer(question, true);
+                forged[0] ^= 1;
+                udp.send_to(&forged, from).expect("sent");
+                udp.send_to(b"noise", from).expect("sent");
+                udp.send_to(&answer(question, true), from).expect("sent");
+            }
+        });
+        std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            for stream in tcp.incoming() {
+                let mut stream = stream.expect("a connection");
+                let mut length = [0; 2];
+                stream.read_exact(&mut length).expect("a length");
+                let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+                stream.read_exact(&mut question).expect("a question");
+                let answer = answer(&question, false);
+                stream.write_all(&(answer.len() as u16).to_be_bytes()).expect("written");
+                stream.write_all(&answer).expect("written");
+            }
+        });
+        Server { address, asked }
+    }
+
+    fn resolver(&self) -> Rc<Resolver> {
+        let mut system = System::parse("10.9.9.9 known.test\n", "search test\noptions timeout:1 attempts:1");
+        system.servers = vec![self.address];
+        Resolver::new(system)
+    }
+}
+
+#[test]
+fn names_are_looked_up_followed_and_remembered() {
+    let server = Server::start();
+    let resolver = server.resolver();
+    let asked = server.asked.clone();
+    reactor::run(async move {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        assert_eq!(resolver.lookup("known.test").await, Ok(vec![ip("10.9.9.9")]));
+        assert_eq!(resolver.lookup("app.localhost").await, Ok(vec![ip("127.0.0.1"), ip("::1")]));
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+        assert_eq!(resolver.lookup("HOST.test.").await, Ok(vec![ip("10.0.0.1"), ip("::1")]));
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+        assert_eq!(resolver.lookup("host").await, Ok(vec![ip("10.0.0.1"), ip("::1")]));
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "the second time nobody is asked");
+        assert_eq!(resolver.lookup("alias.test").await, Ok(vec![ip("10.0.0.1")]));
+        assert_eq!(resolver.lookup("long.test").await.map(|all| all.len()), Ok(100));
+        assert_eq!(resolver.lookup("loop.test").await, Err(DnsError::NoSuchName("loop.test".to_owned())));
+        assert_eq!(resolver.lookup("missing.test").await, Err(DnsError::NoSuchName("missing.test".to_owned())));
+        let mx = Record::Mx { preference: 10, host: "host.test".to_owned() };
+        assert_eq!(resolver.resolve("mail.test", RecordType::Mx).await, Ok(vec![mx]));
+        assert_eq!(resolver.resolve("text.test", RecordType::Txt).await, Ok(vec![Record::Text(b"v=spf1 -all".to_vec())]));
+        assert_eq!(resolver.reverse(ip("10.0.0.1")).await, Ok(vec!["host.test".to_owned()]));
+        assert_eq!(resolver.reverse(ip("10.9.9.9")).await, Ok(vec!["known.test".to_owned()]));
+        let refused = resolver.resolve("refused.test", RecordType::A).await.expect_err("refused");
+        assert_eq!(refused.to_string(), "the name server refused to answer (refused.test)");
+        for bad in ["", "a..b", "a b", "ü", "a\\.b", &"a".repeat(300)] {
+            assert!(matches!(resolver.resolve(bad, RecordType::A).await, Err(DnsError::BadName(_))), "{bad}");
+        }
+    })
+    .expect("a reactor");
+}
+
+#[test]
+fn a_silent_server_ends_in_time() {
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let mut system = System::parse("", "options timeout:1 attempts:1");
+    system.servers = vec![silent.local_addr().expect("an address")];
+    reactor::run(async move {
+        let error = Resolver::new(system).resolve("host.test", RecordType::A).await.expect_err("nobody answers");
+        assert_eq!(error.to_string(), "no name server answered (host.test)");
+    })
+    .expect("a reactor");
+}
+
+#[test]
+fn reverse_names_are_built_backwards() {
+    assert_eq!(reverse_name("192.0.2.1".parse().expect("an address")), "1.2.0.192.in-addr.arpa");
+    let name = reverse_name("2001:db8::1".parse().expect("an address"));
+    assert!(name.starts_with("1.0.0.0.") && name.ends_with(".8.b.d.0.1.0.0.2.ip6.arpa"), "{name}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn answers_of_any_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+        let _ = is_answer(&bytes, &bytes);
+        let _ = read_answer(&bytes, "host.test", RecordType::A);
+    }
+}

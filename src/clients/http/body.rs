@@ -1,0 +1,179 @@
+//! The body of an answer, read as it comes.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::pool::{Connection, Pool};
+use super::{HttpError, Url};
+use crate::codec::http::http1::{BodyFraming, ChunkEvent, ChunkedDecoder};
+use crate::reactor::timeout;
+
+/// A body up to this size is read away, to keep the connection, rather than breaking it off.
+const SMALL: usize = 64 << 10;
+
+/// The body. Read to its end it gives the connection back to be used again.
+pub struct ResponseBody {
+    /// `None` at the end, after a failure, and while it is read.
+    state: RefCell<Option<State>>,
+    ended: std::cell::Cell<bool>,
+    pool: Rc<Pool>,
+    url: Url,
+    limit: Duration,
+}
+
+struct State {
+    connection: Connection,
+    framing: Framing,
+    keep: bool,
+}
+
+/// What the bytes at hand come to.
+enum Found {
+    Piece(Bytes),
+    End,
+    Nothing,
+}
+
+enum Framing {
+    Length(u64),
+    Chunked(Box<ChunkedDecoder>),
+    UntilClose,
+}
+
+impl ResponseBody {
+    pub(super) fn new(connection: Connection, framing: BodyFraming, keep: bool, pool: Rc<Pool>, url: Url, limit: Duration) -> ResponseBody {
+        let framing = match framing {
+            BodyFraming::None => Framing::Length(0),
+            BodyFraming::Length(length) => Framing::Length(length),
+            BodyFraming::Chunked => Framing::Chunked(Box::default()),
+            BodyFraming::UntilClose => Framing::UntilClose,
+        };
+        let state = State { connection, framing, keep };
+        let body = ResponseBody { state: RefCell::new(None), ended: false.into(), pool, url, limit };
+        if matches!(state.framing, Framing::Length(0)) {
+            body.end(state);
+        } else {
+            body.state.replace(Some(state));
+        }
+        body
+    }
+
+    fn end(&self, state: State) {
+        self.ended.set(true);
+        if state.keep {
+            self.pool.put(&self.url, state.connection);
+        }
+    }
+
+    /// The next piece; `None` after the last.
+    ///
+    /// # Errors
+    /// [`HttpError`]; the body is of no further use then.
+    pub async fn chunk(&self) -> Result<Option<Bytes>, HttpError> {
+        if self.ended.get() {
+            return Ok(None);
+        }
+        let mut state = self.state.take().ok_or(HttpError::Taken)?;
+        let piece = match timeout(self.limit, state.next(&self.url)).await {
+            Ok(piece) => piece?,
+            Err(_) => return Err(HttpError::TimedOut(self.url.authority())),
+        };
+        match piece {
+            Some(piece) => {
+                self.state.replace(Some(state));
+                Ok(Some(piece))
+            }
+            None => {
+                self.end(state);
+                Ok(None)
+            }
+        }
+    }
+
+    /// All that is left, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`HttpError`]; `TooLarge` beyond `limit`.
+    pub async fn bytes(&self, limit: usize) -> Result<Bytes, HttpError> {
+        let mut all = BytesMut::new();
+        while let Some(piece) = self.chunk().await? {
+            if all.len() + piece.len() > limit {
+                return Err(HttpError::TooLarge(limit));
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.freeze())
+    }
+
+    /// Reads a small rest away.
+    pub(super) async fn finish_small(&self) {
+        // What cannot be read away just costs the connection.
+        let _ = self.bytes(SMALL).await;
+    }
+
+    /// Ends the connection, unless the body has been read to its end.
+    pub fn close(&self) {
+        self.state.take();
+    }
+}
+
+impl State {
+    async fn next(&mut self, url: &Url) -> Result<Option<Bytes>, HttpError> {
+        loop {
+            match self.take()? {
+                Found::Piece(piece) => return Ok(Some(piece)),
+                Found::End => return Ok(None),
+                Found::Nothing => {}
+            }
+            let read = poll_fn(|cx| self.connection.poll_fill(cx)).await;
+            match read {
+                Ok(0) if matches!(self.framing, Framing::UntilClose) => {
+                    self.keep = false;
+                    return Ok(None);
+                }
+                Ok(0) => return Err(HttpError::Truncated),
+                Ok(_) => {}
+                Err(error) => return Err(HttpError::Io(error, url.authority())),
+            }
+        }
+    }
+
+    /// What the buffer has.
+    fn take(&mut self) -> Result<Found, HttpError> {
+        let input = &mut self.connection.input;
+        match &mut self.framing {
+            Framing::Length(0) => Ok(Found::End),
+            Framing::Length(_) | Framing::UntilClose if input.is_empty() => Ok(Found::Nothing),
+            Framing::UntilClose => Ok(Found::Piece(input.split().freeze())),
+            Framing::Length(left) => {
+                let count = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= count as u64;
+                Ok(Found::Piece(input.split_to(count).freeze()))
+            }
+            Framing::Chunked(decoder) => loop {
+                let step = decoder.decode(input).map_err(HttpError::Chunk)?;
+                match step.event {
+                    ChunkEvent::Data(range) => {
+                        let mut taken = input.split_to(step.consumed);
+                        taken.truncate(range.end);
+                        taken.advance(range.start);
+                        return Ok(Found::Piece(taken.freeze()));
+                    }
+                    ChunkEvent::NeedMore => {
+                        input.advance(step.consumed);
+                        return Ok(Found::Nothing);
+                    }
+                    ChunkEvent::Trailers(_) => input.advance(step.consumed),
+                    ChunkEvent::End => {
+                        input.advance(step.consumed);
+                        return Ok(Found::End);
+                    }
+                }
+            },
+        }
+    }
+}

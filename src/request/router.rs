@@ -1,0 +1,142 @@
+//! Finding the route of a request without trying one after the other.
+
+use std::collections::HashMap;
+
+use super::route::{Host, Route};
+
+/// Routes by host and path: a lookup costs a few hashes, however many routes there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RouteIndex {
+    exact: HashMap<String, PathIndex>,
+    /// By what follows the `*`, which begins with a dot.
+    below: HashMap<String, PathIndex>,
+    any: PathIndex,
+}
+
+/// The routes of one host by their paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct PathIndex {
+    places: HashMap<String, usize>,
+    /// The place of the route `/`.
+    root: Option<usize>,
+    /// How long the longest path is: what is behind that in a request's path needs no look.
+    longest: usize,
+}
+
+impl RouteIndex {
+    /// Indexes routes by their places; of equal ones the first counts.
+    pub(super) fn new(routes: &[Route]) -> Self {
+        let mut index = Self::default();
+        for (place, route) in routes.iter().enumerate() {
+            let paths = match &route.host {
+                Host::Exact(name) => index.exact.entry(name.clone()).or_default(),
+                Host::Below(suffix) => index.below.entry(suffix.clone()).or_default(),
+                Host::Any => &mut index.any,
+            };
+            paths.insert(&route.path, place);
+        }
+        index
+    }
+
+    /// Whether any route asks for the host.
+    pub(super) fn names_hosts(&self) -> bool {
+        !self.exact.is_empty() || !self.below.is_empty()
+    }
+
+    /// The place of the route for a host (lower case, no port) and a path.
+    pub(super) fn find(&self, host: &str, path: &str) -> Option<usize> {
+        if self.names_hosts() {
+            if let Some(found) = self.exact.get(host).and_then(|paths| paths.find(path)) {
+                return Some(found);
+            }
+            // The longest suffix comes first. It must leave something in front of it.
+            let dots = host.match_indices('.').map(|(at, _)| at).filter(|&at| at > 0);
+            if let Some(found) = dots.into_iter().find_map(|at| self.below.get(&host[at..])?.find(path)) {
+                return Some(found);
+            }
+        }
+        self.any.find(path)
+    }
+}
+
+impl PathIndex {
+    fn insert(&mut self, path: &str, place: usize) {
+        if path == "/" {
+            self.root.get_or_insert(place);
+        } else {
+            self.longest = self.longest.max(path.len());
+            self.places.entry(path.to_owned()).or_insert(place);
+        }
+    }
+
+    /// The longest path that is the request's or ends at a border of its segments.
+    fn find(&self, path: &str) -> Option<usize> {
+        if self.longest > 0 {
+            let whole = (path.len() <= self.longest).then_some(path.len());
+            let reach = path.len().min(self.longest + 1);
+            let borders = path.as_bytes()[..reach].iter().enumerate().rev().filter(|&(at, &byte)| at > 0 && byte == b'/');
+            // A slash is never a part of a longer character, so every border is a character's border.
+            let mut ends = whole.into_iter().chain(borders.map(|(at, _)| at));
+            if let Some(&place) = ends.find_map(|end| self.places.get(path.get(..end)?)) {
+                return Some(place);
+            }
+        }
+        self.root
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::route::{Action, RouteTable};
+    use super::*;
+
+    /// The definition: of all that match, the closest host, then the longest path, then the first.
+    fn naive(table: &RouteTable, host: &str, path: &str) -> Option<usize> {
+        let of_host = |route: &Route| match &route.host {
+            Host::Any => true,
+            Host::Exact(name) => name == host,
+            Host::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
+        };
+        let of_path = |route: &Route| {
+            route.path == "/" || path.strip_prefix(route.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        table.routes().iter().position(|route| of_host(route) && of_path(route))
+    }
+
+    fn table(routes: &[(&str, &str)]) -> RouteTable {
+        let action = |number: usize| Action::App(number.to_string());
+        let route = |(number, (host, path)): (usize, &(&str, &str))| Route {
+            host: if host.is_empty() { Host::Any } else { Host::parse(host).unwrap() },
+            path: (*path).to_owned(),
+            action: action(number),
+        };
+        RouteTable::new(routes.iter().enumerate().map(route).collect())
+    }
+
+    #[test]
+    fn hosts_fall_back_to_less_close_ones() {
+        let table = table(&[("a.b", "/x"), ("*.b", "/x/y"), ("*.b", "/"), ("", "/z"), ("a.b", "/x")]);
+        let found = |host: &str, path: &str| table.find(host, path).map(|route| (route.host.to_string(), route.path.clone()));
+        let is = |host: &str, path: &str| Some((host.to_owned(), path.to_owned()));
+        assert_eq!(found("a.b", "/x/y"), is("a.b", "/x"));
+        assert_eq!(found("a.b", "/z"), is("*.b", "/"));
+        assert_eq!(found("c.d.b", "/x/y/z"), is("*.b", "/x/y"));
+        assert_eq!(found(".b", "/z"), is("*", "/z"));
+        assert_eq!(found("b", "/"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_finds_what_the_definition_says(
+            routes in prop::collection::vec(("(|a|b|\\*\\.a|\\*\\.b\\.a|b\\.a|c\\.b\\.a)", "(/|(/[ab\u{fc}]{1,2}){1,3})"), 0..12),
+            host in "[abc.]{0,6}",
+            path in "(/[ab\u{fc}]{0,2}){1,4}",
+        ) {
+            let routes: Vec<_> = routes.iter().map(|(host, path)| (host.as_str(), path.as_str())).collect();
+            let table = table(&routes);
+            prop_assert_eq!(table.position(&host, &path).map(|(place, _)| place), naive(&table, &host, &path));
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Running a handler on a request: at once as far as it goes, then whenever what it waits for is there, first for the head of the reply,
+//! then for the pieces of its body.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use mlua::function::AsyncCallFuture;
+
+use super::app::ScriptApp;
+use super::error_page;
+use super::reply::{self, Reply, Returned};
+use super::request::{self, ScriptRequest};
+use super::step::StepKind;
+use crate::request::{Response, ResponseBody};
+
+/// A handler at work on a request. Dropped before its end, it tells the script that the client has gone.
+pub(super) struct RequestCall {
+    app: Rc<ScriptApp>,
+    request: Rc<ScriptRequest>,
+    number: f64,
+    /// `None` when the handler has ended.
+    call: Option<AsyncCallFuture<Returned>>,
+}
+
+/// How far a handler has come.
+pub(super) enum Progress {
+    /// It waits.
+    Waits,
+    /// It has ended with this.
+    Ended(mlua::Result<Returned>),
+    /// It was terminated.
+    Terminated,
+}
+
+impl RequestCall {
+    pub(super) fn new(app: Rc<ScriptApp>, request: Rc<ScriptRequest>, handler: &mlua::Function) -> RequestCall {
+        let number = app.active.insert(request.clone());
+        let path = request::decoded_path(request.raw_path());
+        let call = handler.call_async((app.method(&request.head.method), &*path, number));
+        RequestCall { app, request, number, call: Some(call) }
+    }
+
+    /// Runs the handler until it waits or ends.
+    pub(super) fn advance(&mut self, cx: &mut Context<'_>) -> Progress {
+        let Some(call) = &mut self.call else { return Progress::Terminated };
+        if self.request.terminated.get() {
+            self.call = None;
+            return Progress::Terminated;
+        }
+        let polled = {
+            let _id = request::enter(self.request.id);
+            let _step = self.app.vm.ticket().begin(StepKind::Request, self.request.head.path().as_bytes());
+            Pin::new(call).poll(cx)
+        };
+        match polled {
+            Poll::Ready(result) => {
+                self.call = None;
+                Progress::Ended(result)
+            }
+            Poll::Pending if self.request.terminated.get() => {
+                self.call = None;
+                Progress::Terminated
+            }
+            Poll::Pending => {
+                self.request.waker.replace(Some(cx.waker().clone()));
+                Progress::Waits
+            }
+        }
+    }
+
+    /// The reply to a request whose handler has ended, or `None` while it waits.
+    pub(super) fn poll_reply(&mut self, cx: &mut Context<'_>) -> Option<Reply> {
+        let result = match self.advance(cx) {
+            Progress::Waits => return None,
+            Progress::Ended(result) => result,
+            Progress::Terminated => Ok((mlua::Value::Nil, mlua::Value::Nil, mlua::Value::Nil, mlua::Value::Nil)),
+        };
+        let reply = result.and_then(|returned| reply::convert(returned, &self.request));
+        Some(reply.unwrap_or_else(|error| Reply::Response(self.failed(&error))))
+    }
+
+    /// The answer to an error that nobody caught.
+    pub(super) fn failed(&self, error: &mlua::Error) -> Response {
+        let _id = request::enter(self.request.id);
+        let fault = self.app.context.fault(error);
+        self.app.context.report(&format!("{} {}", self.request.head.method, self.request.head.path()), &fault);
+        self.app.remember(&fault);
+        error_page::response(&self.app.context, &fault, Some(&self.request))
+    }
+
+    fn writes(&self) -> bool {
+        let written = self.request.written.borrow();
+        written.started && (written.flushing || !written.bytes.is_empty())
+    }
+}
+
+impl Drop for RequestCall {
+    fn drop(&mut self) {
+        let aborted = self.call.take().is_some();
+        self.app.active.remove(self.number);
+        let Some(hooks) = self.request.hooks.take() else { return };
+        if aborted && let Some(function) = hooks.onabort {
+            self.app.context.spawn(StepKind::Request, self.request.head.path(), function, hooks.request.clone());
+        }
+        if let Some(function) = hooks.onfinish {
+            self.app.context.spawn(StepKind::Request, self.request.head.path(), function, hooks.request);
+        }
+    }
+}
+
+/// Waits for the reply, or for the first piece of one that is written.
+pub(super) async fn respond(mut call: RequestCall) -> Response {
+    let reply = std::future::poll_fn(|cx| match call.poll_reply(cx) {
+        Some(reply) => Poll::Ready(Some(reply)),
+        None if call.writes() => Poll::Ready(None),
+        None => Poll::Pending,
+    });
+    match reply.await {
+        Some(reply) => finish(reply, call).await,
+        None => {
+            let mut response = reply::head_of_written(&call.request);
+            response.body = ResponseBody::Stream(Box::pin(WrittenBody { call: Some(call) }));
+            response
+        }
+    }
+}
+
+/// Makes the response of a reply, opening its file where it has one.
+pub(super) async fn finish(reply: Reply, call: RequestCall) -> Response {
+    match reply {
+        Reply::Response(response) => response,
+        Reply::File(file) => match file.open(&call.app.context, &call.request.head).await {
+            Ok(response) => response,
+            Err(error) => call.failed(&error),
+        },
+    }
+}
+
+/// The body of a reply that the handler writes while it runs.
+struct WrittenBody {
+    call: Option<RequestCall>,
+}
+
+impl futures_lite::Stream for WrittenBody {
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let Some(call) = &mut this.call else { return Poll::Ready(None) };
+        call.request.written.borrow_mut().flushing = false;
+        if let Some(bytes) = call.request.take_written() {
+            return Poll::Ready(Some(Ok(bytes)));
+        }
+        match call.advance(cx) {
+            Progress::Waits => match call.request.take_written() {
+                Some(bytes) => Poll::Ready(Some(Ok(bytes))),
+                None => Poll::Pending,
+            },
+            Progress::Ended(Ok((rest, ..))) => {
+                if let mlua::Value::String(rest) = &rest {
+                    call.request.written.borrow_mut().bytes.extend_from_slice(&rest.as_bytes());
+                }
+                this.last()
+            }
+            Progress::Terminated => this.last(),
+            Progress::Ended(Err(error)) => {
+                // The head is out: the client learns of it by a body that breaks off.
+                drop(call.failed(&error));
+                this.call = None;
+                Poll::Ready(Some(Err(std::io::Error::other("the application failed"))))
+            }
+        }
+    }
+}
+
+impl WrittenBody {
+    fn last(&mut self) -> Poll<Option<std::io::Result<Bytes>>> {
+        let rest = self.call.take().and_then(|call| call.request.take_written());
+        Poll::Ready(rest.map(Ok))
+    }
+}

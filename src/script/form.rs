@@ -1,0 +1,222 @@
+//! Forms and uploads of a request, read whole before a handler or part by part by it.
+
+use std::cell::{Cell, RefCell};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use mlua::{Lua, Table, UserData, UserDataFields, UserDataMethods, Value};
+
+use super::connection::reason;
+use super::context::AppContext;
+use super::request::{ActiveRequests, ScriptRequest, find, form_map};
+use super::upload::UploadFile;
+use crate::codec::http::RequestHead;
+use crate::request::Body;
+use crate::request::form::multipart::PartHead;
+use crate::request::form::parts::{FormEvent, PartReader};
+use crate::request::form::{FormMap, FormReadError, Upload, read_form};
+
+/// A form that was read.
+pub(super) struct ReadForm {
+    pub fields: FormMap,
+    pub files: Vec<Rc<Upload>>,
+}
+
+/// Whether the body of this request is a form.
+pub(super) fn is_form(head: &RequestHead) -> bool {
+    let Some(kind) = head.fields.get("content-type") else { return false };
+    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") || kind.eq_ignore_ascii_case(b"multipart/form-data")
+}
+
+/// Reads the form of a request, uploads into temporary files. A second call does nothing.
+pub(super) async fn read(request: &ScriptRequest) -> Result<(), FormReadError> {
+    if request.form.borrow().is_some() || !is_form(&request.head) {
+        return Ok(());
+    }
+    let form = read_form(&request.body, request.head.fields.get("content-type"), &request.uploads).await?;
+    request.form.replace(Some(ReadForm { fields: form.fields, files: form.files.into_iter().map(Rc::new).collect() }));
+    Ok(())
+}
+
+/// The parts of a form while they arrive.
+struct PartStream {
+    reader: PartReader,
+    body: Body,
+    /// Whether a part has begun and not ended.
+    inside: bool,
+}
+
+impl PartStream {
+    async fn next_part(&mut self) -> Result<Option<Box<PartHead>>, FormReadError> {
+        while self.next_data().await?.is_some() {}
+        match self.reader.next(&self.body).await? {
+            Some(FormEvent::PartBegin(part)) => {
+                self.inside = true;
+                Ok(Some(part))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The next piece of the current part's content; `None` at its end.
+    async fn next_data(&mut self) -> Result<Option<Bytes>, FormReadError> {
+        if !self.inside {
+            return Ok(None);
+        }
+        match self.reader.next(&self.body).await? {
+            Some(FormEvent::Data(data)) => Ok(Some(data)),
+            _ => {
+                self.inside = false;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// `req.files`: an upload a name, or a list of them for names that end in `[]`.
+pub(super) fn files_table(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    let form = request.form.borrow();
+    for upload in form.iter().flat_map(|form| &form.files) {
+        let name = upload.name.as_slice();
+        let file = UploadFile(upload.clone());
+        match name.strip_suffix(b"[]") {
+            Some(base) => {
+                let base = lua.create_string(base)?;
+                let list = match table.raw_get::<Option<Table>>(&base)? {
+                    Some(list) => list,
+                    None => {
+                        let list = lua.create_table()?;
+                        table.raw_set(&base, &list)?;
+                        list
+                    }
+                };
+                list.raw_push(file)?;
+            }
+            None => table.raw_set(lua.create_string(name)?, file)?,
+        }
+    }
+    Ok(Value::Table(table))
+}
+
+/// Adds `read_form` and `parts` to the methods of requests.
+pub(super) fn install(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<()> {
+    let requests = active.clone();
+    table.raw_set(
+        "read_form",
+        lua.create_async_function(move |lua, req: Table| {
+            let request = find(&requests, &req);
+            async move {
+                let request = request?;
+                read(&request).await.map_err(mlua::Error::external)?;
+                let form = request.form.borrow();
+                form.as_ref().map_or_else(|| lua.create_table().map(Value::Table), |form| form_map(&lua, &form.fields))
+            }
+        })?,
+    )?;
+    let (context, requests) = (app.clone(), active.clone());
+    table.raw_set(
+        "parts",
+        lua.create_function(move |lua, req: Table| {
+            let request = find(&requests, &req)?;
+            let reader = PartReader::new(request.head.fields.get("content-type").unwrap_or_default()).map_err(mlua::Error::external)?;
+            let reader = reader.ok_or_else(|| mlua::Error::runtime("the request is no multipart/form-data"))?;
+            parts_iterator(lua, &context, PartStream { reader, body: request.body.clone(), inside: false })
+        })?,
+    )
+}
+
+/// A stream of parts that at most one coroutine reads at a time.
+type Shared = Rc<RefCell<Option<PartStream>>>;
+
+fn parts_iterator(lua: &Lua, app: &Rc<AppContext>, stream: PartStream) -> mlua::Result<mlua::Function> {
+    let shared: Shared = Rc::new(RefCell::new(Some(stream)));
+    let count = Rc::new(Cell::new(0));
+    let app = app.clone();
+    lua.create_async_function(move |_, _: mlua::MultiValue| {
+        let (shared, count, app) = (shared.clone(), count.clone(), app.clone());
+        async move {
+            let mut stream = take(&shared)?;
+            let part = stream.next_part().await.map_err(mlua::Error::external)?;
+            shared.replace(Some(stream));
+            count.set(count.get() + 1);
+            Ok(part.map(|head| Part { head, shared: shared.clone(), app, count: count.clone(), number: count.get() }))
+        }
+    })
+}
+
+fn take(shared: &Shared) -> mlua::Result<PartStream> {
+    shared.take().ok_or_else(|| mlua::Error::runtime("another coroutine reads this form, or reading it has failed"))
+}
+
+/// One part, readable until the next is asked for.
+struct Part {
+    head: Box<PartHead>,
+    shared: Shared,
+    app: Rc<AppContext>,
+    count: Rc<Cell<u64>>,
+    number: u64,
+}
+
+impl Part {
+    async fn data(shared: Shared, current: bool) -> mlua::Result<Option<Bytes>> {
+        if !current {
+            return Err(mlua::Error::runtime("this part is over: the next one has been asked for"));
+        }
+        let mut stream = take(&shared)?;
+        let data = stream.next_data().await.map_err(mlua::Error::external)?;
+        shared.replace(Some(stream));
+        Ok(data)
+    }
+
+    fn is_current(&self) -> bool {
+        self.count.get() == self.number
+    }
+}
+
+impl UserData for Part {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_field_method_get("name", |lua, this| lua.create_string(&this.head.name));
+        fields.add_field_method_get("filename", |lua, this| this.head.filename.as_ref().map(|name| lua.create_string(name)).transpose());
+        fields.add_field_method_get("type", |lua, this| this.head.content_type.as_ref().map(|kind| lua.create_string(kind)).transpose());
+    }
+
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_async_method("read", |lua, this, ()| async move {
+            let mut whole = Vec::new();
+            while let Some(data) = Part::data(this.shared.clone(), this.is_current()).await? {
+                whole.extend_from_slice(&data);
+                if whole.len() > this.app.limits.body {
+                    return Err(mlua::Error::runtime(format!("the part is larger than {} bytes", this.app.limits.body)));
+                }
+            }
+            lua.create_string(whole)
+        });
+        methods.add_method("chunks", |lua, this, ()| {
+            let (shared, count, number) = (this.shared.clone(), this.count.clone(), this.number);
+            lua.create_async_function(move |lua, _: mlua::MultiValue| {
+                let data = Part::data(shared.clone(), count.get() == number);
+                async move { data.await?.map(|data| lua.create_string(data)).transpose() }
+            })
+        });
+        methods.add_async_method("save", |_, this, path: String| async move {
+            let path: PathBuf = this.app.writable(&path).map_err(mlua::Error::runtime)?;
+            let shown = path.display().to_string();
+            let fail = |error: std::io::Error| mlua::Error::runtime(format!("upload: {shown}: {}", reason(&error)));
+            let mut file = blocking::unblock(move || std::fs::File::create(path)).await.map_err(fail)?;
+            let mut size = 0;
+            while let Some(data) = Part::data(this.shared.clone(), this.is_current()).await? {
+                size += data.len() as u64;
+                if size > this.app.limits.upload {
+                    return Err(mlua::Error::runtime(format!("the part is larger than {} bytes", this.app.limits.upload)));
+                }
+                let written = blocking::unblock(move || file.write_all(&data).map(|()| file));
+                file = written.await.map_err(fail)?;
+            }
+            Ok(size)
+        });
+    }
+}

@@ -1,0 +1,54 @@
+//! The modules that scripts get by `require("@skep/NAME")`: native code in `NAME.rs`, its description in `NAME.d.luau`.
+
+mod cache;
+mod crypto;
+mod dns;
+mod http;
+pub(crate) mod json;
+pub(super) mod log;
+pub(super) mod net;
+mod process;
+mod skep;
+mod stream;
+mod template;
+
+use std::rc::Rc;
+
+use mlua::{Lua, Table};
+
+pub(crate) use super::context::AppContext;
+pub(super) use skep::FileReply;
+
+/// One module.
+pub struct Module {
+    /// What stands behind `@skep/`; `skep` is `@skep` itself.
+    pub name: &'static str,
+    /// Makes the table that `require` gives.
+    pub(super) open: fn(&Lua, &Rc<AppContext>) -> mlua::Result<Table>,
+    /// Its description: types for editors, from which the reference is made.
+    pub types: &'static str,
+}
+
+/// All modules, in the order of the reference.
+pub const ALL: &[Module] = &[
+    Module { name: "skep", open: skep::open, types: include_str!("skep.d.luau") },
+    Module { name: "json", open: json::open, types: include_str!("json.d.luau") },
+    Module { name: "template", open: template::open, types: include_str!("template.d.luau") },
+    Module { name: "log", open: log::open, types: include_str!("log.d.luau") },
+    Module { name: "cache", open: cache::open, types: include_str!("cache.d.luau") },
+    Module { name: "crypto", open: crypto::open, types: include_str!("crypto.d.luau") },
+    Module { name: "http", open: http::open, types: include_str!("http.d.luau") },
+    Module { name: "net", open: net::open, types: include_str!("net.d.luau") },
+    Module { name: "dns", open: dns::open, types: include_str!("dns.d.luau") },
+    Module { name: "process", open: process::open, types: include_str!("process.d.luau") },
+    Module { name: "stream", open: stream::open, types: include_str!("stream.d.luau") },
+];
+
+/// The names, for messages.
+pub(super) fn names() -> String {
+    let name = |module: &Module| if module.name == "skep" { "@skep".to_owned() } else { format!("@skep/{}", module.name) };
+    ALL.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! `@skep/process`: programs, within limits, with everything that they start.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use mlua::{Lua, LuaString, Table, UserData, UserDataFields, UserDataMethods, Value};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::AppContext;
+use crate::reactor::{Io, timeout};
+use crate::script::arguments::{Options, kind};
+use crate::script::connection::{Connection, ConnectionHandle, Pipe, reason};
+use crate::script::gauge::Permit;
+use crate::sys::pidfd;
+
+/// How long `run` and `wait` take at most if nothing else is said.
+const LIMIT: Duration = Duration::from_mins(1);
+/// The most output of either kind that `run` takes if nothing else is said.
+const MAX_OUTPUT: usize = 4 << 20;
+/// What a program gets of our environment.
+const PASSED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
+
+pub(super) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Table> {
+    let module = lua.create_table()?;
+    let context = app.clone();
+    module.raw_set(
+        "run",
+        lua.create_async_function(move |lua, (command, options): (Value, Options)| {
+            let app = context.clone();
+            async move { run(&lua, &app, &command, &options).await }
+        })?,
+    )?;
+    let context = app.clone();
+    module.raw_set(
+        "start",
+        lua.create_function(move |_, (command, options): (Value, Options)| {
+            options.only(&["cwd", "env", "stderr"])?;
+            start(&context, &command, &options).map(|running| ProcessHandle(Rc::new(running)))
+        })?,
+    )?;
+    Ok(module)
+}
+
+fn fail(what: impl std::fmt::Display) -> mlua::Error {
+    mlua::Error::runtime(format!("process: {what}"))
+}
+
+/// A program that was started. Dropped, it is killed with everything that it has started.
+struct Running {
+    name: String,
+    pid: u32,
+    /// `None` once it was reaped.
+    child: RefCell<Option<Child>>,
+    end: Io<OwnedFd>,
+    status: RefCell<Option<ExitStatus>>,
+    stdin: Rc<Connection>,
+    stdout: Rc<Connection>,
+    stderr: Option<Rc<Connection>>,
+    /// The place it takes, given back at its end.
+    permit: RefCell<Option<Permit>>,
+}
+
+fn words(command: &Value) -> mlua::Result<Vec<String>> {
+    let Value::Table(words) = command else {
+        return Err(fail(format_args!("a command is a list of texts, the program first, not a {}", kind(command))));
+    };
+    let words = words.sequence_values::<String>().collect::<mlua::Result<Vec<_>>>()?;
+    match words.first() {
+        Some(program) if !program.is_empty() && words.iter().all(|word| !word.contains('\0')) => Ok(words),
+        _ => Err(fail("a command is a list of texts, the program first")),
+    }
+}
+
+fn start(app: &AppContext, command: &Value, options: &Options) -> mlua::Result<Running> {
+    let words = words(command)?;
+    let permit = app.processes.take().map_err(fail)?;
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).env_clear().process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.envs(PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    if let Some(environment) = options.get::<Table>("env")? {
+        environment.for_each(|name: String, value: String| {
+            command.env(name, value);
+            Ok(())
+        })?;
+    }
+    let directory = options.get::<String>("cwd")?.unwrap_or_else(|| ".".to_owned());
+    command.current_dir(app.readable(&directory).map_err(fail)?);
+    match options.get::<String>("stderr")?.as_deref() {
+        None | Some("pipe") => command.stderr(Stdio::piped()),
+        Some("null") => command.stderr(Stdio::null()),
+        Some(other) => return Err(fail(format_args!("stderr is \"pipe\" or \"null\", not {other:?}"))),
+    };
+    let failed = |error: io::Error| fail(format_args!("{} ({})", reason(&error), words[0]));
+    let mut child = command.spawn().map_err(failed)?;
+    let started = Running::adopt(&words[0], &mut child, permit);
+    match started {
+        Ok(running) => {
+            running.child.replace(Some(child));
+            Ok(running)
+        }
+        Err(error) => {
+            // Started, but not to be watched: it must not stay.
+            let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+            blocking::unblock(move || child.wait()).detach();
+            Err(failed(error))
+        }
+    }
+}
+
+fn non_blocking(fd: impl Into<OwnedFd>) -> io::Result<Io<OwnedFd>> {
+    let fd = fd.into();
+    let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
+    fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Io::new(fd)
+}
+
+impl Running {
+    fn adopt(name: &str, child: &mut Child, permit: Permit) -> io::Result<Running> {
+        let pid = child.id();
+        let connection = |pipe: Pipe, what: &str| Rc::new(Connection::new("process", format!("{name} {what}"), Rc::new(pipe), None));
+        let missing = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let input = non_blocking(child.stdin.take().ok_or_else(missing)?)?;
+        let output = non_blocking(child.stdout.take().ok_or_else(missing)?)?;
+        let errors = child.stderr.take().map(non_blocking).transpose()?;
+        Ok(Running {
+            name: name.to_owned(),
+            pid,
+            child: RefCell::new(None),
+            end: Io::new(pidfd::open(pid)?)?,
+            status: RefCell::new(None),
+            stdin: connection(Pipe { input: None, output: RefCell::new(Some(Rc::new(input))) }, "stdin"),
+            stdout: connection(Pipe { input: Some(output), output: RefCell::default() }, "stdout"),
+            stderr: errors.map(|errors| connection(Pipe { input: Some(errors), output: RefCell::default() }, "stderr")),
+            permit: RefCell::new(Some(permit)),
+        })
+    }
+
+    /// Sends a signal to the program and what it has started.
+    fn signal(&self, signal: Signal) -> mlua::Result<()> {
+        if self.status.borrow().is_some() {
+            return Ok(());
+        }
+        match killpg(Pid::from_raw(self.pid as i32), signal) {
+            // All of them have ended meanwhile.
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+            Err(error) => Err(fail(format_args!("{} ({})", reason(&error.into()), self.name))),
+        }
+    }
+
+    /// Waits for the end. What the program has started and left behind is killed then, before its number can be used again.
+    async fn ended(&self) -> io::Result<ExitStatus> {
+        if let Some(status) = *self.status.borrow() {
+            return Ok(status);
+        }
+        self.end
+            .read_with(|_| {
+                if let Some(status) = *self.status.borrow() {
+                    return Ok(status);
+                }
+                let mut slot = self.child.borrow_mut();
+                let Some(child) = slot.as_mut() else { return Err(io::Error::other("the program is gone")) };
+                if !has_ended(self.pid)? {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                let _ = killpg(Pid::from_raw(self.pid as i32), Signal::SIGKILL);
+                let status = child.wait()?;
+                self.status.replace(Some(status));
+                slot.take();
+                self.permit.take();
+                Ok(status)
+            })
+            .await
+    }
+}
+
+/// Whether a child has ended, without reaping it.
+fn has_ended(pid: u32) -> io::Result<bool> {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    Ok(waitid(Id::Pid(Pid::from_raw(pid as i32)), flags)? != WaitStatus::StillAlive)
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Its group exists as long as it was not reaped.
+            let _ = killpg(Pid::from_raw(self.pid as i32), Signal::SIGKILL);
+            blocking::unblock(move || child.wait()).detach();
+        }
+    }
+}
+
+async fn run(lua: &Lua, app: &AppContext, command: &Value, options: &Options) -> mlua::Result<Table> {
+    options.only(&["stdin", "timeout", "cwd", "env", "max_output", "stderr"])?;
+    let limit = options.span("timeout", LIMIT)?;
+    let most = options.size(lua, "max_output", MAX_OUTPUT)?;
+    let input = options.get::<LuaString>("stdin")?.map(|input| input.as_bytes().to_vec()).unwrap_or_default();
+    let running = start(app, command, options)?;
+    // The whole run has the limit; its parts must not end it first.
+    let unhurried = limit.saturating_mul(2).saturating_add(Duration::from_secs(1));
+    let feeding = async {
+        if !input.is_empty() {
+            // A program that does not read to the end of its input is none that failed.
+            let _ = running.stdin.write(&input, unhurried).await;
+        }
+        running.stdin.close();
+        Ok(())
+    };
+    let errors = async {
+        match &running.stderr {
+            Some(stderr) => stderr.read_all(most, unhurried).await,
+            None => Ok(BytesMut::new()),
+        }
+    };
+    let outputs = futures_lite::future::try_zip(running.stdout.read_all(most, unhurried), errors);
+    let all = async {
+        // Too much output ends it at once: the program is killed when it is dropped.
+        let ((), outputs) = futures_lite::future::try_zip(feeding, outputs).await?;
+        let status = running.ended().await.map_err(|error| fail(reason(&error)))?;
+        Ok::<_, mlua::Error>((status, outputs))
+    };
+    let bounded = async {
+        // The pipes stay open while anything that was started has them: the program's own end counts.
+        let ended = async {
+            running.ended().await.map_err(|error| fail(reason(&error)))?;
+            std::future::pending().await
+        };
+        futures_lite::future::or(all, ended).await
+    };
+    let (status, (stdout, stderr)) = match timeout(limit, bounded).await {
+        Ok(result) => result?,
+        Err(_) => return Err(fail(format_args!("timed out and killed ({})", running.name))),
+    };
+    let table = outcome(lua, status)?;
+    table.raw_set("stdout", lua.create_string(stdout)?)?;
+    table.raw_set("stderr", lua.create_string(stderr)?)?;
+    Ok(table)
+}
+
+fn outcome(lua: &Lua, status: ExitStatus) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    table.raw_set("ok", status.success())?;
+    table.raw_set("code", status.code())?;
+    table.raw_set("signal", status.signal().and_then(|signal| Signal::try_from(signal).ok()).map(Signal::as_str))?;
+    Ok(table)
+}
+
+struct ProcessHandle(Rc<Running>);
+
+impl UserData for ProcessHandle {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_field_method_get("pid", |_, this| Ok(this.0.pid));
+        fields.add_field_method_get("stdin", |_, this| Ok(ConnectionHandle(this.0.stdin.clone())));
+        fields.add_field_method_get("stdout", |_, this| Ok(ConnectionHandle(this.0.stdout.clone())));
+        fields.add_field_method_get("stderr", |_, this| Ok(this.0.stderr.clone().map(ConnectionHandle)));
+    }
+
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_async_method("wait", |lua, this, options: Options| {
+            let running = this.0.clone();
+            async move {
+                options.only(&["timeout"])?;
+                match timeout(options.span("timeout", LIMIT)?, running.ended()).await {
+                    Ok(status) => outcome(&lua, status.map_err(|error| fail(reason(&error)))?),
+                    Err(_) => Err(fail(format_args!("timed out ({})", running.name))),
+                }
+            }
+        });
+        methods.add_method("kill", |_, this, signal: Option<String>| {
+            let signal = signal.unwrap_or_else(|| "KILL".to_owned());
+            let full = if signal.starts_with("SIG") { signal.clone() } else { format!("SIG{signal}") };
+            this.0.signal(full.parse().map_err(|_| fail(format_args!("no signal named {signal:?}")))?)
+        });
+    }
+}

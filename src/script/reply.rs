@@ -1,0 +1,128 @@
+//! What a handler returned, as a response.
+
+use bytes::Bytes;
+use mlua::{LuaString, Table, Value};
+
+use super::arguments::kind;
+use super::modules::FileReply;
+use super::request::ScriptRequest;
+use crate::request::{Response, ResponseBody, ResponseFields};
+
+/// What a text without a content type of its own is.
+const HTML: &str = "text/html; charset=utf-8";
+
+/// A reply, or the file that it is to be made of.
+pub(super) enum Reply {
+    Response(Response),
+    File(Box<FileReply>),
+}
+
+/// The four values that the function around a handler gives: body, status, headers, file.
+pub(super) type Returned = (Value, Value, Value, Value);
+
+/// Turns what a handler returned into a reply. What it wrote before comes first.
+///
+/// # Errors
+/// A status, header or body of the wrong kind, in words.
+pub(super) fn convert(returned: Returned, request: &ScriptRequest) -> mlua::Result<Reply> {
+    let (body, status, headers, file) = returned;
+    if request.written.borrow().started {
+        return Ok(Reply::Response(written(&body, request)));
+    }
+    let body = match &body {
+        Value::Nil => None,
+        Value::String(text) => Some(text),
+        other => return Err(mlua::Error::runtime(format!("the body of a reply is a string, not a {}", kind(other)))),
+    };
+    let status = match status {
+        Value::Nil if body.is_none() && file.is_nil() && headers.is_nil() => 204,
+        Value::Nil => 200,
+        Value::Integer(status) => checked_status(status as f64)?,
+        Value::Number(status) => checked_status(status)?,
+        other => return Err(mlua::Error::runtime(format!("the status of a reply is a number, not a {}", kind(&other)))),
+    };
+    let mut response = Response { status, fields: ResponseFields::with_capacity(96), ..Response::default() };
+    let has_type = match &headers {
+        Value::Nil => false,
+        Value::Table(table) => self::headers(Some(table), &mut response.fields)?,
+        other => return Err(mlua::Error::runtime(format!("the headers of a reply are a table, not a {}", kind(other)))),
+    };
+    if let Value::UserData(file) = &file {
+        let mut file = file.take::<FileReply>()?;
+        file.response = response;
+        return Ok(Reply::File(Box::new(file)));
+    }
+    if let Some(body) = body {
+        if !has_type {
+            response.fields.push_static("Content-Type", HTML);
+        }
+        response.body = ResponseBody::Bytes(Bytes::copy_from_slice(&body.as_bytes()));
+    }
+    Ok(Reply::Response(response))
+}
+
+/// The reply of a handler that wrote everything before the head had to go out.
+fn written(rest: &Value, request: &ScriptRequest) -> Response {
+    if let Value::String(rest) = rest {
+        request.written.borrow_mut().bytes.extend_from_slice(&rest.as_bytes());
+    }
+    let bytes = request.take_written().unwrap_or_default();
+    let mut response = head_of_written(request);
+    response.body = ResponseBody::Bytes(bytes);
+    response
+}
+
+/// The head of a reply that is written piece by piece.
+pub(super) fn head_of_written(request: &ScriptRequest) -> Response {
+    let mut written = request.written.borrow_mut();
+    let mut fields = std::mem::take(&mut written.fields);
+    if fields.get("content-type").is_none() {
+        fields.push_static("Content-Type", HTML);
+    }
+    request.head_sent.set(true);
+    Response { status: if written.status == 0 { 200 } else { written.status }, fields, ..Response::default() }
+}
+
+/// A status that a final response may have.
+///
+/// # Errors
+/// When it is none.
+pub(super) fn checked_status(status: f64) -> mlua::Result<u16> {
+    if (200.0..=599.0).contains(&status) && status.fract() == 0.0 {
+        return Ok(status as u16);
+    }
+    Err(mlua::Error::runtime(format!("a status is a whole number from 200 to 599, not {status}")))
+}
+
+/// Takes the headers of a table: a value is a string, a number, or a list of them for a field that is repeated. Whether there was a content type.
+///
+/// # Errors
+/// A name or value that a header cannot have.
+pub(super) fn headers(table: Option<&Table>, fields: &mut ResponseFields) -> mlua::Result<bool> {
+    let mut has_type = false;
+    let Some(table) = table else { return Ok(false) };
+    table.for_each(|name: LuaString, value: Value| {
+        let name = name.as_bytes();
+        has_type |= name.eq_ignore_ascii_case(b"content-type");
+        match &value {
+            Value::Table(values) => values.for_each(|_: Value, value: Value| header(&name, &value, fields)),
+            value => header(&name, value, fields),
+        }
+    })?;
+    Ok(has_type)
+}
+
+fn header(name: &[u8], value: &Value, fields: &mut ResponseFields) -> mlua::Result<()> {
+    let pushed = match value {
+        Value::String(value) => fields.push(name, &*value.as_bytes()),
+        Value::Integer(_) | Value::Number(_) => fields.push(name, value.to_string()?),
+        other => {
+            let name = String::from_utf8_lossy(name);
+            return Err(mlua::Error::runtime(format!(
+                "the header {name} is a string, a number or a list of strings, not a {}",
+                kind(other)
+            )));
+        }
+    };
+    pushed.map_err(|error| mlua::Error::runtime(format!("the header {}: {error}", String::from_utf8_lossy(name))))
+}

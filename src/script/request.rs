@@ -1,0 +1,508 @@
+//! The request as a script sees it: a table whose parts are made when they are first looked at.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+
+use bytes::{Bytes, BytesMut};
+use event_listener::Event;
+use mlua::{Function, Lua, Table, Value};
+use slab::Slab;
+
+use super::context::AppContext;
+use super::form::{self, ReadForm};
+use super::modules::json;
+use crate::codec::http::RequestHead;
+use crate::codec::percent;
+use crate::net::Peer;
+use crate::request::cookies::Cookies;
+use crate::request::form::{FormLimits, FormMap, FormValue, UploadLimits, parse_urlencoded};
+use crate::request::{Body, Origin, Request, RequestId, ResponseFields};
+
+/// Bytes that a script may write before it waits for the client to take some.
+const HIGH_WATER: usize = 64 << 10;
+
+thread_local! {
+    static CURRENT: Cell<Option<RequestId>> = const { Cell::new(None) };
+}
+
+/// The number of the request whose handler runs now, for log lines.
+#[must_use]
+pub fn current_id() -> Option<String> {
+    CURRENT.get().map(|id| id.to_string())
+}
+
+/// Says which request's handler runs until the guard is dropped.
+pub(super) fn enter(id: RequestId) -> impl Drop {
+    struct Leave(Option<RequestId>);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+        }
+    }
+    Leave(CURRENT.replace(Some(id)))
+}
+
+/// What a handler has written itself, instead of returning it.
+#[derive(Default)]
+pub(super) struct Written {
+    /// Whether the reply is written piece by piece.
+    pub started: bool,
+    pub status: u16,
+    pub fields: ResponseFields,
+    pub bytes: BytesMut,
+    /// Somebody waits until `bytes` is empty.
+    pub flushing: bool,
+}
+
+/// One request in the hands of a script.
+pub struct ScriptRequest {
+    pub(super) id: RequestId,
+    pub(super) head: RequestHead,
+    pub(super) body: Body,
+    pub(super) origin: Rc<Origin>,
+    base_length: usize,
+    pub(super) uploads: Rc<UploadLimits>,
+    pub(super) form: RefCell<Option<ReadForm>>,
+    pub(super) written: RefCell<Written>,
+    pub(super) head_sent: Cell<bool>,
+    /// The task that polls the handler.
+    pub(super) waker: RefCell<Option<Waker>>,
+    drained: Event,
+    woken: Cell<bool>,
+    wakeup: Event,
+    pub(super) terminated: Cell<bool>,
+    pub(super) hooks: RefCell<Option<Hooks>>,
+}
+
+/// What a handler wants to be told.
+#[derive(Clone)]
+pub(super) struct Hooks {
+    pub request: Table,
+    pub onabort: Option<Function>,
+    pub onfinish: Option<Function>,
+}
+
+impl ScriptRequest {
+    pub(super) fn new(request: Request) -> ScriptRequest {
+        ScriptRequest {
+            id: request.id,
+            head: request.head,
+            body: request.body,
+            origin: request.origin,
+            base_length: request.base_length,
+            uploads: request.uploads,
+            form: RefCell::default(),
+            written: RefCell::default(),
+            head_sent: Cell::new(false),
+            waker: RefCell::default(),
+            drained: Event::new(),
+            woken: Cell::new(false),
+            wakeup: Event::new(),
+            terminated: Cell::new(false),
+            hooks: RefCell::default(),
+        }
+    }
+
+    /// The path below the route, still percent-encoded.
+    pub(super) fn raw_path(&self) -> &str {
+        match self.head.path().get(self.base_length..) {
+            Some("") | None => "/",
+            Some(path) => path,
+        }
+    }
+
+    fn base(&self) -> &str {
+        self.head.path().get(..self.base_length).unwrap_or_default()
+    }
+
+    /// Wakes the task that polls the handler.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// What was written since last asked; tells who waited for room.
+    pub(super) fn take_written(&self) -> Option<Bytes> {
+        let mut written = self.written.borrow_mut();
+        if written.bytes.is_empty() {
+            return None;
+        }
+        let bytes = written.bytes.split().freeze();
+        drop(written);
+        self.drained.notify(usize::MAX);
+        Some(bytes)
+    }
+
+    async fn wait_below(&self, bytes: usize) {
+        loop {
+            let drained = self.drained.listen();
+            if self.written.borrow().bytes.len() <= bytes {
+                return;
+            }
+            self.wake();
+            drained.await;
+        }
+    }
+}
+
+/// The requests that an application is working on, by the number that their tables carry.
+#[derive(Default)]
+pub(super) struct ActiveRequests {
+    slots: RefCell<Slab<(u32, Rc<ScriptRequest>)>>,
+    generation: Cell<u32>,
+}
+
+/// Places in the slab; the number above it is the generation.
+const PLACES: u64 = 1 << 20;
+
+impl ActiveRequests {
+    pub(super) fn insert(&self, request: Rc<ScriptRequest>) -> f64 {
+        let generation = self.generation.get().wrapping_add(1);
+        self.generation.set(generation);
+        let place = self.slots.borrow_mut().insert((generation, request));
+        (u64::from(generation) * PLACES + place as u64) as f64
+    }
+
+    fn split(number: f64) -> (usize, u32) {
+        let number = number as u64;
+        ((number % PLACES) as usize, (number / PLACES) as u32)
+    }
+
+    pub(super) fn get(&self, number: f64) -> Option<Rc<ScriptRequest>> {
+        let (place, generation) = Self::split(number);
+        let slots = self.slots.borrow();
+        slots.get(place).filter(|(found, _)| *found == generation).map(|(_, request)| request.clone())
+    }
+
+    pub(super) fn remove(&self, number: f64) {
+        let (place, generation) = Self::split(number);
+        let mut slots = self.slots.borrow_mut();
+        if slots.get(place).is_some_and(|(found, _)| *found == generation) {
+            slots.remove(place);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.borrow().len()
+    }
+
+    fn of(&self, number: f64) -> mlua::Result<Rc<ScriptRequest>> {
+        self.get(number).ok_or_else(|| mlua::Error::runtime("this request is over"))
+    }
+
+    fn of_table(&self, table: &Table) -> mlua::Result<Rc<ScriptRequest>> {
+        self.of(table
+            .raw_get::<Option<f64>>(1)?
+            .ok_or_else(|| mlua::Error::runtime("call it with a colon on the request: req:method()"))?)
+    }
+}
+
+/// Makes the function that turns a handler of the script into one called with method, path and number, and giving body, status, headers and file.
+///
+/// # Errors
+/// When memory is short.
+pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<Function> {
+    let encode = lua.create_function(|lua, value: Value| lua.create_string(json::encode(lua, &value)?))?;
+    let own = format!("={}", super::fault::OWN_CHUNK);
+    let event_stream: Function = lua.load(include_str!("events.luau")).set_name(&own).call(encode)?;
+    let fields = active.clone();
+    let field = lua.create_function(move |lua, (number, key): (f64, Value)| match key.as_string() {
+        Some(key) => field(lua, &*fields.of(number)?, &key.to_string_lossy()),
+        None => Ok(Value::Nil),
+    })?;
+    let hooks = active.clone();
+    let hook = lua.create_function(move |_, (number, table, name, function): (f64, Table, String, Option<Function>)| {
+        let request = hooks.of(number)?;
+        let mut hooks = request.hooks.borrow_mut();
+        let hooks = hooks.get_or_insert_with(|| Hooks { request: table, onabort: None, onfinish: None });
+        match name.as_str() {
+            "onabort" => hooks.onabort = function,
+            _ => hooks.onfinish = function,
+        }
+        Ok(())
+    })?;
+    let methods = methods(lua, app, active)?;
+    lua.load(include_str!("request.luau")).set_name(&own).call((methods, field, hook, event_stream))
+}
+
+/// The names of the parts that [`field`] makes, and of those set at once; for the test of the descriptions.
+#[cfg(test)]
+pub(super) const FIELDS: &[&str] = &[
+    "method", "path", "id", "url", "base", "query", "get", "post", "form", "files", "cookies", "headers", "server", "remote", "onabort",
+    "onfinish",
+];
+
+fn field(lua: &Lua, request: &ScriptRequest, key: &str) -> mlua::Result<Value> {
+    let text = |text: &str| lua.create_string(text).map(Value::String);
+    match key {
+        "id" => text(&request.id.to_string()),
+        "url" => text(request.head.target()),
+        "base" => text(request.base()),
+        "query" => text(request.head.query().unwrap_or_default()),
+        "get" => query(lua, request),
+        "post" | "form" => form_table(lua, request),
+        "files" => form::files_table(lua, request),
+        "cookies" => cookies(lua, request),
+        "headers" => headers(lua, &request.head),
+        "server" => server(lua, request),
+        "remote" => peer(lua, &request.origin.peer),
+        _ => Ok(Value::Nil),
+    }
+}
+
+fn query(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
+    let mut map = FormMap::new();
+    if let Some(query) = request.head.query() {
+        parse_urlencoded(query.as_bytes(), &FormLimits::default(), &mut map)
+            .map_err(|error| mlua::Error::runtime(format!("the query: {error}")))?;
+    }
+    form_map(lua, &map)
+}
+
+fn form_table(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
+    match &*request.form.borrow() {
+        Some(form) => form_map(lua, &form.fields),
+        None if request.body.is_empty() || !form::is_form(&request.head) => lua.create_table().map(Value::Table),
+        None => {
+            Err(mlua::Error::runtime("the form has not been read: this path is in app.stream, so call req:read_form() or use req:parts()"))
+        }
+    }
+}
+
+pub(super) fn form_map(lua: &Lua, map: &FormMap) -> mlua::Result<Value> {
+    let table = lua.create_table_with_capacity(0, map.len())?;
+    for (name, value) in map.iter() {
+        table.raw_set(lua.create_string(name)?, form_value(lua, value)?)?;
+    }
+    Ok(Value::Table(table))
+}
+
+fn form_value(lua: &Lua, value: &FormValue) -> mlua::Result<Value> {
+    match value {
+        FormValue::Text(text) => lua.create_string(text).map(Value::String),
+        FormValue::Map(map) => form_map(lua, map),
+        FormValue::List(items) => {
+            let table = lua.create_table_with_capacity(items.len(), 0)?;
+            for (index, item) in items.iter().enumerate() {
+                table.raw_set(index + 1, form_value(lua, item)?)?;
+            }
+            Ok(Value::Table(table))
+        }
+    }
+}
+
+fn cookies(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    for (name, value) in Cookies::parse(request.head.fields.get_all("cookie")).iter() {
+        let name = lua.create_string(name)?;
+        if !table.contains_key(&name)? {
+            table.raw_set(name, lua.create_string(value)?)?;
+        }
+    }
+    Ok(Value::Table(table))
+}
+
+/// Names and values, a line each; `request.luau` makes the table and joins values of one name as RFC 9110 section 5.3 says.
+fn headers(lua: &Lua, head: &RequestHead) -> mlua::Result<Value> {
+    let mut text = Vec::with_capacity(512);
+    for (name, value) in head.fields.iter() {
+        text.extend_from_slice(name.as_bytes());
+        text.push(b'\n');
+        text.extend_from_slice(value);
+        text.push(b'\n');
+    }
+    lua.create_string(text).map(Value::String)
+}
+
+fn server(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    table.raw_set("name", &*request.origin.server)?;
+    let host = request.head.host().or_else(|| request.head.fields.get_str("host").and_then(|host| host.split(':').next()));
+    table.raw_set("host", host)?;
+    table.raw_set("authority", request.head.authority())?;
+    table.raw_set("protocol", request.head.version.as_str())?;
+    table.raw_set("secure", request.origin.secure)?;
+    table.raw_set("scheme", if request.origin.secure { "https" } else { "http" })?;
+    table.raw_set("address", request.origin.local.ip().map(|ip| ip.to_string()))?;
+    table.raw_set("port", request.origin.local.port())?;
+    Ok(Value::Table(table))
+}
+
+/// An end of a connection: `address`, `port`, or `path` of a unix socket.
+pub(super) fn peer(lua: &Lua, peer: &Peer) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    match peer {
+        Peer::Ip(address) => {
+            table.raw_set("address", address.ip().to_string())?;
+            table.raw_set("port", address.port())?;
+        }
+        Peer::Unix(path) => {
+            table.raw_set("address", "unix:")?;
+            table.raw_set("path", path.as_ref().map(|path| path.to_string_lossy().into_owned()))?;
+        }
+        Peer::Unknown => table.raw_set("address", "")?,
+    }
+    Ok(Value::Table(table))
+}
+
+/// The path as scripts get it: decoded, or as it was sent when it cannot be.
+pub(super) fn decoded_path(path: &str) -> std::borrow::Cow<'_, str> {
+    percent::decode_path(path).unwrap_or(std::borrow::Cow::Borrowed(path))
+}
+
+pub(super) fn methods(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    reading(lua, &table, app, active)?;
+    writing(lua, &table, active)?;
+    waiting(lua, &table, active)?;
+    table.set_readonly(true);
+    Ok(table)
+}
+
+fn reading(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<()> {
+    let (requests, limit) = (active.clone(), app.limits.body as u64);
+    let whole = move |req: Table| {
+        let request = requests.of_table(&req);
+        async move { request?.body.bytes(limit).await.map_err(mlua::Error::external) }
+    };
+    let body = whole.clone();
+    table.raw_set(
+        "body",
+        lua.create_async_function(move |lua, req: Table| {
+            let bytes = body(req);
+            async move { lua.create_string(bytes.await?) }
+        })?,
+    )?;
+    table.raw_set(
+        "json",
+        lua.create_async_function(move |lua, req: Table| {
+            let bytes = whole(req);
+            async move { json::decode(&lua, &bytes.await?) }
+        })?,
+    )?;
+    let requests = active.clone();
+    table.raw_set(
+        "chunks",
+        lua.create_function(move |lua, req: Table| {
+            let request = requests.of_table(&req)?;
+            lua.create_async_function(move |lua, _: mlua::MultiValue| {
+                let request = request.clone();
+                async move {
+                    let chunk = request.body.chunk().await.map_err(mlua::Error::external)?;
+                    chunk.map(|chunk| lua.create_string(chunk)).transpose()
+                }
+            })
+        })?,
+    )?;
+    form::install(lua, table, app, active)
+}
+
+/// The requests of an application, for `form.rs`.
+pub(super) fn find(active: &ActiveRequests, req: &Table) -> mlua::Result<Rc<ScriptRequest>> {
+    active.of_table(req)
+}
+
+fn writing(lua: &Lua, table: &Table, active: &Rc<ActiveRequests>) -> mlua::Result<()> {
+    let requests = active.clone();
+    table.raw_set(
+        "head",
+        lua.create_function(move |_, (req, status, headers): (Table, u16, Option<Table>)| {
+            let request = requests.of_table(&req)?;
+            if request.head_sent.get() {
+                return Err(mlua::Error::runtime("the head of the reply has been sent already"));
+            }
+            let mut fields = ResponseFields::default();
+            super::reply::headers(headers.as_ref(), &mut fields)?;
+            let mut written = request.written.borrow_mut();
+            written.status = super::reply::checked_status(f64::from(status))?;
+            written.fields = fields;
+            Ok(())
+        })?,
+    )?;
+    let requests = active.clone();
+    table.raw_set(
+        "write",
+        lua.create_async_function(move |_, (req, parts): (Table, mlua::Variadic<mlua::LuaString>)| {
+            let request = requests.of_table(&req);
+            async move {
+                let request = request?;
+                {
+                    let mut written = request.written.borrow_mut();
+                    written.started = true;
+                    parts.iter().for_each(|part| written.bytes.extend_from_slice(&part.as_bytes()));
+                }
+                request.wait_below(HIGH_WATER).await;
+                Ok(())
+            }
+        })?,
+    )?;
+    let requests = active.clone();
+    table.raw_set(
+        "flush",
+        lua.create_async_function(move |_, req: Table| {
+            let request = requests.of_table(&req);
+            async move {
+                let request = request?;
+                {
+                    let mut written = request.written.borrow_mut();
+                    written.started = true;
+                    written.flushing = true;
+                }
+                futures_lite::future::yield_now().await;
+                request.wait_below(0).await;
+                Ok(())
+            }
+        })?,
+    )
+}
+
+fn waiting(lua: &Lua, table: &Table, active: &Rc<ActiveRequests>) -> mlua::Result<()> {
+    let requests = active.clone();
+    table.raw_set(
+        "sleep",
+        lua.create_async_function(move |_, (req, span): (Table, super::arguments::Span)| {
+            let request = requests.of_table(&req);
+            async move {
+                let request = request?;
+                let woken = async {
+                    loop {
+                        let wakeup = request.wakeup.listen();
+                        if request.woken.take() {
+                            return;
+                        }
+                        wakeup.await;
+                    }
+                };
+                Ok(if crate::reactor::timeout(span.0, woken).await.is_ok() { "woken" } else { "timeout" })
+            }
+        })?,
+    )?;
+    let requests = active.clone();
+    table.raw_set(
+        "wakeup",
+        lua.create_function(move |_, req: Table| {
+            let request = requests.of_table(&req)?;
+            request.woken.set(true);
+            request.wakeup.notify(usize::MAX);
+            Ok(())
+        })?,
+    )?;
+    let requests = active.clone();
+    table.raw_set(
+        "terminate",
+        lua.create_async_function(move |_, req: Table| {
+            let request = requests.of_table(&req);
+            async move {
+                let request = request?;
+                request.terminated.set(true);
+                request.wake();
+                if CURRENT.get() == Some(request.id) {
+                    std::future::pending::<()>().await;
+                }
+                Ok(())
+            }
+        })?,
+    )
+}
