@@ -116,7 +116,7 @@ export const EXAMPLES = {
   fetch: async (page) => {
     await page.click("text=Let it ask itself");
     await says(page, REPLY, /"status": 200/);
-    await says(page, REPLY, /Hello, neighbour!/);
+    await says(page, REPLY, /Hello, you!/);
   },
   process: async (page) => {
     await page.click("text=Run uname");

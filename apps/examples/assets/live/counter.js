@@ -22,7 +22,11 @@ for (const button of document.querySelectorAll("[data-times]")) {
     const counts = told.map((reply) => reply.count);
     show(told.find((reply) => reply.count === Math.max(...counts)));
     const twice = counts.length - new Set(counts).size;
-    output.textContent = times === 1 ? `Worker ${told[0].worker} counted to ${told[0].count}.` : `${times} requests, ${new Set(told.map((reply) => reply.worker)).size} workers, ${twice} numbers given twice.`;
+    const workers = new Set(told.map((reply) => reply.worker)).size;
+    output.textContent =
+      times === 1
+        ? `Worker ${told[0].worker} counted to ${told[0].count}.`
+        : `${times} requests, ${workers} ${workers === 1 ? "worker" : "workers"}, ${twice} numbers given twice.`;
     output.dataset.state = twice === 0 ? "good" : "bad";
     bars(answered);
   });
