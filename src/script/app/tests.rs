@@ -293,7 +293,7 @@ fn errors_are_shown_in_development_only_and_the_application_lives() {
                 return "fine"
             end }
         "#;
-        let limits = Limits { step: Duration::from_millis(100), memory: 16 << 20, ..Limits::default() };
+        let limits = Limits { step: Duration::from_millis(500), memory: 8 << 20, ..Limits::default() };
         let app = load_with(source, limits.clone(), Mode::Development).await;
         let page = answer(&app, request("GET", "/fail", &[], "")).await;
         assert_eq!(page.status, 500);

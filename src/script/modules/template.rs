@@ -150,7 +150,10 @@ fn convert(value: &Value, depth: usize) -> mlua::Result<minijinja::Value> {
         Value::Table(table) => {
             let mut map = BTreeMap::new();
             table.for_each(|key: Value, value: Value| {
-                map.insert(convert(&key, depth + 1)?, convert(&value, depth + 1)?);
+                // A module or an object may be given as it is: its functions are nothing to show.
+                if !value.is_function() {
+                    map.insert(convert(&key, depth + 1)?, convert(&value, depth + 1)?);
+                }
                 Ok(())
             })?;
             map.into()
