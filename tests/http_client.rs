@@ -250,8 +250,7 @@ fn what_nobody_asked_for_is_no_answer() {
         Box::new(move |mut stream| {
             read_head(&mut stream);
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1").unwrap();
-            // Waits until the first answer is read, so that this is not taken for a rest of it.
-            read_go(&mut stream, &sent);
+            answer_unasked(&mut stream, &sent);
         }),
         Box::new(|mut stream| {
             read_head(&mut stream);
@@ -269,7 +268,7 @@ fn what_nobody_asked_for_is_no_answer() {
 }
 
 /// Sends an answer to no question, and tells.
-fn read_go(stream: &mut TcpStream, sent: &mpsc::Sender<()>) {
+fn answer_unasked(stream: &mut TcpStream, sent: &mpsc::Sender<()>) {
     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged").unwrap();
     sent.send(()).unwrap();
 }
