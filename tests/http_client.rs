@@ -18,9 +18,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use skep::clients::http::{Client, ClientRequest, Connected, Connector, HttpError, REDIRECTS, RequestBody, Url};
-use skep::codec::http::{Fields, Method};
-use skep::net::{Socket, Stream, TlsSettings, connect_tls_with};
+use skep::codec::http::{Fields, Method, RequestHead, Version};
+use skep::net::{Peer, Socket, Stream, TlsSettings, connect_tls_with};
 use skep::reactor;
+use skep::request::{Answer, Body, Handler, Origin, Request, RequestId, ResponseBody};
+use skep::script::{Limits, Mode, ScriptApp, Services, Source};
 
 /// The size of the large file.
 const LARGE: usize = 3 << 20;
@@ -299,4 +301,43 @@ fn a_body_that_fails_ends_the_request_at_once() {
         let request = ClientRequest { method: Method::Put, body: RequestBody::Stream(Box::pin(pieces)), ..get(&url) };
         assert_eq!(client.send(request).await.err().unwrap().to_string(), "no more paper");
     });
+}
+
+/// What an application that may only reach 127.0.0.1 gets when it asks for `url`: a message that begins with `http: `, or the status.
+async fn confined_fetch(url: &str) -> String {
+    let main = format!(
+        "local http = require('@skep/http')
+        return {{ request = function()
+            local ok, said = pcall(http.get, {url:?}, {{ timeout = 10 }})
+            return if ok then tostring(said.status) else tostring(said)
+        end }}"
+    );
+    let limits = Limits { networks: vec!["127.0.0.1/32".parse().unwrap()], ..Limits::default() };
+    let source = Source::memory([("main.luau", main)]);
+    let loaded = ScriptApp::load("test", source, &serde_json::Value::Null, limits, Services::alone(), Mode::Development).await;
+    let Ok(app) = loaded else { panic!("the application does not load") };
+    let head = RequestHead::new(Method::Get, "/", Version::Http11).unwrap();
+    let origin = Rc::new(Origin { peer: Peer::Unknown, local: Peer::Unknown, secure: false, server: "test".into() });
+    let request = Request { id: RequestId(1), head, body: Body::empty(), origin, base_length: 0, uploads: Rc::default() };
+    let response = match app.clone().request(request) {
+        Answer::Now(response) => response,
+        Answer::Later(response) => response.await,
+    };
+    app.retire(Duration::from_secs(5)).await;
+    let ResponseBody::Bytes(bytes) = response.body else { panic!("no text") };
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn a_redirect_does_not_lead_out_of_the_allowed_networks() {
+    let elsewhere = TcpListener::bind("127.0.0.2:0").unwrap();
+    let target = elsewhere.local_addr().unwrap();
+    let url = scripted(vec![Box::new(move |mut stream| {
+        read_head(&mut stream);
+        write!(stream, "HTTP/1.1 302 X\r\nlocation: http://{target}/\r\ncontent-length: 0\r\n\r\n").unwrap();
+    })]);
+    let said = reactor::run(async move { confined_fetch(&url).await }).unwrap();
+    assert!(said.contains(&format!("http: this application may not connect to {target}")), "{said}");
+    elsewhere.set_nonblocking(true).unwrap();
+    assert_eq!(elsewhere.accept().err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
 }
