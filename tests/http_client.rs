@@ -45,11 +45,7 @@ impl Drop for Place {
 struct Loopback(Rc<Counts>);
 
 impl Connector for Loopback {
-    fn connect<'a>(
-        &'a self,
-        url: &'a Url,
-        authorities: Option<&'a str>,
-    ) -> Pin<Box<dyn Future<Output = Result<Connected, String>> + 'a>> {
+    fn connect<'a>(&'a self, url: &'a Url, authorities: Option<&'a str>) -> Pin<Box<dyn Future<Output = Result<Connected, String>> + 'a>> {
         Box::pin(async move {
             let connected = async {
                 let socket = match url.socket() {
@@ -195,7 +191,8 @@ fn certificates_are_checked() {
     let server = nginx();
     let authority: Rc<str> = fs::read_to_string(server.folder.path().join("ca.pem")).unwrap().into();
     let port = server.secure;
-    let trusting = move |host: &str, pem: &str| ClientRequest { authorities: Some(pem.into()), ..get(&format!("https://{host}:{port}/small")) };
+    let trusting =
+        move |host: &str, pem: &str| ClientRequest { authorities: Some(pem.into()), ..get(&format!("https://{host}:{port}/small")) };
     with_client(move |client, counts| async move {
         let _server = server;
         let refused = |error: HttpError| error.to_string();
@@ -207,7 +204,10 @@ fn certificates_are_checked() {
         assert_eq!(counts.made.get(), 1);
         // The kept connection was checked against another authority, so it must not serve who trusts the public ones.
         assert_eq!(body_of(&client, get(&public)).await.map_err(refused), Err("the certificate is of no known authority".into()));
-        assert_eq!(body_of(&client, trusting("127.0.0.1", &authority)).await.map_err(refused), Err("the certificate is for another name".into()));
+        assert_eq!(
+            body_of(&client, trusting("127.0.0.1", &authority)).await.map_err(refused),
+            Err("the certificate is for another name".into())
+        );
         assert!(body_of(&client, trusting("localhost", "nothing")).await.unwrap_err().to_string().contains("no certificate in PEM"));
     });
 }

@@ -71,7 +71,7 @@ pub fn compare(bench: &Bench, work: &Work, contenders: &[&Peer]) -> Result<Vec<S
         let running = peer.start(bench.cores)?;
         let mut load = open(&running, work)?;
         // Caches, buffers and compiled code come to be before anything is counted.
-        load.closed(bench.scaled(work.requests) / 10)?;
+        cost(&running, &mut load, bench.scaled(work.requests) / 10)?;
         sides.push((running, load, Vec::new()));
     }
     for round in 0..bench.rounds {
@@ -86,7 +86,7 @@ pub fn compare(bench: &Bench, work: &Work, contenders: &[&Peer]) -> Result<Vec<S
     }
     let mut seen = Vec::new();
     for ((running, mut load, rounds), peer) in sides.into_iter().zip(contenders) {
-        let latency = load.paced(work.rate, PACED)?;
+        let latency = load.paced(work.rate, PACED).map_err(|error| running.blame(&*error))?;
         let sum = |of: fn(&Cpu) -> Duration| rounds.iter().map(of).sum::<Duration>().as_secs_f64();
         let (user, sys) = (sum(|cpu| cpu.user), sum(|cpu| cpu.sys));
         seen.push(Seen {
@@ -108,7 +108,7 @@ pub fn open(running: &Running, work: &Work) -> Result<Load> {
 /// CPU time of the server for this many requests.
 pub fn cost(running: &Running, load: &mut Load, requests: u64) -> Result<Cpu> {
     let before = running.cpu()?;
-    load.closed(requests)?;
+    load.closed(requests).map_err(|error| running.blame(&*error))?;
     Ok(running.cpu()? - before)
 }
 

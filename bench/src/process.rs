@@ -104,19 +104,31 @@ fn on_cpu(pid: i32) -> Result<u64> {
     Ok(sum)
 }
 
-/// Resident memory of one process, in bytes.
-pub fn resident(pid: i32) -> Result<u64> {
+/// Resident memory, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Resident {
+    /// All of it, pages of the binary and of shared memory too.
+    pub all: u64,
+    /// What only this process has: heap, stacks, written data.
+    pub own: u64,
+}
+
+/// Resident memory of one process.
+pub fn resident(pid: i32) -> Result<Resident> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib * 1024)
+    let field = |name: &str| -> Result<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or_else(|| format!("no {name}"))?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib * 1024)
+    };
+    Ok(Resident { all: field("VmRSS:")?, own: field("RssAnon:")? })
 }
 
 /// Resident memory of the whole tree, in bytes; pages that are shared count in each process.
 pub fn resident_tree(root: i32) -> Result<u64> {
     let mut sum = 0;
     for pid in members(root)? {
-        sum += resident(pid)?;
+        sum += resident(pid)?.all;
     }
     Ok(sum)
 }
@@ -136,7 +148,7 @@ mod tests {
     fn this_process_is_found() {
         let own = i32::try_from(std::process::id()).unwrap();
         assert_eq!(members(own).unwrap()[0], own);
-        assert!(resident(own).unwrap() > 100_000);
+        assert!(resident(own).unwrap().all > 100_000);
         assert!(cpu(own).is_ok());
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::config::Backoff as Settings;
 
 /// What was killed from outside after it had served is back within this time, however often it happens.
-const KILLED_AT_MOST: Duration = Duration::from_millis(500);
+const KILLED_AT_MOST: Duration = Duration::from_millis(250);
 
 /// How a process ended that was not asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

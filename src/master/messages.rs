@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use super::commands::Asker;
 use super::instance::{Life, Master};
 use super::supervision::Phase;
-use crate::process::{self, ToMaster};
+use crate::process::{self, Command, Outcome, ToMaster};
 use crate::scoreboard::Role;
 use crate::{log_debug, log_warn};
 
@@ -66,7 +66,23 @@ impl Master {
                     child.expected = true;
                 }
             }
-            ToMaster::Ask { id, command } => self.command(Asker::Hub(id), command),
+            ToMaster::Ask { id, command } => self.asked(pid, id, command),
+        }
+    }
+
+    /// Children have fewer rights than the master, and may be in other hands than the operator's. So only the hub, which speaks for the
+    /// admin listener, may ask for anything, and what the master is to execute nobody of them may name.
+    fn asked(&mut self, pid: Pid, id: u64, command: Command) {
+        let Some(child) = self.child(pid) else { return };
+        if child.role != Role::Hub {
+            log_warn!("{} asked for {command:?}, which is not a worker's to ask", child.name());
+            return;
+        }
+        match command {
+            Command::Upgrade { binary: Some(_) } => {
+                self.answer(Asker::Hub(id), Outcome::failed("the new binary can only be named by `skep upgrade` on this machine"));
+            }
+            command => self.command(Asker::Hub(id), command),
         }
     }
 

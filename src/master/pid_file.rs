@@ -81,6 +81,14 @@ impl PidFile {
         self.file.unlock()
     }
 
+    /// Removes a file that still names this process, which no longer holds it.
+    pub fn remove_own(path: &Path) {
+        let own = File::open(path).is_ok_and(|mut file| read_pid(&mut file) == i32::try_from(std::process::id()).ok());
+        if own && let Err(error) = fs::remove_file(path) {
+            crate::log_warn!("cannot remove the pid file {}: {error}", path.display());
+        }
+    }
+
     /// Removes the file and lets go of the lock, in this order: nobody can take a file that is about to vanish.
     pub fn remove(self) {
         if let Err(error) = fs::remove_file(&self.path) {

@@ -221,6 +221,17 @@ mod tests {
     }
 
     #[test]
+    fn every_field_of_the_state_is_documented() {
+        let lua = Lua::new();
+        let state = state(&lua, &Load::default(), &LIMITS).expect("a table");
+        let manual = include_str!("../../docs/processes.md");
+        for pair in state.pairs::<String, Value>() {
+            let (name, _) = pair.expect("text keys");
+            assert!(manual.contains(&format!("`state.{name}`")), "{name}");
+        }
+    }
+
+    #[test]
     fn what_goes_wrong_is_said_and_ends_in_time() {
         let cases = [
             ("return 5", "function"),

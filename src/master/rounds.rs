@@ -16,17 +16,21 @@ use super::{policy, recycling};
 use crate::config::Mpm;
 use crate::scoreboard::now_ms;
 use crate::sys::fork::{Forked, fork};
-use crate::sys::limits;
+use crate::sys::{limits, memory};
 use crate::{log_info, log_warn};
 
 pub use super::policy::Policy;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// How often the master looks at its own memory, and from which size on it gives some back.
+const TRIM_EVERY: Duration = Duration::from_mins(1);
+const TRIM_FROM: u64 = 3 << 20;
 
 /// When what is looked at next, and what was seen the last time.
 #[derive(Debug)]
 pub struct Rounds {
     check: Instant,
+    trim: Instant,
     mpm: Instant,
     measured: Instant,
     /// Busy microseconds and requests of each worker at the last measurement, by process id.
@@ -40,7 +44,15 @@ impl Rounds {
     /// Nothing seen yet.
     #[must_use]
     pub fn new(now: Instant) -> Rounds {
-        Rounds { check: now + SECOND, mpm: now + SECOND, measured: now, seen: HashMap::new(), policy: None, policy_failing: false }
+        Rounds {
+            check: now + SECOND,
+            trim: now + TRIM_EVERY,
+            mpm: now + SECOND,
+            measured: now,
+            seen: HashMap::new(),
+            policy: None,
+            policy_failing: false,
+        }
     }
 
     /// When the next round is due.
@@ -72,6 +84,12 @@ impl Master {
             self.watch_heartbeats();
             if self.life == Life::Running {
                 self.recycle();
+            }
+        }
+        if self.rounds.trim <= now {
+            self.rounds.trim = now + TRIM_EVERY;
+            if limits::rss() > TRIM_FROM {
+                memory::trim();
             }
         }
         if self.rounds.mpm <= now && self.life == Life::Running {

@@ -43,10 +43,12 @@ impl Notifier {
         Notifier { socket, watchdog, name }
     }
 
-    /// The socket's name, to hand on to the binary that takes over.
+    /// The environment variables to hand on to the binary that takes over.
     #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let name = self.name.iter().map(|name| ("NOTIFY_SOCKET", name.clone()));
+        let watchdog = self.watchdog.iter().map(|(half, _)| ("WATCHDOG_USEC", (half.as_micros() * 2).to_string()));
+        name.chain(watchdog).collect()
     }
 
     /// Everything serves.

@@ -80,7 +80,7 @@ pub struct Takeover {
 pub struct Exec {
     binary: PathBuf,
     config: Option<PathBuf>,
-    notify: Option<String>,
+    notify: Vec<(&'static str, String)>,
     channel: Option<Channel>,
     listeners: Vec<(String, Address, OwnedFd)>,
     detached: bool,
@@ -150,9 +150,7 @@ impl Exec {
         let legacy = serde_json::to_string(&legacy).map_err(io::Error::other)?;
         let mut environment: Vec<OsString> = std::env::vars_os().map(|(name, value)| assignment(&name, &value)).collect();
         environment.push(assignment(OsStr::new(VARIABLE), OsStr::new(&legacy)));
-        if let Some(notify) = &self.notify {
-            environment.push(assignment(OsStr::new("NOTIFY_SOCKET"), OsStr::new(notify)));
-        }
+        environment.extend(self.notify.iter().map(|(name, value)| assignment(OsStr::new(name), OsStr::new(value))));
         // Not through the standard library: its execvp hands a file that is no program to the shell.
         let binary = terminated(self.binary.as_os_str())?;
         Ok(execve(&binary, &all_terminated(&arguments)?, &all_terminated(&environment)?)?)
@@ -197,7 +195,7 @@ impl Master {
         self.to_spawn.push_back(Wanted::Upgrade(Exec {
             binary,
             config: self.config.clone(),
-            notify: self.notifier.name().map(str::to_owned),
+            notify: self.notifier.environment(),
             channel: None,
             listeners: Vec::new(),
             detached: self.detached,
@@ -269,6 +267,8 @@ impl Master {
     fn upgrade_succeeded(&mut self) {
         let Some(upgrade) = self.upgrade.take() else { return };
         self.notifier.main_pid(upgrade.pid.as_raw());
+        // The new instance may have another pid file in its configuration.
+        PidFile::remove_own(&self.settings.pid_file);
         let outcome = Outcome::done(format!("{} has taken over as process {}", upgrade.binary.display(), upgrade.pid));
         for asker in upgrade.askers {
             self.answer(asker, outcome.clone());

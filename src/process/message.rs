@@ -72,7 +72,8 @@ pub enum ToMaster {
     },
     /// Nothing is left to do; the process returns now.
     Drained,
-    /// The hub's admin listener asks for something; the master answers with [`ToChild::Answer`].
+    /// The hub's admin listener asks for something; the master answers with [`ToChild::Answer`]. Workers are not heard, and
+    /// [`Command::Upgrade`] may not name a binary.
     Ask {
         /// Chosen by the asker, repeated in the answer.
         id: u64,

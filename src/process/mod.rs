@@ -11,8 +11,8 @@
 //! - return at once when `control` reports end of file: the master is gone;
 //! - keep its scoreboard slot true: `heartbeat` while it runs, `waiting` while it sleeps, `step` around anything that may run away.
 
-pub mod control_socket;
 pub mod child;
+pub mod control_socket;
 mod message;
 mod status;
 

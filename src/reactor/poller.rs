@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use slab::Slab;
@@ -93,11 +94,14 @@ impl Poller {
         self.generation.set(generation);
         let key = self.sources.borrow_mut().insert((generation, source.clone()));
         let data = u64::from(generation) << 32 | key as u64;
-        if let Err(error) = self.epoll.add(fd, EpollEvent::new(flags, data)) {
-            self.sources.borrow_mut().remove(key);
-            return Err(error.into());
+        match self.epoll.add(fd, EpollEvent::new(flags, data)) {
+            // A file of a disk is always ready and cannot be waited for: it stays readable and writable, as it was set above.
+            Ok(()) | Err(Errno::EPERM) => Ok((key, source)),
+            Err(error) => {
+                self.sources.borrow_mut().remove(key);
+                Err(error.into())
+            }
         }
-        Ok((key, source))
     }
 
     /// Turns a level-triggered registration off and on again.
@@ -130,7 +134,7 @@ impl Poller {
         let mut events = self.events.borrow_mut();
         let count = match self.epoll.wait(&mut events, timeout) {
             Ok(count) => count,
-            Err(nix::errno::Errno::EINTR) => 0,
+            Err(Errno::EINTR) => 0,
             Err(error) => return Err(error.into()),
         };
         for event in &events[..count] {

@@ -104,8 +104,8 @@ fn a_scope_waits_for_its_tasks_and_cancels_them() {
         let scope = Scope::new();
         let (alive, gone) = witness();
         scope.spawn(async move {
-            let _alive = alive;
             std::future::pending::<()>().await;
+            drop(alive);
         });
         scope.spawn(sleep(Duration::from_millis(1)));
         assert_eq!(scope.len(), 2);
@@ -124,8 +124,8 @@ fn tasks_left_over_are_dropped_with_the_reactor() {
     let gone = run(async {
         let (alive, gone) = witness();
         spawn(async move {
-            let _alive = alive;
             std::future::pending::<()>().await;
+            drop(alive);
         })
         .detach();
         yield_now().await;
@@ -166,6 +166,20 @@ fn a_busy_task_starves_neither_time_nor_sockets() {
         timeout(Duration::from_secs(5), reader.read_with(|mut s| s.read(&mut buffer))).await.unwrap().unwrap();
         sleep(Duration::from_millis(1)).await;
         busy.cancel().await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_file_of_a_disk_is_always_ready() {
+    run(async {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"x").unwrap();
+        let io = Io::new(std::os::fd::OwnedFd::from(file)).unwrap();
+        let limit = Duration::from_secs(5);
+        timeout(limit, io.write_with(|fd| Ok(nix::unistd::write(fd, b"y")?))).await.unwrap().unwrap();
+        let end = timeout(limit, io.read_with(|fd| Ok(nix::unistd::read(fd, &mut [0; 4])?))).await.unwrap().unwrap();
+        assert_eq!(end, 0);
     })
     .unwrap();
 }

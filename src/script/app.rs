@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use mlua::{Function, Table, Value};
+use mlua::{Function, IntoLua, Lua, LuaString, Table, Value};
 
 use super::arguments::kind;
 use super::call::{self, RequestCall};
@@ -25,6 +25,7 @@ use super::services::Services;
 use super::source::{Source, SourceError};
 use super::step::StepKind;
 use super::vm::{Stepped, Vm};
+use crate::codec::http::Method;
 use crate::reactor::timeout;
 use crate::request::{Answer, Connection, Handler, Request, Response};
 use crate::telemetry::Level;
@@ -69,9 +70,37 @@ pub struct ScriptApp {
     connection: Option<Function>,
     drain: Option<Function>,
     streamed: Streamed,
+    methods: Methods,
     last_fault: RefCell<Option<Fault>>,
     // Last: the values above belong to it.
     pub(super) vm: Rc<Vm>,
+}
+
+/// The names of the usual methods, made once.
+struct Methods {
+    get: LuaString,
+    post: LuaString,
+}
+
+impl Methods {
+    fn new(lua: &Lua) -> mlua::Result<Methods> {
+        Ok(Methods { get: lua.create_string("GET")?, post: lua.create_string("POST")? })
+    }
+}
+
+/// The name of a method, made already or not.
+pub(super) enum MethodName<'a> {
+    Made(&'a LuaString),
+    New(&'a str),
+}
+
+impl IntoLua for MethodName<'_> {
+    fn into_lua(self, lua: &Lua) -> mlua::Result<Value> {
+        match self {
+            MethodName::Made(name) => Ok(Value::String(name.clone())),
+            MethodName::New(name) => lua.create_string(name).map(Value::String),
+        }
+    }
 }
 
 /// The paths whose forms the application reads itself.
@@ -151,6 +180,7 @@ impl ScriptApp {
             connection: handler(&table, "connection")?,
             drain: handler(&table, "drain")?,
             streamed: Streamed::of(&table.get("stream").map_err(fault)?)?,
+            methods: Methods::new(&lua).map_err(fault)?,
             last_fault: RefCell::new(None),
             vm,
         });
@@ -193,6 +223,15 @@ impl ScriptApp {
     #[must_use]
     pub fn takes_connections(&self) -> bool {
         self.connection.is_some()
+    }
+
+    /// The name of a method as the script gets it.
+    pub(super) fn method<'a>(&'a self, method: &'a Method) -> MethodName<'a> {
+        match method {
+            Method::Get => MethodName::Made(&self.methods.get),
+            Method::Post => MethodName::Made(&self.methods.post),
+            other => MethodName::New(other.as_str()),
+        }
     }
 
     pub(super) fn remember(&self, fault: &Fault) {

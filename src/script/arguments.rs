@@ -1,9 +1,11 @@
 //! Reading what scripts pass to functions.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use mlua::{FromLua, Lua, Table, Value};
 
+use super::context::AppContext;
 use crate::units::HumanDuration;
 
 /// The longest wait that a script may ask for, in seconds: a year.
@@ -70,6 +72,16 @@ impl Options {
     /// As [`Options::get`].
     pub fn span(&self, name: &str, default: Duration) -> mlua::Result<Duration> {
         Ok(self.get::<Span>(name)?.map_or(default, |span| span.0))
+    }
+
+    /// A number of bytes to take at most: never more than the VM could hold anyway.
+    ///
+    /// # Errors
+    /// As [`Options::get`].
+    pub fn size(&self, lua: &Lua, name: &str, default: usize) -> mlua::Result<usize> {
+        let size = self.or(name, default)?;
+        let limit = lua.app_data_ref::<Rc<AppContext>>().map_or(default, |app| app.limits.memory);
+        Ok(size.min(limit))
     }
 
     /// Refuses options that are none.

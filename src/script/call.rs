@@ -39,7 +39,7 @@ impl RequestCall {
     pub(super) fn new(app: Rc<ScriptApp>, request: Rc<ScriptRequest>, handler: &mlua::Function) -> RequestCall {
         let number = app.active.insert(request.clone());
         let path = request::decoded_path(request.raw_path());
-        let call = handler.call_async((request.head.method.as_str(), &*path, number));
+        let call = handler.call_async((app.method(&request.head.method), &*path, number));
         RequestCall { app, request, number, call: Some(call) }
     }
 

@@ -366,19 +366,19 @@ fn reading<M: UserDataMethods<ConnectionHandle>>(methods: &mut M) {
         let connection = this.0.clone();
         async move {
             options.only(&["max", "timeout"])?;
-            lua.create_string(connection.read_all(options.or("max", MAX_READ)?, connection.read_limit(&options)?).await?)
+            lua.create_string(connection.read_all(options.size(&lua, "max", MAX_READ)?, connection.read_limit(&options)?).await?)
         }
     });
     methods.add_async_method("line", |lua, this, options: Options| {
         let connection = this.0.clone();
         async move {
             options.only(&["max", "timeout"])?;
-            bytes(&lua, connection.line(options.or("max", MAX_LINE)?, connection.read_limit(&options)?).await?)
+            bytes(&lua, connection.line(options.size(&lua, "max", MAX_LINE)?, connection.read_limit(&options)?).await?)
         }
     });
     methods.add_method("lines", |lua, this, options: Options| {
         options.only(&["max", "timeout"])?;
-        let (connection, most, limit) = (this.0.clone(), options.or("max", MAX_LINE)?, this.0.read_limit(&options)?);
+        let (connection, most, limit) = (this.0.clone(), options.size(lua, "max", MAX_LINE)?, this.0.read_limit(&options)?);
         lua.create_async_function(move |lua, _: mlua::MultiValue| {
             let connection = connection.clone();
             async move { bytes(&lua, connection.line(most, limit).await?) }

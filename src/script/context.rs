@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use event_listener::Event;
 use mlua::Function;
 
 use super::fault::Fault;
@@ -54,6 +55,7 @@ pub struct AppContext {
     vm: RefCell<Weak<Vm>>,
     handler: RefCell<Option<Weak<dyn Handler>>>,
     retired: Cell<bool>,
+    retiring: Event,
 }
 
 impl AppContext {
@@ -74,6 +76,7 @@ impl AppContext {
             vm: RefCell::new(Weak::new()),
             handler: RefCell::new(None),
             retired: Cell::new(false),
+            retiring: Event::new(),
         })
     }
 
@@ -108,6 +111,18 @@ impl AppContext {
     /// Newer code has taken over, or the worker goes.
     pub fn retire(&self) {
         self.retired.set(true);
+        self.retiring.notify(usize::MAX);
+    }
+
+    /// Waits until that is so.
+    pub async fn until_retired(&self) {
+        loop {
+            let retiring = self.retiring.listen();
+            if self.retired.get() {
+                return;
+            }
+            retiring.await;
+        }
     }
 
     /// A path as a script wrote it: relative ones are below the application's directory.

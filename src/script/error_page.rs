@@ -76,7 +76,7 @@ fn excerpt(html: &mut String, fault: &Fault) {
     let _ = write!(html, "<section><h2>{}</h2><pre class=source>", escape(&place.to_string()));
     for (number, line) in (excerpt.first..).zip(&excerpt.lines) {
         let class = if number == place.line { " class=at" } else { "" };
-        let _ = writeln!(html, "<span{class}><i>{number}</i>{}</span>", escape(line));
+        let _ = write!(html, "<span{class}><i>{number}</i>{}</span>", escape(line));
     }
     html.push_str("</pre></section>");
 }

@@ -26,15 +26,22 @@ impl UserData for FileReply {}
 impl FileReply {
     /// Opens the file and answers the request with it.
     pub(super) async fn open(self: Box<Self>, app: &AppContext, head: &RequestHead) -> mlua::Result<Response> {
-        let path = app.readable(&self.path).map_err(|what| mlua::Error::runtime(format!("file: {what}")))?;
-        let name = path.to_string_lossy().into_owned();
-        let opened = blocking::unblock(move || open(path)).await;
-        let (file, metadata) = opened.map_err(|error| mlua::Error::runtime(format!("file: {}: {error}", self.path)))?;
         let own_type = self.response.fields.get("content-type").map(|value| String::from_utf8_lossy(value).into_owned());
         let describer = Describer::default();
-        let kind = own_type.unwrap_or_else(|| describer.content_type(&name));
-        let facts = describer.describe_as(kind, &metadata, SystemTime::now()).map_err(mlua::Error::external)?;
-        let content = Content::Disk(Rc::new(file));
+        let (facts, content) = match app.source.inside(&self.path) {
+            Some(bytes) => {
+                let kind = own_type.unwrap_or_else(|| describer.content_type(&self.path));
+                (describer.describe_bytes(kind, &bytes), Content::Memory(bytes.into()))
+            }
+            None => {
+                let path = app.readable(&self.path).map_err(|what| mlua::Error::runtime(format!("file: {what}")))?;
+                let kind = own_type.unwrap_or_else(|| describer.content_type(&path.to_string_lossy()));
+                let opened = blocking::unblock(move || open(path)).await;
+                let (file, metadata) = opened.map_err(|error| mlua::Error::runtime(format!("file: {}: {error}", self.path)))?;
+                (describer.describe_as(kind, &metadata, SystemTime::now()), Content::Disk(Rc::new(file)))
+            }
+        };
+        let facts = facts.map_err(mlua::Error::external)?;
         let mut answer = if self.response.status == 200 {
             respond(head, &facts, &content).map_err(mlua::Error::external)?
         } else {

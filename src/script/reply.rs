@@ -41,7 +41,7 @@ pub(super) fn convert(returned: Returned, request: &ScriptRequest) -> mlua::Resu
         Value::Number(status) => checked_status(status)?,
         other => return Err(mlua::Error::runtime(format!("the status of a reply is a number, not a {}", kind(&other)))),
     };
-    let mut response = Response { status, ..Response::default() };
+    let mut response = Response { status, fields: ResponseFields::with_capacity(96), ..Response::default() };
     let has_type = match &headers {
         Value::Nil => false,
         Value::Table(table) => self::headers(Some(table), &mut response.fields)?,

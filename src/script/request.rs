@@ -304,19 +304,16 @@ fn cookies(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
     Ok(Value::Table(table))
 }
 
-/// Names in lower case; values of one name joined as RFC 9110 section 5.3 says.
+/// Names and values, a line each; `request.luau` makes the table and joins values of one name as RFC 9110 section 5.3 says.
 fn headers(lua: &Lua, head: &RequestHead) -> mlua::Result<Value> {
-    let table = lua.create_table_with_capacity(0, head.fields.len())?;
+    let mut text = Vec::with_capacity(512);
     for (name, value) in head.fields.iter() {
-        match table.raw_get::<Option<mlua::LuaString>>(name)? {
-            None => table.raw_set(name, lua.create_string(value)?)?,
-            Some(before) => {
-                let separator: &[u8] = if name == "cookie" { b"; " } else { b", " };
-                table.raw_set(name, lua.create_string([&before.as_bytes(), separator, value].concat())?)?;
-            }
-        }
+        text.extend_from_slice(name.as_bytes());
+        text.push(b'\n');
+        text.extend_from_slice(value);
+        text.push(b'\n');
     }
-    Ok(Value::Table(table))
+    lua.create_string(text).map(Value::String)
 }
 
 fn server(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {

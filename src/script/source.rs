@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use include_dir::Dir;
 
@@ -111,6 +112,12 @@ impl Source {
         Ok(None)
     }
 
+    /// When a file was changed last; `None` for what is not on disk.
+    #[must_use]
+    pub fn modified(&self, path: &str) -> Option<SystemTime> {
+        self.root()?.join(path).metadata().ok()?.modified().ok()
+    }
+
     /// The text of a file; `None` when there is none.
     ///
     /// # Errors
@@ -118,11 +125,21 @@ impl Source {
     pub fn read(&self, path: &str) -> Result<Option<String>, SourceError> {
         let bytes = match &self.origin {
             Origin::Directory(root) => self.read_disk(root, path)?,
-            // Names inside a directory of the binary count from the root of all.
-            Origin::Embedded(directory) => directory.get_file(directory.path().join(path)).map(|file| file.contents().to_vec()),
-            Origin::Memory(files) => files.get(path).map(|text| text.clone().into_bytes()),
+            Origin::Embedded(_) | Origin::Memory(_) => self.inside(path),
         };
         bytes.map(|bytes| String::from_utf8(bytes).map_err(|_| SourceError::NotText(path.to_owned()))).transpose()
+    }
+
+    /// The bytes of a file that is part of this program; `None` where there is none, and for an application in a directory.
+    #[must_use]
+    pub fn inside(&self, path: &str) -> Option<Vec<u8>> {
+        let path = resolve("", path)?;
+        match &self.origin {
+            Origin::Directory(_) => None,
+            // Names inside a directory of the binary count from the root of all.
+            Origin::Embedded(directory) => directory.get_file(directory.path().join(path)).map(|file| file.contents().to_vec()),
+            Origin::Memory(files) => files.get(&path).map(|text| text.clone().into_bytes()),
+        }
     }
 
     fn read_disk(&self, root: &Path, path: &str) -> Result<Option<Vec<u8>>, SourceError> {

@@ -144,14 +144,26 @@ fn office(app: &AppContext, options: &Options, place: &str) -> mlua::Result<Opti
     Ok(Some(app.services.elections.campaign(&format!("{}: {name}", app.name))))
 }
 
-/// Runs `body` while this worker is the one that shall, again and again as elections come and go; at once for ever without an election.
-async fn in_office<F: Future<Output = bool>>(office: Option<Box<dyn Candidacy>>, mut body: impl FnMut() -> F) {
+/// Waits for something; `None` when newer code takes over first.
+async fn unless_retired<T>(app: &AppContext, wait: impl Future<Output = T>) -> Option<T> {
+    let retired = async {
+        app.until_retired().await;
+        None
+    };
+    futures_lite::future::or(retired, async { Some(wait.await) }).await
+}
+
+/// Runs `body` while this worker is the one that shall, again and again as elections come and go; at once without an election. Ends when `body`
+/// says that it is done, and when newer code has taken over while it waits to be elected.
+async fn in_office<F: Future<Output = bool>>(app: &AppContext, office: Option<Box<dyn Candidacy>>, mut body: impl FnMut() -> F) {
     let Some(office) = office else {
         body().await;
         return;
     };
     loop {
-        office.until(true).await;
+        if unless_retired(app, office.until(true)).await.is_none() {
+            return;
+        }
         let dismissed = async {
             office.until(false).await;
             false
@@ -169,11 +181,10 @@ pub(super) fn every(lua: &Lua, app: &Rc<AppContext>, interval: Duration, functio
     let interval = interval.max(SHORTEST);
     let context = app.clone();
     Task::start(app, move |vm| async move {
-        in_office(office, || async {
+        in_office(&context, office, || async {
             let mut next = std::time::Instant::now() + interval;
             loop {
-                reactor::sleep_until(next).await;
-                if context.is_retired() {
+                if unless_retired(&context, reactor::sleep_until(next)).await.is_none() {
                     return true;
                 }
                 run(&context, &vm, StepKind::Timer, &place, &function, ()).await;
@@ -191,9 +202,8 @@ pub(super) fn after(lua: &Lua, app: &Rc<AppContext>, delay: Duration, function: 
     let office = office(app, options, &place)?;
     let context = app.clone();
     Task::start(app, move |vm| async move {
-        in_office(office, || async {
-            sleep(delay).await;
-            if !context.is_retired() {
+        in_office(&context, office, || async {
+            if unless_retired(&context, sleep(delay)).await.is_some() {
                 run(&context, &vm, StepKind::Timer, &place, &function, ()).await;
             }
             true

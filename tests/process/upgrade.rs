@@ -55,3 +55,14 @@ fn a_binary_that_does_not_start_changes_nothing_and_the_command_says_why() {
     assert_eq!(instance.get().body, "hello");
     instance.ok(&["upgrade"]);
 }
+
+#[test]
+fn a_pid_file_that_moved_is_not_left_behind() {
+    let instance = Instance::new(PLAIN).start();
+    instance.configure(&format!(r#"{PLAIN} pid_file: "run/other.pid", "#), "hello");
+    instance.ok(&["upgrade"]);
+    let pid: i32 = fs::read_to_string(instance.path("run/other.pid")).expect("there").trim().parse().expect("a number");
+    assert!(lives(pid));
+    assert!(!instance.path("run/skep.pid").exists());
+    instance.ok(&["stop"]);
+}

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use crate::cores::Cores;
 use crate::folder::Folder;
-use crate::process::{self, Cpu};
+use crate::process::{self, Cpu, Resident};
 use crate::{Result, wait};
 
 pub use kernel::serve as serve_kernel_limit;
@@ -108,8 +108,8 @@ impl Running {
         process::resident_tree(self.pid()?)
     }
 
-    /// Resident memory of each process, the first one first, in bytes.
-    pub fn resident_each(&self) -> Result<Vec<u64>> {
+    /// Resident memory of each process, the first one first.
+    pub fn resident_each(&self) -> Result<Vec<Resident>> {
         process::members(self.pid()?)?.into_iter().map(process::resident).collect()
     }
 
@@ -126,6 +126,11 @@ impl Running {
             std::thread::yield_now();
         }
         Ok(())
+    }
+
+    /// An error of the load with the name of who caused it, and what that one had to say.
+    pub fn blame(&self, error: &dyn std::error::Error) -> Box<dyn std::error::Error> {
+        format!("{}: {error}{}", self.peer.name(), self.last_words()).into()
     }
 
     /// The end of what it wrote to its log.

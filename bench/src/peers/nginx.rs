@@ -56,7 +56,7 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen {address} backlog=4096;
-        root {folder}/public;
+        location /files/ {{ alias {folder}/public/; }}
         location = /fixed {{ return 200 "{fixed}\n"; }}
         location /hello/ {{
             content_by_lua_block {{

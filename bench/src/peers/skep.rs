@@ -50,9 +50,9 @@ Config(
             keep_alive_requests: 1000000000,
             timeouts: (idle: "1h"),
             routes: [
-                (path: "/hello", app: "hello"),
+                (path: "/files", app: "site"),
                 (path: "/fixed", reply: (status: 200, body: "{fixed}\n")),
-                (path: "/", app: "site"),
+                (path: "/", app: "hello"),
             ],
         ),
     }},

@@ -48,7 +48,7 @@ fn grow(bench: &Bench, peer: &Peer) -> Result<Growth> {
     let running = peer.start(bench.cores)?;
     let requests = bench.scaled(WORK.requests);
     let mut load = open(&running, &WORK)?;
-    load.closed(requests / 10)?;
+    cost(&running, &mut load, requests / 10)?;
     let mut measure = || -> Result<f64> {
         let rounds: Result<Vec<f64>> =
             (0..bench.rounds).map(|_| cost(&running, &mut load, requests).map(|cpu| per_unit(cpu, requests))).collect();
@@ -56,7 +56,7 @@ fn grow(bench: &Bench, peer: &Peer) -> Result<Growth> {
     };
     let alone = measure()?;
     let before = running.resident()?;
-    let idle = Idle::open(running.address, &site::scripted(0), IDLE)?;
+    let idle = Idle::open(running.address, &site::scripted(0), IDLE).map_err(|error| running.blame(&*error))?;
     let each = running.resident()?.saturating_sub(before) as f64 / IDLE as f64;
     let beside = measure()?;
     idle.check()?;

@@ -23,8 +23,8 @@ const BREATH: f64 = 1.05;
 /// Who asks for what, by the number of the connection.
 fn mixed(connection: usize) -> Exchange {
     match connection % 16 {
-        0 => Exchange::get("/large.txt", site::content(site::LARGE)),
-        1..4 => Exchange::get("/small.txt", site::content(site::SMALL)),
+        0 => Exchange::get("/files/large.txt", site::content(site::LARGE)),
+        1..4 => Exchange::get("/files/small.txt", site::content(site::SMALL)),
         4..8 => site::fixed(connection),
         _ => site::scripted(connection),
     }
@@ -39,7 +39,7 @@ fn run(bench: &Bench) -> Result<Vec<Finding>> {
     while start.elapsed() < length {
         // Few and many connections in turns: what grows with them must also shrink, or at least not grow again.
         let connections = [16, 64, 256, 32][turn % 4];
-        Load::open(running.address, (0..connections).map(mixed))?.closed(REQUESTS)?;
+        Load::open(running.address, (0..connections).map(mixed))?.closed(REQUESTS).map_err(|error| running.blame(&*error))?;
         answers += REQUESTS;
         turn += 1;
         last = running.resident()?;

@@ -14,7 +14,7 @@ const SMALL_WORK: Work = Work {
     connections: 64,
     requests: 40_000,
     rate: 5_000,
-    exchange: |_| Exchange::get("/small.txt", site::content(site::SMALL)),
+    exchange: |_| Exchange::get("/files/small.txt", site::content(site::SMALL)),
 };
 
 const LARGE_WORK: Work = Work {
@@ -22,7 +22,7 @@ const LARGE_WORK: Work = Work {
     connections: 16,
     requests: 1_000,
     rate: 200,
-    exchange: |_| Exchange::get("/large.txt", site::content(site::LARGE)),
+    exchange: |_| Exchange::get("/files/large.txt", site::content(site::LARGE)),
 };
 
 fn small(bench: &Bench) -> Result<Vec<Finding>> {

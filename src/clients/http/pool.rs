@@ -18,7 +18,7 @@ const MAX_A_SERVER: usize = 8;
 /// Connections kept in all.
 const MAX: usize = 32;
 /// How long a connection is kept.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// How much is read at once.
 const PIECE: usize = 16 << 10;
 

@@ -5,7 +5,10 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use crate::codec::http::FieldError;
 use crate::codec::http::conditional::Validators;
@@ -40,6 +43,16 @@ pub struct Facts {
     common: usize,
     /// Whether a change from now on is certain to show in the file's times.
     pub settled: bool,
+}
+
+/// What a description is made of, beside the type.
+struct Known {
+    size: u64,
+    modified: SystemTime,
+    etag: String,
+    settled: bool,
+    /// The date that clients are told.
+    told: Option<SystemTime>,
 }
 
 impl Describer {
@@ -90,12 +103,28 @@ impl Describer {
         let weak = if is_old(modified) { "" } else { "W/" };
         let settled = is_old(modified) && is_old(time(metadata.ctime(), metadata.ctime_nsec()));
         let etag = format!("{weak}\"{:x}.{:x}-{:x}\"", metadata.mtime(), metadata.mtime_nsec(), metadata.size());
+        let known = Known { size: metadata.size(), modified, etag, settled, told: (modified <= now).then_some(modified) };
+        self.facts(content_type, known)
+    }
+
+    /// Describes bytes that cannot change while this program runs: their tag is made of what they are, and they have no date.
+    ///
+    /// # Errors
+    /// A type that cannot be sent.
+    pub fn describe_bytes(&self, content_type: String, bytes: &[u8]) -> Result<Facts, FieldError> {
+        let digest = Sha256::digest(bytes);
+        let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..12]));
+        let known = Known { size: bytes.len() as u64, modified: SystemTime::UNIX_EPOCH, etag, settled: true, told: None };
+        self.facts(content_type, known)
+    }
+
+    fn facts(&self, content_type: String, known: Known) -> Result<Facts, FieldError> {
         let mut fields = ResponseFields::with_capacity(256);
         fields.push("Content-Type", &content_type)?;
         let common = fields.block().len();
-        fields.push("ETag", &etag)?;
+        fields.push("ETag", &known.etag)?;
         // A time that is yet to come must not be told (RFC 9110 §8.8.2.1).
-        if modified <= now {
+        if let Some(modified) = known.told {
             fields.push("Last-Modified", date::format(modified))?;
         }
         fields.push_static("Accept-Ranges", "bytes");
@@ -103,7 +132,8 @@ impl Describer {
             fields.push("Cache-Control", value)?;
         }
         let fields = Bytes::copy_from_slice(fields.block());
-        Ok(Facts { size: metadata.size(), modified, content_type, etag, fields, common, settled })
+        let Known { size, modified, etag, settled, .. } = known;
+        Ok(Facts { size, modified, content_type, etag, fields, common, settled })
     }
 }
 

@@ -293,7 +293,7 @@ fn errors_are_shown_in_development_only_and_the_application_lives() {
                 return "fine"
             end }
         "#;
-        let limits = Limits { step: Duration::from_millis(100), memory: 16 << 20, ..Limits::default() };
+        let limits = Limits { step: Duration::from_millis(500), memory: 8 << 20, ..Limits::default() };
         let app = load_with(source, limits.clone(), Mode::Development).await;
         let page = answer(&app, request("GET", "/fail", &[], "")).await;
         assert_eq!(page.status, 500);
@@ -453,6 +453,47 @@ fn files_are_sent_whole_in_part_or_not_at_all() {
         for missing in ["/none.txt", "/../main.luau", "/%2e%2e/%2e%2e/etc/passwd"] {
             assert_eq!(get(missing, &[]).await.status, 500, "{missing}");
         }
+    });
+}
+
+#[test]
+fn a_saved_template_is_taken_up() {
+    run(async {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path();
+        std::fs::create_dir(root.join("templates")).expect("made");
+        let page = root.join("templates/page.html");
+        std::fs::write(&page, "old {% include 'part.html' %}").expect("written");
+        let part = root.join("templates/part.html");
+        std::fs::write(&part, "part").expect("written");
+        std::fs::write(root.join("main.luau"), "return { request = function() return require('@skep').template('page.html') end }")
+            .expect("written");
+        let (source, config) = (Source::directory(root), json!({}));
+        let load = ScriptApp::load("test", source, &config, Limits::default(), Services::alone(), Mode::Development);
+        let app = load.await.expect("an application");
+        assert_eq!(text(answer(&app, request("GET", "/", &[], "")).await).await, "old part");
+        let later = std::time::SystemTime::now() + Duration::from_secs(5);
+        std::fs::write(&part, "new").expect("written");
+        std::fs::File::options().write(true).open(&part).expect("opened").set_modified(later).expect("set");
+        assert_eq!(text(answer(&app, request("GET", "/", &[], "")).await).await, "old new");
+    });
+}
+
+#[test]
+fn timers_end_when_newer_code_takes_over() {
+    run(async {
+        let source = r#"
+            local skep = require("@skep")
+            skep.every("1h", function() end)
+            skep.after("1h", function() end, { once = true })
+            return { request = function() end }
+        "#;
+        let app = load(source).await;
+        assert_eq!(app.context.tasks.used(), 2);
+        let start = std::time::Instant::now();
+        app.retire(Duration::from_secs(30)).await;
+        assert!(start.elapsed() < Duration::from_secs(10));
+        assert_eq!(app.context.tasks.used(), 0);
     });
 }
 

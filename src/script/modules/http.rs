@@ -83,7 +83,11 @@ impl Connector for Dialer {
             let (host, port) = (url.host(), url.port());
             let address = if url.socket().is_some() {
                 host.to_owned()
-            } else if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+            } else if host.contains(':') {
+                format!("[{host}]:{port}")
+            } else {
+                format!("{host}:{port}")
+            };
             let (socket, permit) = app.dial(&address, CONNECT_TIMEOUT).await.map_err(|error| error.to_string())?;
             let stream = if url.is_secure() {
                 let settings = settings(authorities).map_err(|error| format!("{error} ({address})"))?;
@@ -119,7 +123,8 @@ async fn send(lua: &Lua, client: &Client, method: Method, url: &str, body: Optio
     }
     let body = request_body(lua, body, options, &mut fields)?;
     let (limit, streams) = (options.span("timeout", LIMIT)?, options.or("stream", false)?);
-    let most = options.get::<usize>("max_body")?;
+    // A stream may be larger than what the VM could hold.
+    let most = if streams { options.get::<usize>("max_body")? } else { Some(options.size(lua, "max_body", MAX_BODY)?) };
     let request = ClientRequest {
         method,
         url: address(url, options)?,
@@ -131,7 +136,7 @@ async fn send(lua: &Lua, client: &Client, method: Method, url: &str, body: Optio
     };
     let server = request.url.server();
     let whole = async {
-        let response = client.send(request).await?;
+        let response = Box::pin(client.send(request)).await?;
         if streams {
             if let Some(most) = most {
                 response.body.allow(most);

@@ -202,7 +202,7 @@ impl Drop for Running {
 async fn run(lua: &Lua, app: &AppContext, command: &Value, options: &Options) -> mlua::Result<Table> {
     options.only(&["stdin", "timeout", "cwd", "env", "max_output", "stderr"])?;
     let limit = options.span("timeout", LIMIT)?;
-    let most = options.or("max_output", MAX_OUTPUT)?;
+    let most = options.size(lua, "max_output", MAX_OUTPUT)?;
     let input = options.get::<LuaString>("stdin")?.map(|input| input.as_bytes().to_vec()).unwrap_or_default();
     let running = start(app, command, options)?;
     // The whole run has the limit; its parts must not end it first.

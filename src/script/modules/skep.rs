@@ -12,6 +12,7 @@ use crate::request::Response;
 use crate::script::arguments::{Options, Span};
 pub(in crate::script) use crate::script::file_reply::FileReply;
 use crate::script::queue;
+use crate::script::source::resolve;
 use crate::script::step::StepKind;
 use crate::script::task::{self, Task};
 
@@ -97,6 +98,12 @@ fn replies(lua: &Lua, module: &Table, app: &Rc<AppContext>) -> mlua::Result<()> 
         })?,
     )?;
     module.raw_set("file", lua.create_function(file)?)?;
+    let own = app.clone();
+    let read = move |_: &Lua, path: String| {
+        let text = resolve("", &path).map(|path| own.source.read(&path)).transpose().map_err(mlua::Error::external)?.flatten();
+        text.ok_or_else(|| mlua::Error::runtime(format!("read: the application has no file {path}")))
+    };
+    module.raw_set("read", lua.create_function(read)?)?;
     module.raw_set(
         "sse",
         lua.create_function(|lua, (function, headers): (Function, Option<Table>)| {

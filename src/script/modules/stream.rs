@@ -68,7 +68,7 @@ fn whole_files(lua: &Lua, module: &Table, app: &Rc<AppContext>) -> mlua::Result<
             let real = context.readable(&path).map_err(forbidden);
             async move {
                 options.only(&["max"])?;
-                let (real, most) = (real?, options.or("max", MAX_READ)?);
+                let (real, most) = (real?, options.size(&lua, "max", MAX_READ)?);
                 let bytes = background(&path, move || read_bounded(&real, most)).await?;
                 lua.create_string(bytes)
             }
@@ -360,12 +360,12 @@ impl UserData for FileHandle {
             let state = this.0.clone();
             async move {
                 options.only(&["max"])?;
-                state.line(options.or("max", MAX_LINE)?).await?.map(|bytes| lua.create_string(bytes)).transpose()
+                state.line(options.size(&lua, "max", MAX_LINE)?).await?.map(|bytes| lua.create_string(bytes)).transpose()
             }
         });
         methods.add_method("lines", |lua, this, options: Options| {
             options.only(&["max"])?;
-            let (state, most) = (this.0.clone(), options.or("max", MAX_LINE)?);
+            let (state, most) = (this.0.clone(), options.size(lua, "max", MAX_LINE)?);
             lua.create_async_function(move |lua, _: mlua::MultiValue| {
                 let state = state.clone();
                 async move { state.line(most).await?.map(|bytes| lua.create_string(bytes)).transpose() }

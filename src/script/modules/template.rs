@@ -1,16 +1,18 @@
 //! `@skep/template`: pages from the application's `templates` directory.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use mlua::{Lua, LuaString, Table, Value};
 
 use super::AppContext;
 use crate::script::arguments::kind;
+use crate::script::context::Mode;
 
 /// The directory of templates in the application's.
 const DIRECTORY: &str = "templates";
@@ -20,6 +22,8 @@ const FUEL: u64 = 5_000_000;
 const MAX_DEPTH: usize = 64;
 /// The most templates of one application.
 const MAX_TEMPLATES: usize = 4096;
+/// How often files are looked at for changes in production.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Table> {
     let module = lua.create_table()?;
@@ -41,8 +45,13 @@ pub(super) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Table> {
 /// The templates of one application, compiled when first used.
 pub(super) struct Templates {
     environment: RefCell<Environment<'static>>,
-    count: std::cell::Cell<usize>,
+    app: Rc<AppContext>,
+    loaded: Loaded,
+    checked: Cell<Instant>,
 }
+
+/// The templates that were read, with the times of their files.
+type Loaded = Arc<Mutex<BTreeMap<String, Option<SystemTime>>>>;
 
 impl Templates {
     /// Those of this VM's application.
@@ -50,9 +59,29 @@ impl Templates {
         if let Some(templates) = lua.app_data_ref::<Rc<Templates>>() {
             return templates.clone();
         }
-        let templates = Rc::new(Templates { environment: RefCell::new(environment(app)), count: std::cell::Cell::new(0) });
+        let templates = Rc::new(Templates::new(app));
         lua.set_app_data(templates.clone());
         templates
+    }
+
+    fn new(app: &Rc<AppContext>) -> Templates {
+        let loaded = Loaded::default();
+        let environment = RefCell::new(environment(app, &loaded));
+        Templates { environment, app: app.clone(), loaded, checked: Cell::new(Instant::now()) }
+    }
+
+    /// Forgets the templates when a file of one has changed. In development every rendering looks, else one a second.
+    fn refresh(&self) {
+        let now = Instant::now();
+        if self.app.mode == Mode::Production && now.duration_since(self.checked.get()) < LOOK {
+            return;
+        }
+        self.checked.set(now);
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if loaded.iter().any(|(path, time)| self.app.source.modified(path) != *time) {
+            loaded.clear();
+            self.environment.borrow_mut().clear_templates();
+        }
     }
 
     /// Renders a template.
@@ -61,11 +90,8 @@ impl Templates {
     /// When there is no such template or it is wrong, with its file and line.
     pub(super) fn render(&self, name: &str, values: Option<&Table>) -> mlua::Result<String> {
         let context = context(values)?;
+        self.refresh();
         let environment = self.environment.borrow();
-        if environment.templates().count() > MAX_TEMPLATES {
-            return Err(mlua::Error::runtime(format!("template: more than {MAX_TEMPLATES} templates")));
-        }
-        self.count.set(self.count.get() + 1);
         environment.get_template(name).and_then(|template| template.render(context)).map_err(|error| fail(&error))
     }
 
@@ -75,13 +101,19 @@ impl Templates {
     }
 }
 
-fn environment(app: &Rc<AppContext>) -> Environment<'static> {
+fn environment(app: &Rc<AppContext>, loaded: &Loaded) -> Environment<'static> {
     let mut environment = Environment::new();
-    let source = Arc::clone(&app.source);
+    let (source, loaded) = (Arc::clone(&app.source), loaded.clone());
     environment.set_loader(move |name| {
         let path = super::super::source::resolve("", name)
             .ok_or_else(|| Error::new(ErrorKind::TemplateNotFound, format!("{name} is outside of {DIRECTORY}")))?;
-        source.read(&format!("{DIRECTORY}/{path}")).map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))
+        let path = format!("{DIRECTORY}/{path}");
+        let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if loaded.len() >= MAX_TEMPLATES {
+            return Err(Error::new(ErrorKind::InvalidOperation, format!("more than {MAX_TEMPLATES} templates")));
+        }
+        loaded.insert(path.clone(), source.modified(&path));
+        source.read(&path).map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))
     });
     environment.set_auto_escape_callback(|name| match name.rsplit('.').next() {
         Some("txt" | "md" | "css") => AutoEscape::None,
@@ -118,7 +150,10 @@ fn convert(value: &Value, depth: usize) -> mlua::Result<minijinja::Value> {
         Value::Table(table) => {
             let mut map = BTreeMap::new();
             table.for_each(|key: Value, value: Value| {
-                map.insert(convert(&key, depth + 1)?, convert(&value, depth + 1)?);
+                // A module or an object may be given as it is: its functions are nothing to show.
+                if !value.is_function() {
+                    map.insert(convert(&key, depth + 1)?, convert(&value, depth + 1)?);
+                }
                 Ok(())
             })?;
             map.into()
