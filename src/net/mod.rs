@@ -16,7 +16,7 @@ pub use network::Network;
 pub use peer::Peer;
 pub use socket::Socket;
 pub use stream::Stream;
-pub use tls_client::connect_tls;
+pub use tls_client::{TlsSettings, connect_tls, connect_tls_with};
 
 #[cfg(test)]
 mod tests;

@@ -104,8 +104,8 @@ fn a_scope_waits_for_its_tasks_and_cancels_them() {
         let scope = Scope::new();
         let (alive, gone) = witness();
         scope.spawn(async move {
-            let _alive = alive;
             std::future::pending::<()>().await;
+            drop(alive);
         });
         scope.spawn(sleep(Duration::from_millis(1)));
         assert_eq!(scope.len(), 2);
@@ -124,8 +124,8 @@ fn tasks_left_over_are_dropped_with_the_reactor() {
     let gone = run(async {
         let (alive, gone) = witness();
         spawn(async move {
-            let _alive = alive;
             std::future::pending::<()>().await;
+            drop(alive);
         })
         .detach();
         yield_now().await;

@@ -10,8 +10,11 @@ use serde_json::Value;
 
 use super::{App, Handler, StartError};
 
+/// An application on its way.
+type Starting = Pin<Box<dyn Future<Output = Result<Rc<dyn Handler>, StartError>>>>;
+
 /// Makes an application from its `config`.
-type Constructor = fn(Value) -> Pin<Box<dyn Future<Output = Result<Rc<dyn Handler>, StartError>>>>;
+type Constructor = fn(Value) -> Starting;
 
 static KINDS: Mutex<BTreeMap<&'static str, Constructor>> = Mutex::new(BTreeMap::new());
 
@@ -20,7 +23,7 @@ pub fn register<A: App>(kind: &'static str) {
     KINDS.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, construct::<A>);
 }
 
-fn construct<A: App>(config: Value) -> Pin<Box<dyn Future<Output = Result<Rc<dyn Handler>, StartError>>>> {
+fn construct<A: App>(config: Value) -> Starting {
     Box::pin(async move {
         // An application without options may leave `config` out.
         let config = if config == Value::Null { Value::Object(serde_json::Map::new()) } else { config };

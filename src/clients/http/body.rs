@@ -1,6 +1,6 @@
 //! The body of an answer, read as it comes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::pool::{Connection, Pool};
-use super::{HttpError, Url};
+use super::{ClientRequest, HttpError, Url};
 use crate::codec::http::http1::{BodyFraming, ChunkEvent, ChunkedDecoder};
 use crate::reactor::timeout;
 
@@ -19,10 +19,13 @@ const SMALL: usize = 64 << 10;
 pub struct ResponseBody {
     /// `None` at the end, after a failure, and while it is read.
     state: RefCell<Option<State>>,
-    ended: std::cell::Cell<bool>,
+    ended: Cell<bool>,
     pool: Rc<Pool>,
     url: Url,
+    authorities: Option<Rc<str>>,
     limit: Duration,
+    /// The most bytes that may come, and how many may still.
+    most: Cell<Option<(usize, usize)>>,
 }
 
 struct State {
@@ -45,7 +48,7 @@ enum Framing {
 }
 
 impl ResponseBody {
-    pub(super) fn new(connection: Connection, framing: BodyFraming, keep: bool, pool: Rc<Pool>, url: Url, limit: Duration) -> ResponseBody {
+    pub(super) fn new(connection: Connection, framing: BodyFraming, keep: bool, pool: Rc<Pool>, request: &ClientRequest) -> ResponseBody {
         let framing = match framing {
             BodyFraming::None => Framing::Length(0),
             BodyFraming::Length(length) => Framing::Length(length),
@@ -53,7 +56,15 @@ impl ResponseBody {
             BodyFraming::UntilClose => Framing::UntilClose,
         };
         let state = State { connection, framing, keep };
-        let body = ResponseBody { state: RefCell::new(None), ended: false.into(), pool, url, limit };
+        let body = ResponseBody {
+            state: RefCell::new(None),
+            ended: false.into(),
+            pool,
+            url: request.url.clone(),
+            authorities: request.authorities.clone(),
+            limit: request.timeout,
+            most: Cell::new(None),
+        };
         if matches!(state.framing, Framing::Length(0)) {
             body.end(state);
         } else {
@@ -65,8 +76,13 @@ impl ResponseBody {
     fn end(&self, state: State) {
         self.ended.set(true);
         if state.keep {
-            self.pool.put(&self.url, state.connection);
+            self.pool.put(&self.url, self.authorities.as_ref(), state.connection);
         }
+    }
+
+    /// Allows so many bytes and no more: the piece that passes them is an error, and the connection ends.
+    pub fn allow(&self, most: usize) {
+        self.most.set(Some((most, most)));
     }
 
     /// The next piece; `None` after the last.
@@ -80,10 +96,14 @@ impl ResponseBody {
         let mut state = self.state.take().ok_or(HttpError::Taken)?;
         let piece = match timeout(self.limit, state.next(&self.url)).await {
             Ok(piece) => piece?,
-            Err(_) => return Err(HttpError::TimedOut(self.url.authority())),
+            Err(_) => return Err(HttpError::TimedOut(self.url.server())),
         };
         match piece {
             Some(piece) => {
+                if let Some((most, left)) = self.most.get() {
+                    let left = left.checked_sub(piece.len()).ok_or(HttpError::TooLarge(most))?;
+                    self.most.set(Some((most, left)));
+                }
                 self.state.replace(Some(state));
                 Ok(Some(piece))
             }
@@ -137,7 +157,7 @@ impl State {
                 }
                 Ok(0) => return Err(HttpError::Truncated),
                 Ok(_) => {}
-                Err(error) => return Err(HttpError::Io(error, url.authority())),
+                Err(error) => return Err(HttpError::Io(error, url.server())),
             }
         }
     }

@@ -36,12 +36,11 @@ impl<'a> Exchange<'a> {
     pub(super) async fn run(self, pool: &Rc<Pool>) -> Result<ClientResponse, Failure> {
         let Exchange { mut connection, request } = self;
         let head = head(request).map_err(|error| (error, false))?;
-        let server = request.url.authority();
+        let server = request.url.server();
         let mut body = std::mem::take(&mut request.body);
         let outcome = send_and_read(&mut connection, &head, &mut body, &request.method).await;
-        if let RequestBody::Bytes(_) = body {
-            request.body = body;
-        }
+        // Used up or not: a redirect must know that there was a stream, which cannot be sent again.
+        request.body = body;
         let (parsed, sent) = match outcome {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -51,7 +50,7 @@ impl<'a> Exchange<'a> {
         };
         let _ = connection.input.split_to(parsed.consumed);
         let keep = parsed.keep_alive && sent;
-        let body = ResponseBody::new(connection, parsed.framing, keep, pool.clone(), request.url.clone(), request.timeout);
+        let body = ResponseBody::new(connection, parsed.framing, keep, pool.clone(), request);
         Ok(ClientResponse { head: parsed.head, url: request.url.clone(), body })
     }
 }
@@ -113,6 +112,10 @@ async fn send_and_read(
             && let Poll::Ready(result) = sending.as_mut().poll(cx)
         {
             // A server may refuse a body and close: what it has said counts, so reading goes on after a failure too.
+            if let Err(Unsent::Body(why)) = result {
+                // The server would wait for the rest.
+                return Poll::Ready(Err(Failed::Http(HttpError::Body(why))));
+            }
             sent = Some(result);
         }
         loop {
@@ -123,7 +126,7 @@ async fn send_and_read(
             };
             if read == 0 {
                 let error = match sent.take() {
-                    Some(Err(error)) => error,
+                    Some(Err(Unsent::Io(error))) => error,
                     _ => io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection without an answer"),
                 };
                 return Poll::Ready(Err(Failed::Io(error)));
@@ -139,18 +142,31 @@ async fn send_and_read(
     .await
 }
 
-async fn send(stream: &crate::net::Stream, head: &[u8], body: &mut RequestBody) -> io::Result<()> {
+/// Why a request did not go out whole.
+enum Unsent {
+    Io(io::Error),
+    /// Whoever makes the body failed.
+    Body(String),
+}
+
+impl From<io::Error> for Unsent {
+    fn from(error: io::Error) -> Unsent {
+        Unsent::Io(error)
+    }
+}
+
+async fn send(stream: &crate::net::Stream, head: &[u8], body: &mut RequestBody) -> Result<(), Unsent> {
     match body {
-        RequestBody::Empty => stream.write_all(head).await,
-        RequestBody::Bytes(bytes) => stream.write_all_vectored(&mut [io::IoSlice::new(head), io::IoSlice::new(bytes)]).await,
+        RequestBody::Empty => Ok(stream.write_all(head).await?),
+        RequestBody::Bytes(bytes) => Ok(stream.write_all_vectored(&mut [io::IoSlice::new(head), io::IoSlice::new(bytes)]).await?),
         RequestBody::Stream(pieces) => {
             stream.write_all(head).await?;
-            while let Some(piece) = next(pieces).await? {
+            while let Some(piece) = next(pieces).await.map_err(|error| Unsent::Body(error.to_string()))? {
                 let mut size = Vec::with_capacity(18);
                 chunked::chunk_header(piece.len(), &mut size);
                 stream.write_all_vectored(&mut [io::IoSlice::new(&size), io::IoSlice::new(&piece), io::IoSlice::new(b"\r\n")]).await?;
             }
-            stream.write_all(b"0\r\n\r\n").await
+            Ok(stream.write_all(b"0\r\n\r\n").await?)
         }
     }
 }

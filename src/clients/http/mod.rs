@@ -52,6 +52,8 @@ pub enum HttpError {
     TooManyRedirects(u32),
     /// The body is larger than allowed, in bytes.
     TooLarge(usize),
+    /// Whoever makes the request's body failed; says why.
+    Body(String),
     /// Another coroutine reads the body, or it was closed.
     Taken,
 }
@@ -61,7 +63,7 @@ impl fmt::Display for HttpError {
         match self {
             HttpError::Url(error) => error.fmt(f),
             HttpError::Field(error) => error.fmt(f),
-            HttpError::Connect(why) => f.write_str(why),
+            HttpError::Connect(why) | HttpError::Body(why) => f.write_str(why),
             HttpError::Io(error, server) => write!(f, "{error} ({server})"),
             HttpError::Response(error) => error.fmt(f),
             HttpError::Chunk(error) => f.write_str(error.reason()),
@@ -86,8 +88,8 @@ pub struct Connected {
 
 /// Makes the connections of a client: names, permissions and TLS are its business.
 pub trait Connector {
-    /// Connects; an error in words, with the address.
-    fn connect<'a>(&'a self, host: &'a str, port: u16, secure: bool) -> Pin<Box<dyn Future<Output = Result<Connected, String>> + 'a>>;
+    /// Connects; an error in words, with the address. A certificate must be of the `authorities` (PEM), where there are any.
+    fn connect<'a>(&'a self, url: &'a Url, authorities: Option<&'a str>) -> Pin<Box<dyn Future<Output = Result<Connected, String>> + 'a>>;
 }
 
 /// What a request carries.
@@ -114,6 +116,8 @@ pub struct ClientRequest {
     pub body: RequestBody,
     /// How long the answer's head may take, connecting and redirects included, and then each piece of its body.
     pub timeout: Duration,
+    /// Certificates in PEM to trust instead of the public ones.
+    pub authorities: Option<Rc<str>>,
     /// How many redirects are followed.
     pub redirects: u32,
 }
@@ -146,7 +150,7 @@ impl Client {
     /// # Errors
     /// [`HttpError`].
     pub async fn send(&self, request: ClientRequest) -> Result<ClientResponse, HttpError> {
-        let (limit, server) = (request.timeout, request.url.authority());
+        let (limit, server) = (request.timeout, request.url.server());
         match timeout(limit, self.follow(request)).await {
             Ok(result) => result,
             Err(_) => Err(HttpError::TimedOut(server)),
@@ -171,7 +175,8 @@ impl Client {
     async fn exchange(&self, request: &mut ClientRequest) -> Result<ClientResponse, HttpError> {
         let replayable = !matches!(request.body, RequestBody::Stream(_));
         if replayable {
-            while let Some(kept) = self.pool.take(&request.url) {
+            // One more try, not one for every kept connection: a server that dies on this request would else see it many times.
+            if let Some(kept) = self.pool.take(&request.url, request.authorities.as_ref()) {
                 match Exchange::new(kept, request).run(&self.pool).await {
                     Ok(response) => return Ok(response),
                     Err((_, true)) => {}
@@ -180,7 +185,7 @@ impl Client {
             }
         }
         let url = &request.url;
-        let connected = self.connector.connect(url.host(), url.port(), url.is_secure()).await.map_err(HttpError::Connect)?;
+        let connected = self.connector.connect(url, request.authorities.as_deref()).await.map_err(HttpError::Connect)?;
         Exchange::new(pool::Connection::new(connected), request).run(&self.pool).await.map_err(|(error, _)| error)
     }
 }
@@ -212,7 +217,7 @@ fn prepare_redirect(request: &mut ClientRequest, status: u16, next: Url) {
     }
     if next.origin() != request.url.origin() {
         // What was meant for one server is not shown to another.
-        for name in ["authorization", "cookie", "proxy-authorization"] {
+        for name in ["authorization", "cookie", "proxy-authorization", "host"] {
             request.fields.remove(name);
         }
     }

@@ -1,22 +1,24 @@
 //! Connections kept for the next request.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::task::{Context, Poll, ready};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
 use super::{Connected, Url};
 use crate::net::Stream;
+use crate::reactor::{sleep_until, spawn};
 
 /// Connections kept to one server.
 const MAX_A_SERVER: usize = 8;
 /// Connections kept in all.
-const MAX: usize = 64;
-/// How long a connection is kept: less than most servers do.
-const LONGEST: Duration = Duration::from_secs(30);
+const MAX: usize = 32;
+/// How long a connection is kept.
+const LONGEST: Duration = Duration::from_mins(1);
 /// How much is read at once.
 const PIECE: usize = 16 << 10;
 
@@ -41,12 +43,24 @@ impl Connection {
         self.input.extend_from_slice(&buffer[..read]);
         Poll::Ready(Ok(read))
     }
+
+    /// Whether the server has neither closed it nor said what nobody asked for, which would pass for the next answer.
+    fn is_quiet(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        !self.stream.with_socket(crate::net::Socket::is_hung_up) && self.stream.poll_read(&mut cx, &mut [0; 1]).is_pending()
+    }
+}
+
+/// What must be the same for a connection to serve another request: TLS or not, host, port, and whom the certificate was checked against.
+type Server = (bool, String, u16, Option<Rc<str>>);
+
+fn server(url: &Url, authorities: Option<&Rc<str>>) -> Server {
+    let (secure, host, port) = url.origin();
+    (secure, host.to_owned(), port, authorities.cloned())
 }
 
 struct Kept {
-    secure: bool,
-    host: String,
-    port: u16,
+    server: Server,
     since: Instant,
     connection: Connection,
 }
@@ -55,36 +69,64 @@ struct Kept {
 #[derive(Default)]
 pub(super) struct Pool {
     kept: RefCell<Vec<Kept>>,
+    swept: Cell<bool>,
 }
 
 impl Pool {
     /// The connection to this server that was used last.
-    pub(super) fn take(&self, url: &Url) -> Option<Connection> {
+    pub(super) fn take(&self, url: &Url, authorities: Option<&Rc<str>>) -> Option<Connection> {
+        let wanted = server(url, authorities);
+        self.drop_old(Instant::now());
         let mut kept = self.kept.borrow_mut();
-        let now = Instant::now();
-        kept.retain(|kept| now.duration_since(kept.since) < LONGEST && !kept.connection.stream.with_socket(crate::net::Socket::is_hung_up));
-        let place = kept.iter().rposition(|kept| (kept.secure, kept.host.as_str(), kept.port) == url.origin())?;
-        let mut connection = kept.remove(place).connection;
-        connection.reused = true;
-        Some(connection)
+        while let Some(place) = kept.iter().rposition(|kept| kept.server == wanted) {
+            let mut connection = kept.remove(place).connection;
+            if connection.is_quiet() {
+                connection.reused = true;
+                return Some(connection);
+            }
+        }
+        None
     }
 
     /// Keeps a connection whose answer has been read to its end.
-    pub(super) fn put(&self, url: &Url, connection: Connection) {
+    pub(super) fn put(self: &Rc<Self>, url: &Url, authorities: Option<&Rc<str>>, connection: Connection) {
         if !connection.input.is_empty() {
             // An answer that nobody asked for.
             return;
         }
-        let (secure, host, port) = url.origin();
+        let server = server(url, authorities);
         let mut kept = self.kept.borrow_mut();
-        let same = |kept: &Kept| (kept.secure, kept.host.as_str(), kept.port) == (secure, host, port);
-        if kept.iter().filter(|kept| same(kept)).count() >= MAX_A_SERVER {
-            let oldest = kept.iter().position(same).unwrap_or_default();
+        if kept.iter().filter(|kept| kept.server == server).count() >= MAX_A_SERVER {
+            let oldest = kept.iter().position(|kept| kept.server == server).unwrap_or_default();
             kept.remove(oldest);
         }
         if kept.len() >= MAX {
             kept.remove(0);
         }
-        kept.push(Kept { secure, host: host.to_owned(), port, since: Instant::now(), connection });
+        kept.push(Kept { server, since: Instant::now(), connection });
+        if !self.swept.replace(true) {
+            spawn(sweep(Rc::downgrade(self))).detach();
+        }
+    }
+
+    fn drop_old(&self, now: Instant) {
+        self.kept.borrow_mut().retain(|kept| now.duration_since(kept.since) < LONGEST);
+    }
+
+    /// When the oldest has been kept long enough; `None` when there is none.
+    fn next_end(&self) -> Option<Instant> {
+        let next = self.kept.borrow().first().map(|kept| kept.since + LONGEST);
+        self.swept.set(next.is_some());
+        next
+    }
+}
+
+/// Closes connections that nobody has used for long, until none is left: they take the application's sockets.
+async fn sweep(pool: Weak<Pool>) {
+    while let Some(end) = pool.upgrade().and_then(|pool| pool.next_end()) {
+        sleep_until(end).await;
+        if let Some(pool) = pool.upgrade() {
+            pool.drop_old(Instant::now());
+        }
     }
 }

@@ -48,10 +48,10 @@ fn read_request(stream: &mut impl Read) -> String {
 struct Direct;
 
 impl Connector for Direct {
-    fn connect<'a>(&'a self, host: &'a str, port: u16, secure: bool) -> Pin<Box<dyn Future<Output = Result<Connected, String>> + 'a>> {
-        assert!(!secure);
+    fn connect<'a>(&'a self, url: &'a Url, _: Option<&'a str>) -> Pin<Box<dyn Future<Output = Result<Connected, String>> + 'a>> {
+        assert!(!url.is_secure());
         Box::pin(async move {
-            let address = SocketAddr::new(host.parse().expect("an address"), port);
+            let address = SocketAddr::new(url.host().parse().expect("an address"), url.port());
             let socket = Socket::connect_tcp(address).await.map_err(|error| error.to_string())?;
             Ok(Connected { stream: socket.into(), kept: Box::new(()) })
         })
@@ -65,6 +65,7 @@ fn get(url: String) -> ClientRequest {
         fields: Fields::new(),
         body: RequestBody::Empty,
         timeout: Duration::from_secs(5),
+        authorities: None,
         redirects: REDIRECTS,
     }
 }

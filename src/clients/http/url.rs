@@ -50,6 +50,9 @@ impl Url {
             _ => return Err(UrlError::Scheme(text.to_owned())),
         };
         let rest = rest.split('#').next().unwrap_or_default();
+        if let Some(rest) = rest.strip_prefix("unix:") {
+            return Url::of_socket(secure, rest, text);
+        }
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
         let wrong = || UrlError::Authority(text.to_owned());
@@ -65,11 +68,11 @@ impl Url {
     /// [`UrlError`].
     pub fn join(&self, reference: &str) -> Result<Url, UrlError> {
         let reference = reference.trim();
-        if reference.contains("://") && !reference.starts_with(['/', '?', '#']) {
-            return Url::parse(reference);
+        if has_scheme(reference) {
+            return Url::parse(reference).and_then(Url::of_network);
         }
         if let Some(rest) = reference.strip_prefix("//") {
-            return Url::parse(&format!("{}://{rest}", self.scheme()));
+            return Url::parse(&format!("{}://{rest}", self.scheme())).and_then(Url::of_network);
         }
         let reference = reference.split('#').next().unwrap_or_default();
         let (path, query) = self.target.split_once('?').map_or((self.target.as_str(), None), |(path, query)| (path, Some(query)));
@@ -84,6 +87,34 @@ impl Url {
         };
         check(&target, reference)?;
         Ok(Url { target, ..self.clone() })
+    }
+
+    /// What stands behind `http://unix:`: the path of a socket, then a colon and the target.
+    fn of_socket(secure: bool, rest: &str, text: &str) -> Result<Url, UrlError> {
+        let (path, target) = rest.split_once(':').unwrap_or((rest, "/"));
+        let is_path = path.starts_with('/') && path.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+        if secure || !is_path || !target.starts_with('/') {
+            return Err(UrlError::Authority(text.to_owned()));
+        }
+        check(target, text)?;
+        Ok(Url { secure, host: format!("unix:{path}"), port: None, target: target.to_owned() })
+    }
+
+    /// Refuses unix sockets: no server may send us to one of ours.
+    fn of_network(self) -> Result<Url, UrlError> {
+        if self.socket().is_some() { Err(UrlError::Authority(self.to_string())) } else { Ok(self) }
+    }
+
+    /// The path of the unix socket, of `http://unix:/path:/target`.
+    #[must_use]
+    pub fn socket(&self) -> Option<&str> {
+        self.host.strip_prefix("unix:")
+    }
+
+    /// Host and port for messages, or the socket.
+    #[must_use]
+    pub fn server(&self) -> String {
+        self.port.map_or_else(|| self.host.clone(), |port| format!("{}:{port}", self.host))
     }
 
     /// Whether it is `https`.
@@ -112,6 +143,7 @@ impl Url {
     #[must_use]
     pub fn authority(&self) -> String {
         match self.port {
+            _ if self.socket().is_some() => "localhost".to_owned(),
             Some(port) => format!("{}:{port}", self.host),
             None => self.host.clone(),
         }
@@ -132,8 +164,16 @@ impl Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}{}", self.scheme(), self.authority(), self.target)
+        let colon = if self.socket().is_some() { ":" } else { "" };
+        write!(f, "{}://{}{colon}{}", self.scheme(), self.server(), self.target)
     }
+}
+
+/// Whether a reference is absolute: it has a scheme (RFC 3986 section 3.1).
+fn has_scheme(reference: &str) -> bool {
+    let Some((scheme, _)) = reference.split_once(':') else { return false };
+    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
 fn check(target: &str, text: &str) -> Result<(), UrlError> {
@@ -204,9 +244,40 @@ mod tests {
             ("g;x=1/../y", "http://a/b/c/y"),
             ("https://x:1/y", "https://x:1/y"),
             ("g#s", "http://a/b/c/g"),
+            ("g?u=http://x/", "http://a/b/c/g?u=http://x/"),
         ];
         for (reference, expected) in cases {
             assert_eq!(base.join(reference).map(|url| url.to_string()).as_deref(), Ok(expected), "{reference}");
+        }
+        for bad in ["mailto:a@b", "http://unix:/run/x.sock:/", "//unix:/run/x.sock:/", "http:///x"] {
+            assert!(base.join(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_has_a_path_and_a_target() {
+        let url = Url::parse("http://unix:/run/a.sock:/b?c").expect("an address");
+        assert_eq!((url.socket(), url.target(), url.authority().as_str()), (Some("/run/a.sock"), "/b?c", "localhost"));
+        assert_eq!(url.to_string(), "http://unix:/run/a.sock:/b?c");
+        for bad in ["http://unix:", "http://unix:a:/", "https://unix:/a:/", "http://unix:/a:b"] {
+            assert!(Url::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_an_address_that_reads_back_or_an_error(text in "(https?://)?[ -~]{0,40}|\\PC{0,40}") {
+            if let Ok(url) = Url::parse(&text) {
+                proptest::prop_assert_eq!(Url::parse(&url.to_string()), Ok(url));
+            }
+        }
+
+        #[test]
+        fn a_joined_reference_is_an_address_that_reads_back(reference in "[!-~]{0,40}") {
+            let base = Url::parse("http://a/b/c?d").expect("an address");
+            if let Ok(url) = base.join(&reference) {
+                proptest::prop_assert_eq!(Url::parse(&url.to_string()), Ok(url));
+            }
         }
     }
 }

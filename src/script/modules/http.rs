@@ -13,7 +13,8 @@ use super::{AppContext, json};
 use crate::clients::http::{Client, ClientRequest, ClientResponse, Connected, Connector, HttpError, REDIRECTS, RequestBody, Url};
 use crate::codec::http::{Fields, Method};
 use crate::codec::percent;
-use crate::net::{Stream, connect_tls};
+use crate::net::{Stream, TlsSettings, connect_tls_with};
+use crate::reactor::timeout;
 use crate::script::arguments::{Options, kind};
 use crate::script::connection::reason;
 use crate::script::dial::CONNECT_TIMEOUT;
@@ -23,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// The largest body that is read whole if nothing else is said.
 const MAX_BODY: usize = 16 << 20;
 /// What a request may say.
-const OPTIONS: &[&str] = &["method", "url", "headers", "query", "body", "json", "form", "timeout", "redirects", "max_body", "stream"];
+const OPTIONS: &[&str] = &["method", "url", "headers", "query", "body", "json", "form", "timeout", "redirects", "max_body", "stream", "ca"];
 
 pub(super) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Table> {
     let client = Rc::new(Client::new(Box::new(Dialer(Rc::downgrade(app)))));
@@ -76,19 +77,39 @@ fn failed(error: HttpError) -> mlua::Error {
 struct Dialer(Weak<AppContext>);
 
 impl Connector for Dialer {
-    fn connect<'a>(&'a self, host: &'a str, port: u16, secure: bool) -> Pin<Box<dyn Future<Output = Result<Connected, String>> + 'a>> {
+    fn connect<'a>(&'a self, url: &'a Url, authorities: Option<&'a str>) -> Pin<Box<dyn Future<Output = Result<Connected, String>> + 'a>> {
         Box::pin(async move {
             let app = self.0.upgrade().ok_or("the application has ended")?;
-            let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+            let (host, port) = (url.host(), url.port());
+            let address = if url.socket().is_some() {
+                host.to_owned()
+            } else if host.contains(':') {
+                format!("[{host}]:{port}")
+            } else {
+                format!("{host}:{port}")
+            };
             let (socket, permit) = app.dial(&address, CONNECT_TIMEOUT).await.map_err(|error| error.to_string())?;
-            let stream = if secure {
-                connect_tls(socket, host).await.map_err(|error| format!("{} ({address})", reason(&error)))?
+            let stream = if url.is_secure() {
+                let settings = settings(authorities).map_err(|error| format!("{error} ({address})"))?;
+                connect_tls_with(socket, host, settings).await.map_err(|error| format!("{} ({address})", reason(&error)))?
             } else {
                 Stream::from(socket)
             };
             Ok(Connected { stream, kept: Box::new(permit) })
         })
     }
+}
+
+/// TLS with the public authorities, or with these.
+fn settings(authorities: Option<&str>) -> io::Result<TlsSettings> {
+    thread_local! {
+        static PUBLIC: std::cell::OnceCell<TlsSettings> = const { std::cell::OnceCell::new() };
+    }
+    if let Some(pem) = authorities {
+        return Ok(TlsSettings::with_authorities(pem)?.offering("http/1.1"));
+    }
+    let shared = TlsSettings::shared()?;
+    Ok(PUBLIC.with(|public| public.get_or_init(|| shared.offering("http/1.1")).clone()))
 }
 
 async fn send(lua: &Lua, client: &Client, method: Method, url: &str, body: Option<Value>, options: &Options) -> mlua::Result<Response> {
@@ -101,17 +122,32 @@ async fn send(lua: &Lua, client: &Client, method: Method, url: &str, body: Optio
         })?;
     }
     let body = request_body(lua, body, options, &mut fields)?;
+    let (limit, streams) = (options.span("timeout", LIMIT)?, options.or("stream", false)?);
+    // A stream may be larger than what the VM could hold.
+    let most = if streams { options.get::<usize>("max_body")? } else { Some(options.size(lua, "max_body", MAX_BODY)?) };
     let request = ClientRequest {
         method,
         url: address(url, options)?,
         fields,
         body,
-        timeout: options.span("timeout", LIMIT)?,
+        timeout: limit,
+        authorities: options.get::<String>("ca")?.map(Rc::from),
         redirects: options.or("redirects", REDIRECTS)?,
     };
-    let response = client.send(request).await.map_err(failed)?;
-    let streams = options.or("stream", false)?;
-    let body = if streams { None } else { Some(response.body.bytes(options.size(lua, "max_body", MAX_BODY)?).await.map_err(failed)?) };
+    let server = request.url.server();
+    let whole = async {
+        let response = Box::pin(client.send(request)).await?;
+        if streams {
+            if let Some(most) = most {
+                response.body.allow(most);
+            }
+            return Ok((response, None));
+        }
+        let body = response.body.bytes(most.unwrap_or(MAX_BODY)).await?;
+        Ok((response, Some(body)))
+    };
+    // The whole answer within the limit: a server that sends a byte now and then must not hold the caller for ever.
+    let (response, body) = timeout(limit, whole).await.unwrap_or(Err(HttpError::TimedOut(server))).map_err(failed)?;
     Ok(Response { response: Rc::new(response), body })
 }
 

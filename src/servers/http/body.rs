@@ -42,6 +42,14 @@ enum State {
     Failed(BodyError),
 }
 
+/// What is at hand of a body.
+enum Taken {
+    Piece(Bytes),
+    /// More must arrive first.
+    Nothing,
+    End,
+}
+
 impl WireBody {
     pub(super) fn new(wire: Rc<Wire>, framing: BodyFraming, expects: bool, limits: BodyLimits) -> Self {
         let state = match framing {
@@ -93,24 +101,24 @@ impl WireBody {
         }
     }
 
-    /// Takes a piece from what has arrived; `None` when more must arrive first.
-    fn take(&self) -> Result<Option<Option<Bytes>>, BodyError> {
+    /// Takes a piece from what has arrived.
+    fn take(&self) -> Result<Taken, BodyError> {
         let mut state = self.state.borrow_mut();
         match &mut *state {
-            State::Done => Ok(Some(None)),
+            State::Done => Ok(Taken::End),
             State::Failed(error) => Err(error.clone()),
             State::Length(left) => {
                 let piece = self.wire.with_input(|input| {
                     let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len()).min(PIECE);
                     (count > 0).then(|| Bytes::copy_from_slice(&input[..count]))
                 });
-                let Some(piece) = piece else { return Ok(None) };
+                let Some(piece) = piece else { return Ok(Taken::Nothing) };
                 self.wire.consume(piece.len());
                 *left -= piece.len() as u64;
                 if *left == 0 {
                     *state = State::Done;
                 }
-                Ok(Some(Some(piece)))
+                Ok(Taken::Piece(piece))
             }
             State::Chunked(decoder) => loop {
                 let step = self.wire.with_input(|input| {
@@ -125,15 +133,15 @@ impl WireBody {
                 self.wire.consume(step.consumed);
                 match step.event {
                     ChunkEvent::Data(_) => {
-                        if piece.as_ref().is_some_and(|piece| !piece.is_empty()) {
-                            return Ok(Some(piece));
+                        if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
+                            return Ok(Taken::Piece(piece));
                         }
                     }
-                    ChunkEvent::NeedMore => return Ok(None),
+                    ChunkEvent::NeedMore => return Ok(Taken::Nothing),
                     ChunkEvent::Trailers(_) => {}
                     ChunkEvent::End => {
                         *state = State::Done;
-                        return Ok(Some(None));
+                        return Ok(Taken::End);
                     }
                 }
             },
@@ -172,8 +180,8 @@ impl BodySource for WireBody {
     fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
         loop {
             match self.take() {
-                Ok(Some(None)) => return Poll::Ready(Ok(None)),
-                Ok(Some(Some(piece))) => {
+                Ok(Taken::End) => return Poll::Ready(Ok(None)),
+                Ok(Taken::Piece(piece)) => {
                     self.taken.set(self.taken.get() + piece.len() as u64);
                     if self.taken.get() > self.limits.size {
                         return self.fail(BodyError::TooLarge(self.limits.size));
@@ -181,7 +189,7 @@ impl BodySource for WireBody {
                     self.alarm.clear();
                     return Poll::Ready(Ok(Some(piece)));
                 }
-                Ok(None) => {}
+                Ok(Taken::Nothing) => {}
                 Err(error) => return self.fail(error),
             }
             if let Err(error) = ready!(self.poll_continue(cx)) {

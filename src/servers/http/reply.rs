@@ -51,7 +51,7 @@ fn push_date(out: &mut Vec<u8>) {
         if date.until.is_none_or(|until| now >= until) {
             let time = SystemTime::now();
             let into_second = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
-            date.until = Some(now + Duration::from_secs(1).checked_sub(Duration::from_nanos(into_second.into())).unwrap());
+            date.until = Some(now + Duration::from_secs(1).saturating_sub(Duration::from_nanos(into_second.into())));
             date.line = format!("Date: {}\r\n", httpdate::fmt_http_date(time)).into_bytes();
         }
         out.extend_from_slice(&date.line);
