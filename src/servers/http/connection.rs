@@ -73,14 +73,15 @@ impl Connection {
                     let last = count >= live.keep_alive_requests;
                     self.exchange(&live, parsed, last).await
                 }
-                Next::Refused(error) => self.refuse(&live, error.status(), error.reason()).await,
-                Next::TooSlow => self.refuse(&live, 408, "the request head came too slowly").await,
+                // What is rare is boxed, here and below: a connection is as large as the largest thing it may ever wait for.
+                Next::Refused(error) => Box::pin(self.refuse(&live, error.status(), error.reason())).await,
+                Next::TooSlow => Box::pin(self.refuse(&live, 408, "the request head came too slowly")).await,
                 Next::Over => return,
             };
             match after {
                 After::Keep => {}
                 After::Close => return,
-                After::Linger => return self.linger().await,
+                After::Linger => return Box::pin(self.linger()).await,
             }
         }
     }
@@ -165,7 +166,7 @@ impl Connection {
         };
         let response = match answer {
             Answer::Now(response) => Some(response),
-            Answer::Later(future) => self.wait(live, future, source.as_ref(), exchange.id()).await,
+            Answer::Later(future) => Box::pin(self.wait(live, future, source.as_ref(), exchange.id())).await,
         };
         let Some(response) = response else {
             exchange.abandoned(live);
@@ -228,14 +229,14 @@ impl Connection {
                 self.wire.with_output(|out| out.extend_from_slice(&bytes));
                 Ok(())
             }
-            _ => write_body(&self.wire, response, framing, limit).await,
+            _ => Box::pin(write_body(&self.wire, response, framing, limit)).await,
         };
         exchange.finish(live, status, self.wire.sent.get() + self.wire.pending() as u64, written.as_ref().err());
         if written.is_err() {
             return After::Close;
         }
         let read = match &source {
-            Some(source) if kept && !source.is_done() => source.discard(REST).await,
+            Some(source) if kept && !source.is_done() => Box::pin(source.discard(REST)).await,
             Some(source) => source.is_done(),
             None => true,
         };

@@ -300,3 +300,23 @@ fn a_client_that_leaves_ends_the_wait_for_it() {
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(&mut stream), "");
 }
+
+#[test]
+fn a_connection_stays_small() {
+    use super::connection::Connection as HttpConnection;
+    use super::wire::Wire;
+    use crate::net::{Socket, Stream};
+    use crate::request::Origin;
+    let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let size = reactor::run(async move {
+        let board = Scoreboard::new(1).unwrap();
+        let live = Live::new(&config(), &std::collections::BTreeMap::new(), None);
+        let server = HttpServer::new("web", live, board.slot(0), 0, Rc::new(RequestIds::new(0, 1)));
+        let wire = Rc::new(Wire::new(Stream::from(Socket::new(OwnedFd::from(ours)).unwrap())));
+        let origin = Rc::new(Origin { peer: Peer::Unknown, local: Peer::Unknown, secure: false, server: "web".into() });
+        std::mem::size_of_val(&HttpConnection { wire, origin, server }.serve())
+    })
+    .unwrap();
+    assert!(size <= 4096, "an idle connection takes {size} bytes");
+}
