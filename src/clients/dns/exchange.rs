@@ -13,12 +13,19 @@ const MAX_DATAGRAM: usize = 4096;
 /// Datagrams that are no answer to our question are ignored, but not for ever.
 const MAX_STRAY: usize = 32;
 
-/// Asks the servers in order until one gives what `is_answer` takes for an answer. A server that fails is passed over while others are left.
-pub(super) async fn ask(system: &System, name: &str, question: &[u8], is_answer: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, DnsError> {
+/// Asks the servers in order, from the `first` on, until one gives what `is_answer` takes for an answer. A server that fails is passed over while others are left.
+pub(super) async fn ask(
+    system: &System,
+    first: usize,
+    name: &str,
+    question: &[u8],
+    is_answer: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<u8>, DnsError> {
+    let count = system.servers.len();
     let mut last = DnsError::TimedOut(name.to_owned());
     let mut failure = None;
     for _ in 0..system.attempts {
-        for server in &system.servers {
+        for server in system.servers.iter().cycle().skip(first % count.max(1)).take(count) {
             match timeout(system.timeout, ask_server(*server, question, &is_answer)).await {
                 Ok(Ok(answer)) if server_failed(&answer) => failure = Some(answer),
                 Ok(Ok(answer)) => return Ok(answer),

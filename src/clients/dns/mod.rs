@@ -6,7 +6,8 @@ mod cache;
 mod exchange;
 mod system;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -17,6 +18,7 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE
 
 pub use system::System;
 
+use async_channel::Receiver;
 use cache::Cache;
 
 /// Aliases followed in one answer.
@@ -132,17 +134,35 @@ pub enum Record {
     Text(Vec<u8>),
 }
 
+/// A question under way: whoever asks the same waits for this to close, which it also does when the asker gives up.
+type Asking = HashMap<(String, RecordType), Receiver<()>>;
+
 /// Answers questions, and remembers the answers for as long as they hold.
 pub struct Resolver {
     system: System,
     cache: RefCell<Cache>,
+    asking: RefCell<Asking>,
+    /// How many questions were asked: where the rotation over the servers is.
+    asked: Cell<usize>,
+}
+
+/// Takes a question off the list of those under way, however its asker ends.
+struct Asker<'a> {
+    list: &'a RefCell<Asking>,
+    key: (String, RecordType),
+}
+
+impl Drop for Asker<'_> {
+    fn drop(&mut self) {
+        self.list.borrow_mut().remove(&self.key);
+    }
 }
 
 impl Resolver {
     /// A resolver with these servers and hosts.
     #[must_use]
     pub fn new(system: System) -> Rc<Resolver> {
-        Rc::new(Resolver { system, cache: RefCell::default() })
+        Rc::new(Resolver { system, cache: RefCell::default(), asking: RefCell::default(), asked: Cell::new(0) })
     }
 
     /// The one of this thread, with the settings of the system as they were when [`System::remember`] was called, or are now.
@@ -154,12 +174,16 @@ impl Resolver {
         SHARED.with(Rc::clone)
     }
 
-    /// The addresses of a host, IPv4 first.
+    /// The addresses of a host, IPv4 first; of an address, itself. A name that ends with a dot is full: no domain is tried behind it.
     ///
     /// # Errors
     /// [`DnsError`].
     pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
-        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        if let Ok(address) = host.parse() {
+            return Ok(vec![address]);
+        }
+        let full = host.ends_with('.');
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         if let Some(addresses) = self.system.hosts.get(&host) {
             return Ok(addresses.clone());
         }
@@ -168,7 +192,8 @@ impl Resolver {
             return Ok(vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])]);
         }
         let mut last = DnsError::NoSuchName(host.clone());
-        for name in self.system.candidates(&host) {
+        let names = if full { vec![host] } else { self.system.candidates(&host) };
+        for name in names {
             match self.both_families(&name).await {
                 Err(DnsError::NoSuchName(_) | DnsError::NoData(_)) => {}
                 Err(error) => last = error,
@@ -188,7 +213,11 @@ impl Resolver {
             }));
         }
         if addresses.is_empty() {
-            Err(four.err().or(six.err()).unwrap_or_else(|| DnsError::NoData(name.to_owned())))
+            // A question that failed says more than one whose answer is "none": the name may well have addresses.
+            let is_absence = |error: &DnsError| matches!(error, DnsError::NoSuchName(_) | DnsError::NoData(_));
+            let mut errors: Vec<DnsError> = [four.err(), six.err()].into_iter().flatten().collect();
+            errors.sort_by_key(is_absence);
+            Err(errors.into_iter().next().unwrap_or_else(|| DnsError::NoData(name.to_owned())))
         } else {
             Ok(addresses)
         }
@@ -199,12 +228,26 @@ impl Resolver {
     /// # Errors
     /// [`DnsError`].
     pub async fn resolve(&self, name: &str, kind: RecordType) -> Result<Vec<Record>, DnsError> {
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
-        if let Some(known) = self.cache.borrow_mut().get(&name, kind, Instant::now()) {
-            return known;
-        }
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let key = (name.clone(), kind);
+        let (_asking, _asker) = loop {
+            if let Some(known) = self.cache.borrow_mut().get(&name, kind, Instant::now()) {
+                return known;
+            }
+            let under_way = self.asking.borrow().get(&key).cloned();
+            if let Some(under_way) = under_way {
+                // Nothing is ever sent: the end of the asker closes the channel. Its answer is then in the cache, or we ask ourselves.
+                let _ = under_way.recv().await;
+                continue;
+            }
+            let (asking, closed) = async_channel::bounded(1);
+            self.asking.borrow_mut().insert(key.clone(), closed);
+            // In this order the question is off the list before those who wait are woken.
+            break (asking, Asker { list: &self.asking, key });
+        };
         let question = Self::question(&name, kind)?;
-        let answer = Box::pin(exchange::ask(&self.system, &name, &question, |bytes| is_answer(bytes, &question))).await?;
+        let first = if self.system.rotate { self.asked.replace(self.asked.get().wrapping_add(1)) } else { 0 };
+        let answer = Box::pin(exchange::ask(&self.system, first, &name, &question, |bytes| is_answer(bytes, &question))).await?;
         let (result, ttl) = read_answer(&answer, &name, kind);
         if let Some(ttl) = ttl {
             self.cache.borrow_mut().insert(name, kind, result.clone(), ttl, Instant::now());

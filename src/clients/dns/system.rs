@@ -12,6 +12,8 @@ const MAX_SEARCH: usize = 6;
 /// Lines of the hosts file that are read at most.
 const MAX_HOSTS: usize = 100_000;
 
+static REMEMBERED: OnceLock<System> = OnceLock::new();
+
 /// Hosts, servers and how to ask them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct System {
@@ -26,6 +28,8 @@ pub struct System {
     pub timeout: Duration,
     /// How often the servers are gone through.
     pub attempts: u32,
+    /// Each question begins at another server.
+    pub rotate: bool,
 }
 
 impl Default for System {
@@ -37,6 +41,7 @@ impl Default for System {
             ndots: 1,
             timeout: Duration::from_secs(5),
             attempts: 2,
+            rotate: false,
         }
     }
 }
@@ -49,10 +54,15 @@ impl System {
         System::parse(&text("/etc/hosts"), &text("/etc/resolv.conf"))
     }
 
-    /// The settings as they were at the first call: to be made before the root directory changes.
+    /// The settings of this process: those given to [`System::adopt`], else as the files were at the first call.
     pub fn remember() -> &'static System {
-        static REMEMBERED: OnceLock<System> = OnceLock::new();
         REMEMBERED.get_or_init(System::read)
+    }
+
+    /// Makes the texts of the two files the settings of this process: for a process whose root directory may hide them. Call it before
+    /// anybody looks up a name; whether that was so.
+    pub fn adopt(hosts: &str, resolv: &str) -> bool {
+        REMEMBERED.set(System::parse(hosts, resolv)).is_ok()
     }
 
     /// Settings from the texts of the two files. Lines that mean nothing are skipped.
@@ -92,6 +102,7 @@ impl System {
     }
 
     fn option(&mut self, option: &str) {
+        self.rotate |= option == "rotate";
         let Some((name, value)) = option.split_once(':') else { return };
         let Ok(value) = value.parse::<u32>() else { return };
         match name {
@@ -135,7 +146,7 @@ mod tests {
         assert_eq!(system.servers, ["10.0.0.2:53", "[fd00::1]:53"].map(|ip| ip.parse().expect("an address")));
         assert_eq!(system.candidates("a.b"), ["a.b.example.com", "a.b.lan", "a.b"]);
         assert_eq!(system.candidates("a.b.c")[0], "a.b.c");
-        assert_eq!((system.timeout, system.attempts), (Duration::from_secs(1), 3));
+        assert_eq!((system.timeout, system.attempts, system.rotate), (Duration::from_secs(1), 3, true));
         assert_eq!(system.names_of("10.0.0.1".parse().expect("an address")), ["db", "db.example"]);
         assert_eq!(System::parse("", ""), System::default());
     }

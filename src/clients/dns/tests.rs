@@ -8,7 +8,7 @@ use simple_dns::rdata::{A, AAAA, CNAME, MX, TXT};
 use super::*;
 use crate::reactor;
 
-/// A name server of the test's own, on both transports; it counts the questions it answers.
+/// A stand-in for a name server, on both transports, in a thread of the test; it counts the questions it answers.
 struct Server {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
@@ -38,6 +38,8 @@ fn answer(question: &[u8], truncate: bool) -> Vec<u8> {
             add("1.0.0.10.in-addr.arpa", RData::PTR(simple_dns::rdata::PTR(Name::new_unchecked("host.test"))));
         }
         ("refused.test", _) => *reply.rcode_mut() = RCODE::Refused,
+        ("half.test", QTYPE::TYPE(TYPE::AAAA)) => *reply.rcode_mut() = RCODE::ServerFailure,
+        ("half.test", _) => {}
         ("host.test" | "alias.test" | "loop.test" | "long.test", _) => {}
         _ => *reply.rcode_mut() = RCODE::NameError,
     }
@@ -131,6 +133,77 @@ fn a_silent_server_ends_in_time() {
     reactor::run(async move {
         let error = Resolver::new(system).resolve("host.test", RecordType::A).await.expect_err("nobody answers");
         assert_eq!(error.to_string(), "no name server answered (host.test)");
+    })
+    .expect("a reactor");
+}
+
+#[test]
+fn equal_questions_share_one() {
+    let server = Server::start();
+    let resolver = server.resolver();
+    let asked = server.asked.clone();
+    reactor::run(async move {
+        let one = || resolver.resolve("host.test", RecordType::A);
+        let ((first, second), third) = futures_lite::future::zip(futures_lite::future::zip(one(), one()), one()).await;
+        assert!(first.is_ok() && first == second && second == third);
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert!(resolver.asking.borrow().is_empty());
+    })
+    .expect("a reactor");
+}
+
+#[test]
+fn an_asker_that_gives_up_leaves_the_question_to_who_waited() {
+    let server = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let mut system = System::parse("", "options timeout:30 attempts:1");
+    system.servers = vec![server.local_addr().expect("an address")];
+    // Only the second question is answered.
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        server.recv_from(&mut buffer).expect("the question of who gives up");
+        let (length, from) = server.recv_from(&mut buffer).expect("the question of who waited");
+        server.send_to(&answer(&buffer[..length], false), from).expect("sent");
+    });
+    reactor::run(async move {
+        let resolver = Resolver::new(system);
+        let mut given_up = Box::pin(resolver.resolve("mail.test", RecordType::Mx));
+        assert!(futures_lite::future::poll_once(&mut given_up).await.is_none());
+        let mut waiting = Box::pin(resolver.resolve("mail.test", RecordType::Mx));
+        assert!(futures_lite::future::poll_once(&mut waiting).await.is_none());
+        drop(given_up);
+        assert!(waiting.await.is_ok());
+        assert!(resolver.asking.borrow().is_empty());
+    })
+    .expect("a reactor");
+}
+
+#[test]
+fn a_full_name_and_an_address_are_taken_as_they_are() {
+    let server = Server::start();
+    let resolver = server.resolver();
+    let asked = server.asked.clone();
+    reactor::run(async move {
+        assert_eq!(resolver.lookup("host.").await, Err(DnsError::NoSuchName("host".to_owned())));
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "no domain was tried behind it");
+        assert_eq!(resolver.lookup("192.0.2.7").await, Ok(vec![IpAddr::from([192, 0, 2, 7])]));
+        assert_eq!(resolver.lookup("::1").await.map(|found| found.len()), Ok(1));
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+        let error = resolver.lookup("half.test").await.expect_err("one family fails, the other has nothing");
+        assert_eq!(error.to_string(), "the name server failed (half.test)");
+    })
+    .expect("a reactor");
+}
+
+#[test]
+fn servers_take_turns_when_asked_to() {
+    let (one, other) = (Server::start(), Server::start());
+    let mut system = System::parse("", "options timeout:1 attempts:1 rotate");
+    system.servers = vec![one.address, other.address];
+    reactor::run(async move {
+        let resolver = Resolver::new(system);
+        resolver.resolve("host.test", RecordType::A).await.expect("an address");
+        resolver.resolve("alias.test", RecordType::A).await.expect("an address");
+        assert_eq!((one.asked.load(Ordering::SeqCst), other.asked.load(Ordering::SeqCst)), (1, 1));
     })
     .expect("a reactor");
 }
