@@ -88,7 +88,8 @@ async fn make(environment: &Environment, name: &str, config: &App, following: Fo
         App::Files(files) => Ok(Rc::new(Folder::open(files).map_err(|error| error.to_string())?)),
         App::Native(native) => registry::start(&native.kind, native.config.clone()).await.map_err(|error| error.to_string()),
         App::Script(script) => {
-            let worker = u32::try_from(environment.number).unwrap_or(0) + 1;
+            // The hub has slot 0, so the slots of workers are their numbers from 1.
+            let worker = u32::try_from(environment.number).unwrap_or(0);
             let services = Services::of_worker(&environment.hub, worker);
             Ok(LiveScript::start(name, script, following, services).await?)
         }
