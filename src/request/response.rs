@@ -55,11 +55,7 @@ impl ResponseFields {
 
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.block.split(|&byte| byte == b'\n').filter_map(|line| {
-            let line = line.strip_suffix(b"\r")?;
-            let colon = memchr::memchr(b':', line)?;
-            Some((&line[..colon], line[colon + 1..].trim_ascii()))
-        })
+        lines(&self.block)
     }
 
     /// The value of the first field of this name, in any case.
@@ -85,6 +81,15 @@ impl ResponseFields {
     pub fn with_capacity(bytes: usize) -> Self {
         Self { block: Vec::with_capacity(bytes), close: false }
     }
+}
+
+/// The fields of a block of lines.
+fn lines(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    block.split(|&byte| byte == b'\n').filter_map(|line| {
+        let line = line.strip_suffix(b"\r")?;
+        let colon = memchr::memchr(b':', line)?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    })
 }
 
 /// A range of an open file.
@@ -206,6 +211,13 @@ impl Response {
     pub fn error(status: u16, what: &str) -> Self {
         let name = crate::codec::http::status::reason(status);
         Self::text(status, if what.is_empty() { format!("{status} {name}\n") } else { format!("{status} {name}: {what}\n") })
+    }
+
+    /// The value of the first field of this name, in any case, prepared or not.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        let prepared = lines(self.prepared.as_deref().unwrap_or_default());
+        self.fields.iter().chain(prepared).find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
     /// Sends the client elsewhere.

@@ -22,6 +22,7 @@ use apps::Apps;
 use crew::Crew;
 use servers::Servers;
 
+use crate::clients::dns::System;
 use crate::config::Settings;
 use crate::link::{HubLink, Port};
 use crate::process::child::{self, tell};
@@ -46,7 +47,7 @@ pub fn main(context: ChildContext) -> i32 {
 }
 
 async fn serve(context: ChildContext) -> i32 {
-    let ChildContext { slot, settings, listeners, control, hub, scoreboard, .. } = context;
+    let ChildContext { slot, settings, listeners, control, hub, scoreboard, boot, .. } = context;
     let control = match Port::new(control) {
         Ok(control) => control,
         Err(error) => {
@@ -54,6 +55,8 @@ async fn serve(context: ChildContext) -> i32 {
             return 1;
         }
     };
+    // In a chroot the files themselves cannot be seen any more.
+    System::adopt(&boot.hosts, &boot.resolv_conf);
     let started = Worker::start(slot, scoreboard, settings, hub).await;
     let worker = match started {
         Ok(worker) => worker,
