@@ -432,7 +432,7 @@ fn files_are_sent_whole_in_part_or_not_at_all() {
         std::fs::write(root.join("data.txt"), "0123456789").expect("written");
         // A file that was changed just now has a weak tag, which says nothing of its parts.
         let data = std::fs::File::options().write(true).open(root.join("data.txt")).expect("the file");
-        data.set_modified(std::time::SystemTime::now() - Duration::from_secs(60)).expect("a time");
+        data.set_modified(std::time::SystemTime::now() - Duration::from_mins(1)).expect("a time");
         let main = r#"local skep = require("@skep") return { request = function(req) return skep.file(string.sub(req.path, 2), { download = "d.txt" }) end }"#;
         std::fs::write(root.join("main.luau"), main).expect("written");
         let (source, config) = (Source::directory(&root), json!({}));
