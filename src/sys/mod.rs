@@ -10,5 +10,6 @@ pub mod luau_interrupt;
 pub mod memory;
 pub mod pidfd;
 pub mod privileges;
+pub mod program;
 pub mod shared;
 pub mod signals;

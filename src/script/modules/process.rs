@@ -20,6 +20,7 @@ use crate::script::arguments::{Options, kind};
 use crate::script::connection::{Connection, ConnectionHandle, Pipe, reason};
 use crate::script::gauge::Permit;
 use crate::sys::pidfd;
+use crate::sys::program::{ProgramLimits, prepare};
 
 /// How long `run` and `wait` take at most if nothing else is said.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -99,6 +100,7 @@ fn start(app: &AppContext, command: &Value, options: &Options) -> mlua::Result<R
         Some("null") => command.stderr(Stdio::null()),
         Some(other) => return Err(fail(format_args!("stderr is \"pipe\" or \"null\", not {other:?}"))),
     };
+    prepare(&mut command, ProgramLimits::default());
     let failed = |error: io::Error| fail(format_args!("{} ({})", reason(&error), words[0]));
     let mut child = command.spawn().map_err(failed)?;
     let started = Running::adopt(&words[0], &mut child, permit);
