@@ -16,19 +16,23 @@ pub struct Restart {
 
 impl Restart {
     pub fn execute(self, before: Option<PathBuf>) -> Exit {
-        let config = self.config.or(before);
-        let file = configuration::file(config);
-        // What cannot be started again is not stopped.
-        let loaded = match configuration::load(file.as_deref()) {
-            Ok(loaded) => loaded,
-            Err(exit) => return exit,
-        };
-        let stopped = master::Master::in_directory(&loaded.settings.run).and_then(|master| master.ask(&Command::Stop));
-        match stopped {
-            Ok(outcome) if !outcome.ok => return master::show(&outcome),
-            Err(Exit::Failed) => return Exit::Failed,
-            _ => {}
-        }
-        start::detach(loaded)
+        stop_then_start(self.config.or(before), &Command::Stop)
     }
+}
+
+/// Starts anew after `stop` has ended what runs. Nothing running is no obstacle.
+pub(super) fn stop_then_start(config: Option<PathBuf>, stop: &Command) -> Exit {
+    let file = configuration::file(config);
+    // What cannot be started again is not stopped.
+    let loaded = match configuration::load(file.as_deref()) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let stopped = master::Master::in_directory(&loaded.settings.run).and_then(|master| master.ask(stop));
+    match stopped {
+        Ok(outcome) if !outcome.ok => return master::show(&outcome),
+        Err(Exit::Failed) => return Exit::Failed,
+        _ => {}
+    }
+    start::detach(loaded)
 }
