@@ -159,20 +159,7 @@ impl WireBody {
             self.expects.set(false);
             self.wire.with_output(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
-        while self.wire.pending() > 0 {
-            let written = self.wire.with_output(|out| {
-                let written = ready!(self.wire.stream.poll_write_vectored(cx, &[std::io::IoSlice::new(out)]));
-                if let Ok(count) = written {
-                    out.drain(..count);
-                }
-                Poll::Ready(written)
-            });
-            match ready!(written) {
-                Ok(count) if count > 0 => self.wire.sent.set(self.wire.sent.get() + count as u64),
-                _ => return Poll::Ready(Err(BodyError::Gone)),
-            }
-        }
-        Poll::Ready(Ok(()))
+        self.wire.poll_drain(cx, false).map_err(|_| BodyError::Gone)
     }
 }
 

@@ -139,7 +139,8 @@ async fn write_file(wire: &Wire, range: FileRange, limit: Duration) -> io::Resul
     }
     let Stream::Plain(socket) = &wire.stream else { return write_file_copied(wire, range, limit).await };
     wire.alarm.set(limit);
-    wire.alarm.guard(wire.flush_more(limit)).await??;
+    // The promise of more lets head and file share a segment.
+    wire.alarm.guard(poll_fn(|cx| wire.poll_drain(cx, true))).await??;
     let too_far = |_| io::Error::from(io::ErrorKind::InvalidInput);
     let mut offset = i64::try_from(range.offset).map_err(too_far)?;
     while left > 0 {
@@ -246,28 +247,4 @@ async fn push_piece(wire: &Wire, piece: &Bytes, chunked: bool, limit: Duration) 
         wire.with_output(|out| out.extend_from_slice(b"\r\n"));
     }
     if wire.pending() >= OUTPUT { wire.flush(&[], limit).await } else { Ok(()) }
-}
-
-impl Wire {
-    /// Sends what is pending with the promise that a file follows, so that head and file share a segment.
-    async fn flush_more(&self, limit: Duration) -> io::Result<()> {
-        let Stream::Plain(socket) = &self.stream else { return self.flush(&[], limit).await };
-        while self.pending() > 0 {
-            let written = poll_fn(|cx| {
-                self.with_output(|out| {
-                    let written = socket.poll_send(cx, &[io::IoSlice::new(out)], true);
-                    if let Poll::Ready(Ok(count)) = written {
-                        out.drain(..count);
-                    }
-                    written
-                })
-            })
-            .await?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            self.sent.set(self.sent.get() + written as u64);
-        }
-        Ok(())
-    }
 }

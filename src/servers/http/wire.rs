@@ -138,6 +138,24 @@ impl Wire {
         self.output.borrow().len()
     }
 
+    /// Writes what is to go out, for who polls and watches the time itself. `more` promises a bare socket that more follows at once.
+    pub(super) fn poll_drain(&self, cx: &mut Context<'_>, more: bool) -> Poll<io::Result<()>> {
+        let mut output = self.output.borrow_mut();
+        while !output.is_empty() {
+            let slices = [IoSlice::new(&output)];
+            let written = ready!(match &self.stream {
+                Stream::Plain(socket) => socket.poll_send(cx, &slices, more),
+                stream @ Stream::TlsClient(_) => stream.poll_write_vectored(cx, &slices),
+            })?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent.set(self.sent.get() + written as u64);
+            output.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Writes what is to go out, with `body` behind it, within `limit` for each write that makes progress.
     pub(super) async fn flush(&self, body: &[u8], limit: Duration) -> io::Result<()> {
         let head = self.output.take();
