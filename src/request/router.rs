@@ -1,10 +1,10 @@
 //! Finding the route of a request without trying one after the other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::route::{Host, Route};
 
-/// Routes by host and path: a lookup costs a few hashes, however many routes there are.
+/// Routes by host and path: a lookup costs a few comparisons, however many routes there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RouteIndex {
     exact: HashMap<String, PathIndex>,
@@ -16,11 +16,18 @@ pub(super) struct RouteIndex {
 /// The routes of one host by their paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct PathIndex {
-    places: HashMap<String, usize>,
+    places: BTreeMap<String, usize>,
     /// The place of the route `/`.
     root: Option<usize>,
     /// How long the longest path is: what is behind that in a request's path needs no look.
     longest: usize,
+    /// A bit for each length that a path has (the last for all longer ones): most borders of a request's path are at none of them.
+    lengths: u64,
+}
+
+/// The bit of a path's length.
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
 }
 
 impl RouteIndex {
@@ -65,6 +72,7 @@ impl PathIndex {
             self.root.get_or_insert(place);
         } else {
             self.longest = self.longest.max(path.len());
+            self.lengths |= length_bit(path.len());
             self.places.entry(path.to_owned()).or_insert(place);
         }
     }
@@ -76,7 +84,7 @@ impl PathIndex {
             let reach = path.len().min(self.longest + 1);
             let borders = path.as_bytes()[..reach].iter().enumerate().rev().filter(|&(at, &byte)| at > 0 && byte == b'/');
             // A slash is never a part of a longer character, so every border is a character's border.
-            let mut ends = whole.into_iter().chain(borders.map(|(at, _)| at));
+            let mut ends = whole.into_iter().chain(borders.map(|(at, _)| at)).filter(|&end| self.lengths & length_bit(end) != 0);
             if let Some(&place) = ends.find_map(|end| self.places.get(path.get(..end)?)) {
                 return Some(place);
             }

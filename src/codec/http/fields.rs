@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use smallvec::SmallVec;
-
 /// A range of the buffer. 32 bits suffice: heads are bounded far below 4 GiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
@@ -24,6 +22,11 @@ impl Span {
         let start = self.start as usize;
         bytes.get(start..start + self.len as usize).unwrap_or_default()
     }
+
+    pub(super) fn of_str(self, text: &str) -> &str {
+        let start = self.start as usize;
+        text.get(start..start + self.len as usize).unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +39,7 @@ struct Entry {
 #[derive(Clone, Default)]
 pub struct Fields {
     arena: Vec<u8>,
-    /// Bytes at the front of the arena that belong to the start line and outlive [`Fields::clear`].
-    kept: usize,
-    entries: SmallVec<[Entry; 16]>,
+    entries: Vec<Entry>,
 }
 
 /// Why a field cannot be written.
@@ -73,33 +74,18 @@ impl Fields {
         Self::default()
     }
 
-    /// Takes a copy of a whole head whose parts [`Fields::adopt`] then names.
-    pub(super) fn from_head(head: &[u8], kept: usize) -> Self {
-        Self { arena: head.to_vec(), kept, entries: SmallVec::new() }
+    /// Takes a copy of the lines of a head, whose `count` fields [`Fields::adopt`] then names.
+    pub(super) fn from_lines(lines: &[u8], count: usize) -> Self {
+        Self { arena: lines.to_vec(), entries: Vec::with_capacity(count) }
     }
 
-    /// Names a field within the bytes given to [`Fields::from_head`]; its name is lower-cased in place.
+    /// Names a field within the bytes given to [`Fields::from_lines`]; its name is lower-cased in place.
     pub(super) fn adopt(&mut self, name: Span, value: Span) {
         let start = name.start as usize;
         if let Some(bytes) = self.arena.get_mut(start..start + name.len as usize) {
             bytes.make_ascii_lowercase();
         }
         self.entries.push(Entry { name, value });
-    }
-
-    /// Where [`Fields::store`] would put its bytes.
-    pub(super) fn next_offset(&self) -> usize {
-        self.arena.len()
-    }
-
-    /// Adds bytes that belong to no field (a rewritten target), to be read with [`Fields::slice`].
-    pub(super) fn store(&mut self, bytes: &[u8]) -> Result<(), FieldError> {
-        if self.arena.len() + bytes.len() > MAX_ARENA {
-            return Err(FieldError::Size);
-        }
-        self.arena.extend_from_slice(bytes);
-        self.kept = self.arena.len();
-        Ok(())
     }
 
     pub(super) fn slice(&self, span: Span) -> &[u8] {
@@ -132,7 +118,7 @@ impl Fields {
     pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), FieldError> {
         let before = self.entries.len();
         self.push(name, value)?;
-        let Self { arena, entries, .. } = self;
+        let Self { arena, entries } = self;
         let mut index = 0;
         entries.retain(|entry| {
             index += 1;
@@ -186,7 +172,7 @@ impl Fields {
     /// Removes every field of this name; whether there was one.
     pub fn remove(&mut self, name: &str) -> bool {
         let before = self.entries.len();
-        let Self { arena, entries, .. } = self;
+        let Self { arena, entries } = self;
         entries.retain(|entry| !entry.name.of(arena).eq_ignore_ascii_case(name.as_bytes()));
         self.entries.len() != before
     }
@@ -194,7 +180,7 @@ impl Fields {
     /// Removes all fields and keeps the buffer.
     pub fn clear(&mut self) {
         self.entries.clear();
-        self.arena.truncate(self.kept);
+        self.arena.clear();
     }
 
     /// How many fields there are.
