@@ -4,7 +4,7 @@
 //! buffer and its length is what is passed. Whoever is given a length takes the text before anything else can run.
 
 use std::cell::RefCell;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 
 use bytes::Bytes;
 use mlua::{Buffer, IntoLua, Lua, Value};
@@ -14,12 +14,10 @@ const ROOM: usize = 8 << 10;
 
 /// The native ends of the two buffers.
 pub(super) struct Passage {
-    inward: RefCell<Box<dyn Inward>>,
+    inward: Buffer,
     outward: RefCell<Box<dyn Outward>>,
 }
 
-trait Inward: Write + Seek {}
-impl<T: Write + Seek> Inward for T {}
 trait Outward: Read + Seek {}
 impl<T: Read + Seek> Outward for T {}
 
@@ -47,16 +45,17 @@ impl Passage {
     /// When memory is short.
     pub(super) fn new(lua: &Lua) -> mlua::Result<(Passage, Buffer, Buffer)> {
         let (inward, outward) = (lua.create_buffer_with_capacity(ROOM)?, lua.create_buffer_with_capacity(ROOM)?);
-        let passage =
-            Passage { inward: RefCell::new(Box::new(inward.clone().cursor())), outward: RefCell::new(Box::new(outward.clone().cursor())) };
+        let passage = Passage { inward: inward.clone(), outward: RefCell::new(Box::new(outward.clone().cursor())) };
         Ok((passage, inward, outward))
     }
 
     /// Puts a text where the VM looks for it.
     pub(super) fn put<'a>(&self, text: &'a str) -> Entering<'a> {
-        let mut inward = self.inward.borrow_mut();
-        let placed = text.len() <= ROOM && inward.seek(SeekFrom::Start(0)).and_then(|_| inward.write_all(text.as_bytes())).is_ok();
-        if placed { Entering::Placed(text.len()) } else { Entering::Whole(text) }
+        if text.len() > ROOM {
+            return Entering::Whole(text);
+        }
+        self.inward.write_bytes(0, text.as_bytes());
+        Entering::Placed(text.len())
     }
 
     /// Takes a text that the VM has put there: `length` is what it said, at most [`ROOM`].

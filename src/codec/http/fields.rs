@@ -1,5 +1,6 @@
 //! Header and trailer fields (RFC 9110 §5): one buffer of bytes and spans into it, so that a whole head costs one copy.
 
+use std::cell::RefCell;
 use std::fmt;
 
 /// A range of the buffer. 32 bits suffice: heads are bounded far below 4 GiB.
@@ -42,6 +43,36 @@ pub struct Fields {
     entries: Vec<Entry>,
 }
 
+/// Buffers kept for the next heads.
+const POOLED: usize = 64;
+/// Larger ones are not kept.
+const POOLED_BYTES: usize = 4 << 10;
+
+/// The buffers of fields that are gone.
+type Buffers = (Vec<u8>, Vec<Entry>);
+
+thread_local! {
+    static POOL: RefCell<Vec<Buffers>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        if self.arena.capacity() == 0 || self.arena.capacity() > POOLED_BYTES || self.entries.capacity() > POOLED_BYTES / size_of::<Entry>()
+        {
+            return;
+        }
+        self.clear();
+        let buffers = (std::mem::take(&mut self.arena), std::mem::take(&mut self.entries));
+        // After the thread's end there is no pool, and the buffers are just freed.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < POOLED {
+                pool.push(buffers);
+            }
+        });
+    }
+}
+
 /// Why a field cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldError {
@@ -76,7 +107,10 @@ impl Fields {
 
     /// Takes a copy of the lines of a head, whose `count` fields [`Fields::adopt`] then names.
     pub(super) fn from_lines(lines: &[u8], count: usize) -> Self {
-        Self { arena: lines.to_vec(), entries: Vec::with_capacity(count) }
+        let (mut arena, mut entries) = POOL.with_borrow_mut(Vec::pop).unwrap_or_default();
+        arena.extend_from_slice(lines);
+        entries.reserve(count);
+        Self { arena, entries }
     }
 
     /// Names a field within the bytes given to [`Fields::from_lines`]; its name is lower-cased in place.

@@ -1,6 +1,7 @@
 //! The head of a request and of a response: start line and fields.
 
 use std::fmt;
+use std::rc::Rc;
 
 use super::authority;
 use super::fields::{Fields, Span};
@@ -34,7 +35,7 @@ pub struct RequestHead {
     pub version: Version,
     /// The header fields.
     pub fields: Fields,
-    target: Box<str>,
+    target: Rc<str>,
     placement: Placement,
 }
 
@@ -150,6 +151,11 @@ impl RequestHead {
     /// The target as it was sent (or rewritten).
     pub fn target(&self) -> &str {
         &self.target
+    }
+
+    /// The target, for who keeps it longer than the head.
+    pub fn shared_target(&self) -> Rc<str> {
+        self.target.clone()
     }
 
     /// The path as it was sent, still percent-encoded; `/` for an absolute target without one, `*` for `OPTIONS *`,

@@ -29,7 +29,7 @@ pub(super) struct Exchange {
 /// What the logs say of a request, kept because the request itself is given away.
 struct Line {
     method: Method,
-    target: Box<str>,
+    target: Rc<str>,
     /// What only the access log asks for.
     more: Option<Box<More>>,
 }
@@ -62,7 +62,7 @@ impl Line {
                 host: head.authority().unwrap_or_default().to_owned(),
             })
         });
-        Self { method: head.method.clone(), target: head.target().into(), more }
+        Self { method: head.method.clone(), target: head.shared_target(), more }
     }
 }
 
