@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::written::{Admin, App, Client, Events, Server, Workers};
+use super::written::{Admin, App, Cache, Client, Events, Server, Workers};
 use crate::net::Address;
 use crate::telemetry::config::{AccessLog, Log};
 
@@ -44,6 +44,8 @@ pub struct Settings {
     pub workers: Workers,
     /// The admin listener.
     pub admin: Admin,
+    /// The cache that all workers share.
+    pub cache: Cache,
     /// Where documents are kept.
     pub store: Store,
     /// What carries events between workers.

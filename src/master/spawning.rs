@@ -145,7 +145,10 @@ impl Master {
                 });
                 match hub_pair {
                     Some((_, hub_end)) => self.introduce(slot, pid, hub_end),
-                    None => self.introduce_all(),
+                    None => {
+                        self.had_hub = true;
+                        self.introduce_all();
+                    }
                 }
                 Ok(None)
             }
@@ -195,7 +198,8 @@ impl Master {
 
     /// In the child, before the root changes: what can only be read now.
     fn boot_info(&self) -> BootInfo {
-        BootInfo { resolv_conf: text_of("/etc/resolv.conf"), hosts: text_of("/etc/hosts"), ..self.boot.clone() }
+        let (resolv_conf, hosts) = (text_of("/etc/resolv.conf"), text_of("/etc/hosts"));
+        BootInfo { resolv_conf, hosts, first_hub: !self.had_hub, ..self.boot.clone() }
     }
 }
 

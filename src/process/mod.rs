@@ -87,6 +87,8 @@ pub struct BootInfo {
     pub resolv_conf: String,
     /// `/etc/hosts`, empty when there is none.
     pub hosts: String,
+    /// No worker can know of an earlier hub: this is the first one of a start that took nothing over.
+    pub first_hub: bool,
     /// What dropping privileges could not do, in words, for the log; empty when all was done.
     pub privileges: Vec<String>,
 }
