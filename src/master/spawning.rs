@@ -195,7 +195,8 @@ impl Master {
 
     /// In the child, before the root changes: what can only be read now.
     fn boot_info(&self) -> BootInfo {
-        BootInfo { resolv_conf: text_of("/etc/resolv.conf"), hosts: text_of("/etc/hosts"), ..self.boot.clone() }
+        let (resolv_conf, hosts) = (text_of("/etc/resolv.conf"), text_of("/etc/hosts"));
+        BootInfo { chroot: self.settings.chroot.is_some(), resolv_conf, hosts, ..self.boot.clone() }
     }
 }
 
