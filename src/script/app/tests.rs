@@ -1,3 +1,5 @@
+mod forms;
+
 use bytes::Bytes;
 use futures_lite::StreamExt;
 use serde_json::json;
