@@ -1,3 +1,4 @@
+mod cookies;
 mod forms;
 
 use bytes::Bytes;
