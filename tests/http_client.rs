@@ -391,6 +391,55 @@ fn kept_connections_make_room_for_others() {
     assert_eq!(said, "one 1 other 1");
 }
 
+/// Answers at once, and then each piece of the body with the same piece, as long as there are any.
+fn echo(mut stream: TcpStream) {
+    read_head(&mut stream);
+    stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while stream.read(&mut byte).is_ok_and(|read| read == 1) {
+        seen.push(byte[0]);
+        let is_last = seen.ends_with(b"0\r\n\r\n");
+        if is_last || seen.ends_with(b";\r\n") {
+            // The client may have gone, which the next read tells.
+            let _ = stream.write_all(&std::mem::take(&mut seen));
+        }
+        if is_last {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_script_talks_and_listens_at_once() {
+    let url = scripted(vec![Box::new(echo), Box::new(echo), Box::new(echo)]);
+    let main = format!(
+        "local http, skep = require('@skep/http'), require('@skep')
+        local function pieces(most)
+            local count = 0
+            return function()
+                count += 1
+                skep.sleep('1ms')
+                return if count <= most then `piece {{count}};` else nil
+            end
+        end
+        return {{ request = function()
+            local said = {{}}
+            for chunk in http.post({url:?}, pieces(3), {{ stream = true }}):chunks() do
+                table.insert(said, chunk)
+            end
+            local closed = http.post({url:?}, pieces(math.huge), {{ stream = true }})
+            table.insert(said, closed:chunks()())
+            closed:close()
+            -- Left alone in the middle, with the function that makes the pieces waiting.
+            table.insert(said, http.post({url:?}, pieces(math.huge), {{ stream = true }}):chunks()())
+            return table.concat(said)
+        end }}"
+    );
+    let said = reactor::run(async move { answer_of(main, Limits::default()).await }).unwrap();
+    assert_eq!(said, "piece 1;piece 2;piece 3;piece 1;piece 1;");
+}
+
 #[test]
 fn a_redirect_does_not_lead_out_of_the_allowed_networks() {
     let elsewhere = TcpListener::bind("127.0.0.2:0").unwrap();
