@@ -276,19 +276,20 @@ fn read_head(bytes: &[u8], consumed: usize) -> Result<ParsedRequest, HeadError> 
     let offset_of = |part: &[u8]| part.as_ptr().addr() - bytes.as_ptr().addr();
 
     let method = Method::from_token(method);
-    let placement = Placement::read(&method, target, offset_of(target.as_bytes())).map_err(HeadError::Target)?;
+    let placement = Placement::read(&method, target).map_err(HeadError::Target)?;
 
-    let mut fields = Fields::from_head(bytes, offset_of(target.as_bytes()) + target.len());
+    let lines = raw.headers.first().map_or(bytes.len(), |first| offset_of(first.name.as_bytes()));
+    let mut fields = Fields::from_lines(&bytes[lines..], raw.headers.len());
     let mut meaning = Meaning::default();
     for header in raw.headers.iter() {
-        let name = Span::new(offset_of(header.name.as_bytes()), header.name.len());
-        let value = Span::new(offset_of(header.value), header.value.len());
+        let name = Span::new(offset_of(header.name.as_bytes()) - lines, header.name.len());
+        let value = Span::new(offset_of(header.value) - lines, header.value.len());
         fields.adopt(name, value);
         meaning.take(header.name, header.value, value);
     }
     let (framing, expect_continue) = meaning.conclude(&method, version)?;
     let keep_alive = meaning.persistence.keep_alive(version);
-    let head = RequestHead::from_parts(method, version, fields, placement.with_host(meaning.host));
+    let head = RequestHead::from_parts(method, version, target, fields, placement.with_host(meaning.host));
     Ok(ParsedRequest { head, consumed, framing, keep_alive, expect_continue })
 }
 
