@@ -199,7 +199,7 @@ impl Master {
     /// In the child, before the root changes: what can only be read now.
     fn boot_info(&self) -> BootInfo {
         let (resolv_conf, hosts) = (text_of("/etc/resolv.conf"), text_of("/etc/hosts"));
-        BootInfo { resolv_conf, hosts, first_hub: !self.had_hub, ..self.boot.clone() }
+        BootInfo { chroot: self.settings.chroot.is_some(), resolv_conf, hosts, first_hub: !self.had_hub, ..self.boot.clone() }
     }
 }
 

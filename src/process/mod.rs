@@ -83,6 +83,8 @@ pub struct BootInfo {
     pub config: Option<PathBuf>,
     /// `skep run` without a configuration: errors are shown to the browser, saved files are live at once.
     pub dev: bool,
+    /// Whether the root directory is another one than the master's.
+    pub chroot: bool,
     /// `/etc/resolv.conf`, empty when there is none. In a chroot it could not be read any more.
     pub resolv_conf: String,
     /// `/etc/hosts`, empty when there is none.

@@ -268,8 +268,9 @@ impl Handler for ScriptApp {
             return Answer::Now(Response::error(404, "this application takes no requests"));
         };
         let request = Rc::new(ScriptRequest::new(request));
-        let reads_form =
-            !request.body.is_empty() && form::is_form(&request.head) && !self.streamed.contains(&request::decoded_path(request.raw_path()));
+        let reads_form = !request.body().is_empty()
+            && form::is_form(&request.head)
+            && !self.streamed.contains(&request::decoded_path(request.raw_path()));
         if reads_form {
             let app = self.clone();
             return Answer::Later(Box::pin(async move {

@@ -58,8 +58,10 @@ async fn serve(context: ChildContext) -> i32 {
             return 1;
         }
     };
-    // In a chroot the files themselves cannot be seen any more.
-    System::adopt(&boot.hosts, &boot.resolv_conf);
+    if boot.chroot {
+        // The files themselves cannot be seen any more.
+        System::adopt(&boot.hosts, &boot.resolv_conf);
+    }
     let started = Worker::start(slot, scoreboard, settings, hub).await;
     let worker = match started {
         Ok(worker) => worker,
