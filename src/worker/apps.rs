@@ -8,6 +8,7 @@ use super::scripts::{Following, LiveScript};
 use super::servers::Handlers;
 use crate::apps::files::Folder;
 use crate::config::{App, Settings};
+use crate::events::Events;
 use crate::link::HubLink;
 use crate::request::{Handler, registry};
 use crate::script::Services;
@@ -17,6 +18,7 @@ use crate::script::Services;
 pub(super) struct Environment {
     pub(super) number: usize,
     pub(super) hub: Rc<HubLink>,
+    pub(super) events: Rc<Events>,
 }
 
 /// An application with the configuration it was made from.
@@ -90,7 +92,7 @@ async fn make(environment: &Environment, name: &str, config: &App, following: Fo
         App::Script(script) => {
             // The hub has slot 0, so the slots of workers are their numbers from 1.
             let worker = u32::try_from(environment.number).unwrap_or(0);
-            let services = Services::of_worker(&environment.hub, worker);
+            let services = Services::of_worker(&environment.hub, &environment.events, worker);
             Ok(LiveScript::start(name, script, following, services).await?)
         }
     }
