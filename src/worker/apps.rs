@@ -9,6 +9,7 @@ use super::scripts::{Following, LiveScript};
 use super::servers::Handlers;
 use crate::apps::files::Folder;
 use crate::config::{App, Settings};
+use crate::events::Events;
 use crate::link::HubLink;
 use crate::request::{Handler, registry};
 use crate::script::Services;
@@ -21,6 +22,7 @@ pub(super) type Drain = Pin<Box<dyn Future<Output = ()>>>;
 pub(super) struct Environment {
     pub(super) number: usize,
     pub(super) hub: Rc<HubLink>,
+    pub(super) events: Rc<Events>,
 }
 
 /// An application with the configuration it was made from.
@@ -91,7 +93,7 @@ async fn make(environment: &Environment, name: &str, config: &App, following: Fo
         App::Script(script) => {
             // The hub has slot 0, so the slots of workers are their numbers from 1.
             let worker = u32::try_from(environment.number).unwrap_or(0);
-            let services = Services::of_worker(&environment.hub, worker);
+            let services = Services::of_worker(&environment.hub, &environment.events, worker);
             Ok(LiveScript::start(name, script, following, services).await?)
         }
     }

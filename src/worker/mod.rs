@@ -25,6 +25,7 @@ use servers::Servers;
 
 use crate::clients::dns::System;
 use crate::config::Settings;
+use crate::events::Events;
 use crate::link::{HubLink, Port};
 use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenerName, ToChild, ToMaster};
@@ -101,12 +102,13 @@ impl Worker {
     async fn start(number: usize, board: Scoreboard, settings: Settings, hub: Option<Channel>) -> Result<Rc<Self>, String> {
         let slot = board.slot(number);
         let link = HubLink::new();
+        let events = Events::of_worker(&link, Some(slot));
         if let Some(channel) = hub {
             link.connect(channel).map_err(|error| format!("the hub cannot be reached: {error}"))?;
         }
         slot.set_state(State::Init);
         let access = open_access_log(&settings)?;
-        let environment = apps::Environment { number, hub: link.clone() };
+        let environment = apps::Environment { number, hub: link.clone(), events };
         let apps = Apps::start(environment, &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
