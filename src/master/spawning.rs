@@ -6,13 +6,13 @@ use std::os::fd::AsFd;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 
 use super::child::{Child, Seed};
 use super::instance::{End, Life, Master};
 use super::supervision::{Phase, View, decide};
 use super::{recycling, upgrade};
-use crate::config::ADMIN;
+use crate::config::{ADMIN, Settings};
 use crate::process::{BootInfo, ChildContext, ListenSocket, ToChild};
 use crate::scoreboard::{Role, Slot};
 use crate::sys::channel::Channel;
@@ -115,7 +115,7 @@ impl Master {
                     slot,
                     generation,
                     revision: self.revision,
-                    settings: self.settings.clone(),
+                    settings: self.seen_by_children(&self.settings),
                     listeners: self.listeners_for(role),
                     control: theirs,
                     hub: hub_pair.map(|(worker_end, _)| worker_end),
@@ -194,6 +194,12 @@ impl Master {
             }
         })
         .collect()
+    }
+
+    /// Settings with the paths that children find in their root. A master that is not root could not change it.
+    pub fn seen_by_children(&self, settings: &Settings) -> Settings {
+        let settings = settings.clone();
+        if Uid::effective().is_root() { settings.inside_chroot() } else { settings }
     }
 
     /// In the child, before the root changes: what can only be read now.

@@ -85,6 +85,42 @@ fn an_empty_root_and_nobody_serve_the_examples_from_a_privileged_port() {
 }
 
 #[test]
+fn applications_and_files_of_a_chroot_are_found_also_after_an_update() {
+    if !Uid::effective().is_root() {
+        return;
+    }
+    let instance = Instance::new("");
+    fs::set_permissions(instance.directory.path(), fs::Permissions::from_mode(0o755)).expect("opened");
+    fs::create_dir_all(instance.path("jail/www")).expect("made");
+    fs::create_dir_all(instance.path("jail/app")).expect("made");
+    fs::write(instance.path("jail/www/page.txt"), "a page").expect("written");
+    fs::write(instance.path("jail/app/main.luau"), "return { request = function(req) return 'from the jail' end }").expect("written");
+    let configure = |format: &str| {
+        instance.write_config(&format!(
+            r#"Config(
+                user: "nobody", chroot: "jail", data: "jail/data", auto_reload: false, log: (file: "skep.log"), admin: (listen: []),
+                access_log: (file: "jail/data/access.log", format: {format}), workers: (start: 1),
+                apps: {{ "app": Script(path: "jail/app"), "www": Files(root: "jail/www") }},
+                servers: {{ "web": Http(listen: ["127.0.0.1:0"], routes: [(path: "/www", app: "www"), (path: "/", app: "app")]) }},
+            )"#
+        ));
+    };
+    configure("Combined");
+    instance.ok(&["start"]);
+    let page = || ask(instance.address("web"), "GET /www/page.txt HTTP/1.1\r\nHost: test").body;
+    assert_eq!((instance.get().body.as_str(), page().as_str()), ("from the jail", "a page"));
+    configure("Json");
+    instance.ok(&["update"]);
+    instance.ok(&["reload"]);
+    assert_eq!((instance.get().body.as_str(), page().as_str()), ("from the jail", "a page"));
+    wait_for("the access log in both formats", || {
+        let log = fs::read_to_string(instance.path("jail/data/access.log")).unwrap_or_default();
+        log.contains("\"GET / HTTP/1.1\"") && log.lines().any(|line| line.starts_with('{'))
+    });
+    instance.ok(&["stop"]);
+}
+
+#[test]
 fn an_unknown_user_is_found_before_anything_starts() {
     let instance = Instance::new(r#"user: "no-such-user", "#);
     for command in ["configtest", "start"] {
