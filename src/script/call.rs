@@ -66,6 +66,7 @@ impl RequestCall {
                 Progress::Terminated
             }
             Poll::Pending => {
+                self.request.suspended.replace(request::take_suspended());
                 self.request.waker.replace(Some(cx.waker().clone()));
                 Progress::Waits
             }
