@@ -35,13 +35,15 @@ use bytes::Bytes;
 
 use ask::Asked;
 pub use event::{Closed, Delivery, Event, Presence};
-use group::{Entry, Group, Phase};
 pub use group::Subscriber;
+use group::{Entry, Group, Phase};
 use queue::Queue;
 pub use queue::{Overflow, Subscription};
 use source::Source;
 
-pub use crate::link::events::{BadName, HistoryLimit, MAX_DATA, MAX_MEMBER_ID, MAX_MEMBER_INFO, Member, PastEvent, Pattern, Position, TopicInfo};
+pub use crate::link::events::{
+    BadName, HistoryLimit, MAX_DATA, MAX_MEMBER_ID, MAX_MEMBER_INFO, Member, PastEvent, Pattern, Position, TopicInfo,
+};
 use crate::link::events::{EventsAnswer, EventsFromHub, EventsToHub, Question, check_topic};
 use crate::link::{EventSink, HubLink, LinkError};
 use crate::reactor;
@@ -80,7 +82,9 @@ impl fmt::Display for EventsError {
         match self {
             Self::Name(bad) => bad.fmt(f),
             Self::TooLong => write!(f, "an event has at most {MAX_DATA} bytes"),
-            Self::Member => write!(f, "a member has an id of 1 to {MAX_MEMBER_ID} bytes and at most {MAX_MEMBER_INFO} bytes of information"),
+            Self::Member => {
+                write!(f, "a member has an id of 1 to {MAX_MEMBER_ID} bytes and at most {MAX_MEMBER_INFO} bytes of information")
+            }
             Self::NotOne => f.write_str("a prefix has no position and no members: name one topic"),
             Self::Full => f.write_str("too much waits for the hub"),
             Self::Lost => f.write_str("the hub was restarted meanwhile: whether it took effect is unknown"),

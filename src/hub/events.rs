@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::events::core::{Core, Limits, Notice, Worker};
 use crate::events::Position;
+use crate::events::core::{Core, Limits, Notice, Worker};
 use crate::link::events::{EventsFromHub, EventsToHub};
 use crate::link::{FromHub, Port};
 use crate::reactor::{self, Scope};

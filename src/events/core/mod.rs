@@ -270,7 +270,9 @@ impl Core {
                     Ok(Subscribed { position, recovered, events }) => {
                         EventsFromHub::Subscribed { ticket, position, recovered, events, refused: None }
                     }
-                    Err(why) => EventsFromHub::Subscribed { ticket, position: None, recovered: false, events: Vec::new(), refused: Some(why) },
+                    Err(why) => {
+                        EventsFromHub::Subscribed { ticket, position: None, recovered: false, events: Vec::new(), refused: Some(why) }
+                    }
                 };
                 notices.push(back(message));
             }
@@ -314,13 +316,7 @@ impl Core {
     ///
     /// # Errors
     /// In words: it has too many patterns.
-    pub fn subscribe(
-        &mut self,
-        worker: Worker,
-        pattern: Pattern,
-        since: Option<Position>,
-        now: Instant,
-    ) -> Result<Subscribed, String> {
+    pub fn subscribe(&mut self, worker: Worker, pattern: Pattern, since: Option<Position>, now: Instant) -> Result<Subscribed, String> {
         let most = self.limits.subscriptions;
         let holdings = self.workers.entry(worker).or_default();
         if holdings.patterns.len() >= most && !holdings.patterns.contains(&pattern) {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::presence::Presence;
 use super::Worker;
+use super::presence::Presence;
 use crate::link::events::{HistoryLimit, PastEvent, Position};
 
 /// What a topic costs besides its content, bytes, roughly.
