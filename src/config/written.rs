@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::apps::files::config::Files;
+pub use crate::events::config::Events;
 use crate::net::Address;
 use crate::script::config::ScriptApp;
 use crate::secret::Secret;
@@ -256,14 +257,6 @@ impl Default for Store {
 pub struct EmbeddedStore {
     /// The file. None: `store.db` in `data`.
     pub path: Option<PathBuf>,
-}
-
-/// What carries events between workers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Events {
-    /// This machine only.
-    #[default]
-    Local,
 }
 
 /// A connection to another server. This version has none yet.

@@ -56,7 +56,7 @@ async fn serve(context: ChildContext) -> i32 {
         workers: RefCell::default(),
         cache: RefCell::new(Cache::new(settings.cache.limits())),
         elections: RefCell::default(),
-        events: Events::new(slot),
+        events: Events::new(settings.events.limits(), slot),
         admin: admin::Admin::new(&settings, control.clone(), slot, number),
         scope: Scope::new(),
     });
