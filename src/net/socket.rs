@@ -13,12 +13,13 @@ use futures_lite::io::{AsyncRead, AsyncWrite};
 use nix::errno::Errno;
 use nix::sys::sendfile::sendfile64;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, UnixAddr, connect, getpeername, getsockname, getsockopt, recv,
-    send, sendmsg, setsockopt, shutdown, socket, sockopt,
+    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, UnixAddr, connect, getpeername, getsockname, getsockopt,
+    sendmsg, setsockopt, shutdown, socket, sockopt,
 };
 
 use super::Peer;
 use crate::reactor::Io;
+use crate::sys::socket::{recv, send};
 
 /// A connected stream socket.
 pub struct Socket {
@@ -82,7 +83,7 @@ impl Socket {
 
     /// Reads into `buffer`; 0 is the end of the stream (of a buffer that is not empty).
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let read = self.io.poll_read_with(cx, |fd| Ok(recv(fd.as_raw_fd(), buffer, MsgFlags::empty())?));
+        let read = self.io.poll_read_with(cx, |fd| recv(fd.as_fd(), buffer));
         if let Poll::Ready(Ok(read)) = read {
             self.moved.set(self.moved.get() + read as u64);
             if read < buffer.len() {
@@ -108,7 +109,7 @@ impl Socket {
         let sent = self.io.poll_write_with(cx, |fd| {
             // One slice needs no message header, which the kernel would have to read and check.
             let sent = match slices {
-                [slice] => send(fd.as_raw_fd(), slice, flags)?,
+                [slice] => send(fd.as_fd(), slice, flags.bits())?,
                 slices => sendmsg::<()>(fd.as_raw_fd(), slices, &[], flags, None)?,
             };
             Ok(sent)

@@ -29,8 +29,18 @@ pub enum Routed {
 /// Routes and what they lead to.
 pub struct Site {
     table: RouteTable,
-    apps: BTreeMap<String, Rc<dyn Handler>>,
-    replies: BTreeMap<usize, Prepared>,
+    /// What each route of the table leads to.
+    ends: Vec<End>,
+}
+
+/// Where a route leads, looked up and made once.
+enum End {
+    App(Rc<dyn Handler>),
+    Reply(Prepared),
+    /// To an application that could not be started.
+    Missing,
+    /// To another address or path, which depends on the request.
+    Elsewhere,
 }
 
 /// A fixed reply, made once.
@@ -46,16 +56,13 @@ impl Site {
     #[must_use]
     pub fn new(routes: Vec<Route>, apps: &BTreeMap<String, Rc<dyn Handler>>) -> Self {
         let table = RouteTable::new(routes);
-        let replies = table
-            .routes()
-            .iter()
-            .enumerate()
-            .filter_map(|(index, route)| match &route.action {
-                Action::Reply(reply) => Some((index, prepare(reply))),
-                _ => None,
-            })
-            .collect();
-        Self { table, apps: apps.clone(), replies }
+        let end = |route: &Route| match &route.action {
+            Action::App(name) => apps.get(name).map_or(End::Missing, |handler| End::App(handler.clone())),
+            Action::Reply(reply) => End::Reply(prepare(reply)),
+            Action::Redirect(_) | Action::Rewrite(_) => End::Elsewhere,
+        };
+        let ends = table.routes().iter().map(end).collect();
+        Self { table, ends }
     }
 
     /// Finds who answers a request. The head's target becomes the rewritten and normalised one.
@@ -73,18 +80,20 @@ impl Site {
             let Some((index, route)) = self.table.position(&host, &path) else {
                 return Routed::Response(Response::error(404, "no route leads there"));
             };
-            match &route.action {
-                Action::App(name) => {
+            match &self.ends[index] {
+                End::App(handler) => {
                     let base_length = base_length(route, head.path());
-                    return match self.apps.get(name) {
-                        Some(handler) => Routed::App { handler: handler.clone(), base_length },
-                        None => Routed::Response(Response::error(503, "the application could not be started; the log says why")),
-                    };
+                    return Routed::App { handler: handler.clone(), base_length };
                 }
+                End::Reply(reply) => return Routed::Response(reply.response()),
+                End::Missing => {
+                    return Routed::Response(Response::error(503, "the application could not be started; the log says why"));
+                }
+                End::Elsewhere => {}
+            }
+            match &route.action {
+                Action::App(_) | Action::Reply(_) => {}
                 Action::Redirect(redirect) => return Routed::Response(redirected(redirect, route, head)),
-                Action::Reply(_) => {
-                    return Routed::Response(self.replies.get(&index).map_or_else(|| Response::error(404, ""), Prepared::response));
-                }
                 Action::Rewrite(to) => {
                     let rest = &head.path()[base_length(route, head.path())..];
                     let query = head.query().map_or(String::new(), |query| format!("?{query}"));
@@ -117,7 +126,9 @@ fn for_everything(head: &RequestHead) -> Option<Response> {
 /// Takes `.` and `..` out of the path (RFC 3986 §6.2.2.3), encoded ones too. `false`: it leads above the root.
 fn normalise(head: &mut RequestHead) -> bool {
     let path = head.path();
-    if !path.contains("/.") && !path.contains("%2e") && !path.contains("%2E") {
+    // A dot behind a slash, or anything encoded: all that could name a segment to take out.
+    let bytes = path.as_bytes();
+    if !memchr::memchr2_iter(b'.', b'%', bytes).any(|at| bytes[at] == b'%' || at > 0 && bytes[at - 1] == b'/') {
         return true;
     }
     let mut segments: Vec<&str> = Vec::new();
@@ -184,6 +195,10 @@ fn base_length(route: &Route, path: &str) -> usize {
     if route.path == "/" {
         return 0;
     }
+    if path.starts_with(&route.path) {
+        return route.path.len();
+    }
+    // A path that is encoded in another way has the same segments.
     let segments = route.path.matches('/').count();
     path.match_indices('/').nth(segments).map_or(path.len(), |(at, _)| at)
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use mlua::{Function, IntoLua, Lua, LuaString, Table, Value};
+use mlua::{Function, IntoLua, Lua, Table, Value};
 
 use super::arguments::kind;
 use super::call::{self, RequestCall};
@@ -18,6 +18,7 @@ use super::fault::Fault;
 use super::form;
 use super::limits::Limits;
 use super::modules::{self, json};
+use super::passage::Passage;
 use super::reply::Reply;
 use super::request::{self, ActiveRequests, ScriptRequest};
 use super::require;
@@ -70,36 +71,33 @@ pub struct ScriptApp {
     connection: Option<Function>,
     drain: Option<Function>,
     streamed: Streamed,
-    methods: Methods,
+    pub(super) passage: Passage,
     last_fault: RefCell<Option<Fault>>,
     // Last: the values above belong to it.
     pub(super) vm: Rc<Vm>,
 }
 
-/// The names of the usual methods, made once.
-struct Methods {
-    get: LuaString,
-    post: LuaString,
-}
+/// The name of a method as it is passed to the VM: a place in the list of those that are known, or the text.
+pub(super) struct MethodName<'a>(&'a Method);
 
-impl Methods {
-    fn new(lua: &Lua) -> mlua::Result<Methods> {
-        Ok(Methods { get: lua.create_string("GET")?, post: lua.create_string("POST")? })
-    }
-}
-
-/// The name of a method, made already or not.
-pub(super) enum MethodName<'a> {
-    Made(&'a LuaString),
-    New(&'a str),
-}
+/// The names that have a place, from 1.
+pub(super) const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 impl IntoLua for MethodName<'_> {
     fn into_lua(self, lua: &Lua) -> mlua::Result<Value> {
-        match self {
-            MethodName::Made(name) => Ok(Value::String(name.clone())),
-            MethodName::New(name) => lua.create_string(name).map(Value::String),
-        }
+        let place = match self.0 {
+            Method::Get => 1.0,
+            Method::Head => 2.0,
+            Method::Post => 3.0,
+            Method::Put => 4.0,
+            Method::Delete => 5.0,
+            Method::Connect => 6.0,
+            Method::Options => 7.0,
+            Method::Trace => 8.0,
+            Method::Patch => 9.0,
+            Method::Other(name) => return lua.create_string(&**name).map(Value::String),
+        };
+        Ok(Value::Number(place))
     }
 }
 
@@ -160,7 +158,7 @@ impl ScriptApp {
         let vm = Rc::new(Vm::new(&context.name, &context.limits, context.mode == Mode::Production).map_err(fault)?);
         context.set_vm(&vm);
         let active = Rc::new(ActiveRequests::default());
-        let (modules, wrap) = prepare(&vm, context, &active).map_err(fault)?;
+        let (modules, wrap, passage) = prepare(&vm, context, &active).map_err(fault)?;
         let lua = vm.lua().clone();
         let load = Box::pin(async { modules.file(&lua, &entry, &text, "").await });
         let value = Stepped::new(&vm, StepKind::Load, entry.as_bytes(), load).await.map_err(fault)?;
@@ -180,7 +178,7 @@ impl ScriptApp {
             connection: handler(&table, "connection")?,
             drain: handler(&table, "drain")?,
             streamed: Streamed::of(&table.get("stream").map_err(fault)?)?,
-            methods: Methods::new(&lua).map_err(fault)?,
+            passage,
             last_fault: RefCell::new(None),
             vm,
         });
@@ -225,13 +223,9 @@ impl ScriptApp {
         self.connection.is_some()
     }
 
-    /// The name of a method as the script gets it.
-    pub(super) fn method<'a>(&'a self, method: &'a Method) -> MethodName<'a> {
-        match method {
-            Method::Get => MethodName::Made(&self.methods.get),
-            Method::Post => MethodName::Made(&self.methods.post),
-            other => MethodName::New(other.as_str()),
-        }
+    /// The name of a method on its way to the script.
+    pub(super) fn method(method: &Method) -> MethodName<'_> {
+        MethodName(method)
     }
 
     pub(super) fn remember(&self, fault: &Fault) {
@@ -248,15 +242,15 @@ impl ScriptApp {
     }
 }
 
-/// Sets what scripts find among the globals, and seals them. Gives the loader and the function that wraps request handlers.
-fn prepare(vm: &Rc<Vm>, context: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<(Rc<require::Modules>, Function)> {
+/// Sets what scripts find among the globals, and seals them. Gives the loader, the function that wraps request handlers, and the way of its texts.
+fn prepare(vm: &Rc<Vm>, context: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<(Rc<require::Modules>, Function, Passage)> {
     let lua = vm.lua();
     lua.set_app_data(context.clone());
     let modules = require::install(lua, context)?;
     lua.globals().raw_set("print", modules::log::writer(lua, context, Level::Info)?)?;
-    let wrap = request::install(lua, context, active)?;
+    let (wrap, passage) = request::install(lua, context, active)?;
     vm.seal()?;
-    Ok((modules, wrap))
+    Ok((modules, wrap, passage))
 }
 
 fn handler(table: &Table, name: &str) -> Result<Option<Function>, ScriptError> {

@@ -39,7 +39,8 @@ impl RequestCall {
     pub(super) fn new(app: Rc<ScriptApp>, request: Rc<ScriptRequest>, handler: &mlua::Function) -> RequestCall {
         let number = app.active.insert(request.clone());
         let path = request::decoded_path(request.raw_path());
-        let call = handler.call_async((app.method(&request.head.method), &*path, number));
+        // The caller runs the call at once, before another text can take the path's place.
+        let call = handler.call_async((ScriptApp::method(&request.head.method), app.passage.put(&path), number));
         RequestCall { app, request, number, call: Some(call) }
     }
 
@@ -78,7 +79,7 @@ impl RequestCall {
             Progress::Ended(result) => result,
             Progress::Terminated => Ok((mlua::Value::Nil, mlua::Value::Nil, mlua::Value::Nil, mlua::Value::Nil)),
         };
-        let reply = result.and_then(|returned| reply::convert(returned, &self.request));
+        let reply = result.and_then(|returned| reply::convert(returned, &self.request, &self.app.passage));
         Some(reply.unwrap_or_else(|error| Reply::Response(self.failed(&error))))
     }
 
@@ -159,24 +160,28 @@ impl futures_lite::Stream for WrittenBody {
                 Some(bytes) => Poll::Ready(Some(Ok(bytes))),
                 None => Poll::Pending,
             },
-            Progress::Ended(Ok((rest, ..))) => {
-                if let mlua::Value::String(rest) = &rest {
-                    call.request.written.borrow_mut().bytes.extend_from_slice(&rest.as_bytes());
+            Progress::Ended(Ok((rest, ..))) => match reply::text(&rest, &call.app.passage) {
+                Ok(rest) => {
+                    call.request.written.borrow_mut().bytes.extend_from_slice(&rest.unwrap_or_default());
+                    this.last()
                 }
-                this.last()
-            }
+                Err(error) => this.broken(&error),
+            },
             Progress::Terminated => this.last(),
-            Progress::Ended(Err(error)) => {
-                // The head is out: the client learns of it by a body that breaks off.
-                drop(call.failed(&error));
-                this.call = None;
-                Poll::Ready(Some(Err(std::io::Error::other("the application failed"))))
-            }
+            Progress::Ended(Err(error)) => this.broken(&error),
         }
     }
 }
 
 impl WrittenBody {
+    /// The head is out: the client learns of an error by a body that breaks off.
+    fn broken(&mut self, error: &mlua::Error) -> Poll<Option<std::io::Result<Bytes>>> {
+        if let Some(call) = self.call.take() {
+            drop(call.failed(error));
+        }
+        Poll::Ready(Some(Err(std::io::Error::other("the application failed"))))
+    }
+
     fn last(&mut self) -> Poll<Option<std::io::Result<Bytes>>> {
         let rest = self.call.take().and_then(|call| call.request.take_written());
         Poll::Ready(rest.map(Ok))

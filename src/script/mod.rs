@@ -33,6 +33,7 @@ mod form;
 pub mod gauge;
 pub mod limits;
 pub mod modules;
+mod passage;
 mod queue;
 mod reply;
 mod request;

@@ -5,6 +5,7 @@ use mlua::{LuaString, Table, Value};
 
 use super::arguments::kind;
 use super::modules::FileReply;
+use super::passage::Passage;
 use super::request::ScriptRequest;
 use crate::request::{Response, ResponseBody, ResponseFields};
 
@@ -24,16 +25,12 @@ pub(super) type Returned = (Value, Value, Value, Value);
 ///
 /// # Errors
 /// A status, header or body of the wrong kind, in words.
-pub(super) fn convert(returned: Returned, request: &ScriptRequest) -> mlua::Result<Reply> {
+pub(super) fn convert(returned: Returned, request: &ScriptRequest, passage: &Passage) -> mlua::Result<Reply> {
     let (body, status, headers, file) = returned;
+    let body = text(&body, passage)?;
     if request.written.borrow().started {
-        return Ok(Reply::Response(written(&body, request)));
+        return Ok(Reply::Response(written(body, request)));
     }
-    let body = match &body {
-        Value::Nil => None,
-        Value::String(text) => Some(text),
-        other => return Err(mlua::Error::runtime(format!("the body of a reply is a string, not a {}", kind(other)))),
-    };
     let status = match status {
         Value::Nil if body.is_none() && file.is_nil() && headers.is_nil() => 204,
         Value::Nil => 200,
@@ -56,15 +53,29 @@ pub(super) fn convert(returned: Returned, request: &ScriptRequest) -> mlua::Resu
         if !has_type {
             response.fields.push_static("Content-Type", HTML);
         }
-        response.body = ResponseBody::Bytes(Bytes::copy_from_slice(&body.as_bytes()));
+        response.body = ResponseBody::Bytes(body);
     }
     Ok(Reply::Response(response))
 }
 
+/// The text that a handler returned: a number is the length of one that goes through the passage.
+///
+/// # Errors
+/// When it is none.
+pub(super) fn text(value: &Value, passage: &Passage) -> mlua::Result<Option<Bytes>> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::Number(length) => passage.take(*length as usize).map(Some),
+        Value::Integer(length) => passage.take(usize::try_from(*length).unwrap_or_default()).map(Some),
+        Value::String(text) => Ok(Some(Bytes::copy_from_slice(&text.as_bytes()))),
+        other => Err(mlua::Error::runtime(format!("the body of a reply is a string, not a {}", kind(other)))),
+    }
+}
+
 /// The reply of a handler that wrote everything before the head had to go out.
-fn written(rest: &Value, request: &ScriptRequest) -> Response {
-    if let Value::String(rest) = rest {
-        request.written.borrow_mut().bytes.extend_from_slice(&rest.as_bytes());
+fn written(rest: Option<Bytes>, request: &ScriptRequest) -> Response {
+    if let Some(rest) = rest {
+        request.written.borrow_mut().bytes.extend_from_slice(&rest);
     }
     let bytes = request.take_written().unwrap_or_default();
     let mut response = head_of_written(request);

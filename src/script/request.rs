@@ -1,17 +1,19 @@
 //! The request as a script sees it: a table whose parts are made when they are first looked at.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
 use event_listener::Event;
-use mlua::{Function, Lua, Table, Value};
+use mlua::{Function, Lua, LuaString, Table, Value};
 use slab::Slab;
 
+use super::app::METHODS;
 use super::context::AppContext;
 use super::form::{self, ReadForm};
 use super::modules::json;
+use super::passage::Passage;
 use crate::codec::http::RequestHead;
 use crate::codec::percent;
 use crate::net::Peer;
@@ -152,6 +154,8 @@ impl ScriptRequest {
 pub(super) struct ActiveRequests {
     slots: RefCell<Slab<(u32, Rc<ScriptRequest>)>>,
     generation: Cell<u32>,
+    /// The name of the field that holds a table's number, made once.
+    key: OnceCell<LuaString>,
 }
 
 /// Places in the slab; the number above it is the generation.
@@ -194,16 +198,19 @@ impl ActiveRequests {
 
     fn of_table(&self, table: &Table) -> mlua::Result<Rc<ScriptRequest>> {
         self.of(table
-            .raw_get::<Option<f64>>(1)?
+            .raw_get::<Option<f64>>(self.key.get())?
             .ok_or_else(|| mlua::Error::runtime("call it with a colon on the request: req:method()"))?)
     }
 }
 
-/// Makes the function that turns a handler of the script into one called with method, path and number, and giving body, status, headers and file.
+/// Makes the function that turns a handler of the script into one called with method, path and number, and giving body, status, headers and file;
+/// and the way that path and body go.
 ///
 /// # Errors
 /// When memory is short.
-pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<Function> {
+pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<(Function, Passage)> {
+    let key = lua.create_string("_number")?;
+    active.key.get_or_init(|| key);
     let encode = lua.create_function(|lua, value: Value| lua.create_string(json::encode(lua, &value)?))?;
     let own = format!("={}", super::fault::OWN_CHUNK);
     let event_stream: Function = lua.load(include_str!("events.luau")).set_name(&own).call(encode)?;
@@ -224,7 +231,17 @@ pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequest
         Ok(())
     })?;
     let methods = methods(lua, app, active)?;
-    lua.load(include_str!("request.luau")).set_name(&own).call((methods, field, hook, event_stream))
+    let (passage, inward, outward) = Passage::new(lua)?;
+    let wrap = lua.load(include_str!("request.luau")).set_name(&own).call((
+        methods,
+        field,
+        hook,
+        event_stream,
+        inward,
+        outward,
+        METHODS.to_vec(),
+    ))?;
+    Ok((wrap, passage))
 }
 
 /// The names of the parts that [`field`] makes, and of those set at once; for the test of the descriptions.

@@ -13,3 +13,4 @@ pub mod privileges;
 pub mod program;
 pub mod shared;
 pub mod signals;
+pub mod socket;

@@ -38,7 +38,7 @@ pub fn parse(text: &[u8]) -> Option<Authority<'_>> {
 
 /// Whether [`parse`] accepts it; quicker for what is usual.
 pub(super) fn is_valid(text: &[u8]) -> bool {
-    let host = text.iter().take_while(|&&byte| is_host_byte(byte)).count();
+    let host = text.iter().position(|&byte| !is_host_byte(byte)).unwrap_or(text.len());
     match &text[host..] {
         [] => host > 0,
         // At most four digits cannot be too large a number.
@@ -48,7 +48,17 @@ pub(super) fn is_valid(text: &[u8]) -> bool {
 }
 
 fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+    const HOST: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            let c = byte as u8;
+            table[byte] = c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_' | b'~');
+            byte += 1;
+        }
+        table
+    };
+    HOST[usize::from(byte)]
 }
 
 #[cfg(test)]

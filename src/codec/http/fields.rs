@@ -1,8 +1,7 @@
 //! Header and trailer fields (RFC 9110 §5): one buffer of bytes and spans into it, so that a whole head costs one copy.
 
+use std::cell::RefCell;
 use std::fmt;
-
-use smallvec::SmallVec;
 
 /// A range of the buffer. 32 bits suffice: heads are bounded far below 4 GiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +23,11 @@ impl Span {
         let start = self.start as usize;
         bytes.get(start..start + self.len as usize).unwrap_or_default()
     }
+
+    pub(super) fn of_str(self, text: &str) -> &str {
+        let start = self.start as usize;
+        text.get(start..start + self.len as usize).unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +40,37 @@ struct Entry {
 #[derive(Clone, Default)]
 pub struct Fields {
     arena: Vec<u8>,
-    /// Bytes at the front of the arena that belong to the start line and outlive [`Fields::clear`].
-    kept: usize,
-    entries: SmallVec<[Entry; 16]>,
+    entries: Vec<Entry>,
+}
+
+/// Buffers kept for the next heads.
+const POOLED: usize = 64;
+/// Larger ones are not kept.
+const POOLED_BYTES: usize = 4 << 10;
+
+/// The buffers of fields that are gone.
+type Buffers = (Vec<u8>, Vec<Entry>);
+
+thread_local! {
+    static POOL: RefCell<Vec<Buffers>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        if self.arena.capacity() == 0 || self.arena.capacity() > POOLED_BYTES || self.entries.capacity() > POOLED_BYTES / size_of::<Entry>()
+        {
+            return;
+        }
+        self.clear();
+        let buffers = (std::mem::take(&mut self.arena), std::mem::take(&mut self.entries));
+        // After the thread's end there is no pool, and the buffers are just freed.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < POOLED {
+                pool.push(buffers);
+            }
+        });
+    }
 }
 
 /// Why a field cannot be written.
@@ -73,33 +105,21 @@ impl Fields {
         Self::default()
     }
 
-    /// Takes a copy of a whole head whose parts [`Fields::adopt`] then names.
-    pub(super) fn from_head(head: &[u8], kept: usize) -> Self {
-        Self { arena: head.to_vec(), kept, entries: SmallVec::new() }
+    /// Takes a copy of the lines of a head, whose `count` fields [`Fields::adopt`] then names.
+    pub(super) fn from_lines(lines: &[u8], count: usize) -> Self {
+        let (mut arena, mut entries) = POOL.with_borrow_mut(Vec::pop).unwrap_or_default();
+        arena.extend_from_slice(lines);
+        entries.reserve(count);
+        Self { arena, entries }
     }
 
-    /// Names a field within the bytes given to [`Fields::from_head`]; its name is lower-cased in place.
+    /// Names a field within the bytes given to [`Fields::from_lines`]; its name is lower-cased in place.
     pub(super) fn adopt(&mut self, name: Span, value: Span) {
         let start = name.start as usize;
         if let Some(bytes) = self.arena.get_mut(start..start + name.len as usize) {
             bytes.make_ascii_lowercase();
         }
         self.entries.push(Entry { name, value });
-    }
-
-    /// Where [`Fields::store`] would put its bytes.
-    pub(super) fn next_offset(&self) -> usize {
-        self.arena.len()
-    }
-
-    /// Adds bytes that belong to no field (a rewritten target), to be read with [`Fields::slice`].
-    pub(super) fn store(&mut self, bytes: &[u8]) -> Result<(), FieldError> {
-        if self.arena.len() + bytes.len() > MAX_ARENA {
-            return Err(FieldError::Size);
-        }
-        self.arena.extend_from_slice(bytes);
-        self.kept = self.arena.len();
-        Ok(())
     }
 
     pub(super) fn slice(&self, span: Span) -> &[u8] {
@@ -132,7 +152,7 @@ impl Fields {
     pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), FieldError> {
         let before = self.entries.len();
         self.push(name, value)?;
-        let Self { arena, entries, .. } = self;
+        let Self { arena, entries } = self;
         let mut index = 0;
         entries.retain(|entry| {
             index += 1;
@@ -186,7 +206,7 @@ impl Fields {
     /// Removes every field of this name; whether there was one.
     pub fn remove(&mut self, name: &str) -> bool {
         let before = self.entries.len();
-        let Self { arena, entries, .. } = self;
+        let Self { arena, entries } = self;
         entries.retain(|entry| !entry.name.of(arena).eq_ignore_ascii_case(name.as_bytes()));
         self.entries.len() != before
     }
@@ -194,7 +214,7 @@ impl Fields {
     /// Removes all fields and keeps the buffer.
     pub fn clear(&mut self) {
         self.entries.clear();
-        self.arena.truncate(self.kept);
+        self.arena.clear();
     }
 
     /// How many fields there are.

@@ -1,6 +1,7 @@
 //! The head of a request and of a response: start line and fields.
 
 use std::fmt;
+use std::rc::Rc;
 
 use super::authority;
 use super::fields::{Fields, Span};
@@ -25,7 +26,7 @@ impl Version {
     }
 }
 
-/// What a client asks: method, target and fields. The target lives in the same buffer as the fields.
+/// What a client asks: method, target and fields.
 #[derive(Clone)]
 pub struct RequestHead {
     /// The method.
@@ -34,6 +35,7 @@ pub struct RequestHead {
     pub version: Version,
     /// The header fields.
     pub fields: Fields,
+    target: Rc<str>,
     placement: Placement,
 }
 
@@ -60,48 +62,59 @@ impl fmt::Display for TargetError {
 
 impl std::error::Error for TargetError {}
 
-/// Where the parts of a target stand in the buffer.
-#[derive(Clone, Copy, Debug, Default)]
+/// Where the parts of a target stand, and what host it names.
+#[derive(Clone, Debug)]
 pub(super) struct Placement {
-    target: Span,
     path: Span,
     query: Option<Span>,
-    authority: Option<Span>,
+    authority: Authority,
+}
+
+/// The host of a request.
+#[derive(Clone, Debug)]
+enum Authority {
+    None,
+    /// In the value of the `Host` field: what nearly every request has.
+    InFields(Span),
+    /// In the target, which may be replaced later.
+    Own(Box<str>),
 }
 
 impl Placement {
-    /// Splits a target that stands at `offset` of the buffer (RFC 9112 §3.2).
-    pub(super) fn read(method: &Method, target: &str, offset: usize) -> Result<Self, TargetError> {
+    /// Splits a target (RFC 9112 §3.2).
+    pub(super) fn read(method: &Method, target: &str) -> Result<Self, TargetError> {
         let bytes = target.as_bytes();
         // One pass without a branch, which the compiler turns into wide instructions.
         if bytes.iter().fold(false, |bad, &byte| bad | !is_target_byte(byte)) {
             return Err(TargetError::Character);
         }
         let end = bytes.len();
-        let span = |start: usize, end: usize| Span::new(offset + start, end - start);
-        let whole = span(0, end);
+        let span = |start: usize, end: usize| Span::new(start, end - start);
         if *method == Method::Connect {
             let authority = authority::parse(bytes).ok_or(TargetError::Form)?;
             authority.port.ok_or(TargetError::Form)?;
-            return Ok(Self { target: whole, path: span(end, end), query: None, authority: Some(whole) });
+            return Ok(Self { path: span(end, end), query: None, authority: Authority::Own(target.into()) });
         }
         let (authority, path) = match bytes {
-            [b'/', ..] => (None, 0),
-            b"*" if *method == Method::Options => return Ok(Self { target: whole, path: whole, query: None, authority: None }),
+            [b'/', ..] => (Authority::None, 0),
+            b"*" if *method == Method::Options => return Ok(Self { path: span(0, end), query: None, authority: Authority::None }),
             _ => {
                 let start = scheme_length(bytes).ok_or(TargetError::Form)?;
                 let stop = bytes[start..].iter().position(|byte| matches!(byte, b'/' | b'?')).map_or(end, |at| start + at);
                 authority::parse(&bytes[start..stop]).ok_or(TargetError::Authority)?;
-                (Some(span(start, stop)), stop)
+                (Authority::Own(target[start..stop].into()), stop)
             }
         };
         let mark = memchr::memchr(b'?', &bytes[path..]).map(|at| path + at);
-        Ok(Self { target: whole, path: span(path, mark.unwrap_or(end)), query: mark.map(|at| span(at + 1, end)), authority })
+        Ok(Self { path: span(path, mark.unwrap_or(end)), query: mark.map(|at| span(at + 1, end)), authority })
     }
 
     /// Uses the value of the `Host` field as the authority, unless the target named one (RFC 9112 §3.2.2).
-    pub(super) fn with_host(self, host: Option<Span>) -> Self {
-        Self { authority: self.authority.or(host), ..self }
+    pub(super) fn with_host(mut self, host: Option<Span>) -> Self {
+        if let (Authority::None, Some(host)) = (&self.authority, host) {
+            self.authority = Authority::InFields(host);
+        }
+        self
     }
 }
 
@@ -111,14 +124,14 @@ impl RequestHead {
     /// # Errors
     /// A target that [`TargetError`] describes.
     pub fn new(method: Method, target: &str, version: Version) -> Result<Self, TargetError> {
-        let placement = Placement::read(&method, target, 0)?;
-        Ok(Self { method, version, fields: Fields::from_head(target.as_bytes(), target.len()), placement })
+        let placement = Placement::read(&method, target)?;
+        Ok(Self { method, version, fields: Fields::new(), target: target.into(), placement })
     }
 
-    /// Takes what was parsed; `fields` holds the bytes that `placement` speaks of.
+    /// Takes what was parsed; `fields` holds the host that `placement` speaks of.
     #[inline]
-    pub(super) fn from_parts(method: Method, version: Version, fields: Fields, placement: Placement) -> Self {
-        Self { method, version, fields, placement }
+    pub(super) fn from_parts(method: Method, version: Version, target: &str, fields: Fields, placement: Placement) -> Self {
+        Self { method, version, fields, target: target.into(), placement }
     }
 
     /// Replaces target, path and query (a rewrite); an authority that is known stays unless the new target has one.
@@ -126,43 +139,50 @@ impl RequestHead {
     /// # Errors
     /// A target that [`TargetError`] describes; the old one stays then.
     pub fn set_target(&mut self, target: &str) -> Result<(), TargetError> {
-        let mut placement = Placement::read(&self.method, target, self.fields.next_offset())?;
-        placement.authority = placement.authority.or(self.placement.authority);
-        self.fields.store(target.as_bytes()).map_err(|_| TargetError::Form)?;
+        let mut placement = Placement::read(&self.method, target)?;
+        if matches!(placement.authority, Authority::None) {
+            placement.authority = std::mem::replace(&mut self.placement.authority, Authority::None);
+        }
+        self.target = target.into();
         self.placement = placement;
         Ok(())
     }
 
     /// The target as it was sent (or rewritten).
     pub fn target(&self) -> &str {
-        self.text(self.placement.target)
+        &self.target
+    }
+
+    /// The target, for who keeps it longer than the head.
+    pub fn shared_target(&self) -> Rc<str> {
+        self.target.clone()
     }
 
     /// The path as it was sent, still percent-encoded; `/` for an absolute target without one, `*` for `OPTIONS *`,
     /// empty for CONNECT.
     pub fn path(&self) -> &str {
-        let path = self.text(self.placement.path);
+        let path = self.placement.path.of_str(&self.target);
         if path.is_empty() && self.method != Method::Connect { "/" } else { path }
     }
 
     /// What follows the first `?`, still encoded.
     pub fn query(&self) -> Option<&str> {
-        self.placement.query.map(|span| self.text(span))
+        self.placement.query.map(|span| span.of_str(&self.target))
     }
 
     /// `host[:port]` from an absolute target, else from `Host`. Checked by [`authority::parse`].
     pub fn authority(&self) -> Option<&str> {
-        self.placement.authority.map(|span| self.text(span))
+        match &self.placement.authority {
+            Authority::None => None,
+            Authority::Own(text) => Some(text),
+            // A host that is valid is ASCII.
+            Authority::InFields(span) => std::str::from_utf8(self.fields.slice(*span)).ok(),
+        }
     }
 
     /// The host alone, without its port.
     pub fn host(&self) -> Option<&str> {
         authority::parse(self.authority()?.as_bytes()).map(|authority| authority.host)
-    }
-
-    fn text(&self, span: Span) -> &str {
-        // Targets and hosts are checked to be UTF-8 when they are placed.
-        std::str::from_utf8(self.fields.slice(span)).unwrap_or_default()
     }
 }
 

@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::server::{HttpServer, Live};
-use crate::codec::http::RequestHead;
+use crate::codec::http::{Method, RequestHead};
 use crate::log_warn;
 use crate::reactor;
 use crate::request::{Origin, RequestId};
 use crate::scoreboard::{add, now_ms};
-use crate::telemetry::{Record, clock};
+use crate::telemetry::{AccessLog, Record, clock};
 
 /// The status under which the log shows a client that left before its answer (nginx's number).
 const CLIENT_LEFT: u16 = 499;
@@ -26,10 +26,15 @@ pub(super) struct Exchange {
     open: Open,
 }
 
-/// What the log says of a request, kept because the request itself is given away.
+/// What the logs say of a request, kept because the request itself is given away.
 struct Line {
-    method: String,
-    target: String,
+    method: Method,
+    target: Rc<str>,
+    /// What only the access log asks for.
+    more: Option<Box<More>>,
+}
+
+struct More {
     version: &'static str,
     referer: Vec<u8>,
     agent: Vec<u8>,
@@ -47,22 +52,17 @@ impl Drop for Open {
 }
 
 impl Line {
-    fn of(head: &RequestHead) -> Self {
+    fn of(head: &RequestHead, access: bool) -> Self {
         let field = |name| head.fields.get(name).unwrap_or_default().to_vec();
-        Self {
-            method: head.method.as_str().to_owned(),
-            target: head.target().to_owned(),
-            version: head.version.as_str(),
-            referer: field("referer"),
-            agent: field("user-agent"),
-            host: head.authority().unwrap_or_default().to_owned(),
-        }
-    }
-
-    /// For what was no request.
-    fn unknown() -> Self {
-        let empty = String::new;
-        Self { method: empty(), target: empty(), version: "", referer: Vec::new(), agent: Vec::new(), host: empty() }
+        let more = access.then(|| {
+            Box::new(More {
+                version: head.version.as_str(),
+                referer: field("referer"),
+                agent: field("user-agent"),
+                host: head.authority().unwrap_or_default().to_owned(),
+            })
+        });
+        Self { method: head.method.clone(), target: head.shared_target(), more }
     }
 }
 
@@ -71,7 +71,7 @@ impl Exchange {
         server.enter();
         server.slot.begin_step(server.label, head.path().as_bytes());
         let wanted = live.access.is_some() || live.slow_request.is_some();
-        let line = wanted.then(|| Line::of(head));
+        let line = wanted.then(|| Line::of(head, live.access.is_some()));
         Self { id: server.ids.next(), begun: reactor::now(), sent_before, origin: origin.clone(), line, open: Open(server.clone()) }
     }
 
@@ -97,7 +97,9 @@ impl Exchange {
         if let Some(error) = failure {
             crate::log_debug!(request = &self.id.to_string(); "{} {}: the answer was not sent whole: {error}", line.method, line.target);
         }
-        write_line(live, &self.origin, line, status, sent.saturating_sub(self.sent_before), micros, &self.id.to_string());
+        if let Some(access) = &live.access {
+            write_line(access, &self.origin, Some(line), (status, sent.saturating_sub(self.sent_before), micros), self.id);
+        }
     }
 
     /// The client left before there was an answer.
@@ -110,32 +112,35 @@ impl Exchange {
     pub(super) fn refused(server: &Rc<HttpServer>, live: &Live, origin: &Origin, status: u16, sent: u64) {
         add(server.slot.requests(), 1);
         server.slot.last_work_ms().store(now_ms(), std::sync::atomic::Ordering::Relaxed);
-        write_line(live, origin, &Line::unknown(), status, sent, 0, &server.ids.next().to_string());
+        if let Some(access) = &live.access {
+            write_line(access, origin, None, (status, sent, 0), server.ids.next());
+        }
     }
 }
 
-fn write_line(live: &Live, origin: &Origin, line: &Line, status: u16, bytes: u64, duration_us: u64, request_id: &str) {
-    let Some(access) = &live.access else { return };
+/// Writes to the access log; without a line, that what was answered was no request.
+fn write_line(access: &AccessLog, origin: &Origin, line: Option<&Line>, (status, bytes, duration_us): (u16, u64, u64), id: RequestId) {
     let address = match origin.peer.ip() {
         Some(ip) => ip.to_string(),
         None => origin.peer.to_string(),
     };
+    let more = line.and_then(|line| line.more.as_deref());
     access.log(&Record {
         epoch_ms: clock::epoch_ms(),
         remote_addr: &address,
         remote_port: origin.peer.port().unwrap_or(0),
         user: "",
-        method: &line.method,
-        uri: line.target.as_bytes(),
-        protocol: line.version,
+        method: line.map_or("", |line| line.method.as_str()),
+        uri: line.map_or(b"", |line| line.target.as_bytes()),
+        protocol: more.map_or("", |more| more.version),
         status,
         bytes,
         received: 0,
         duration_us,
-        host: line.host.as_bytes(),
-        referer: &line.referer,
-        user_agent: &line.agent,
-        request_id,
+        host: more.map_or(b"", |more| more.host.as_bytes()),
+        referer: more.map_or(b"", |more| &more.referer),
+        user_agent: more.map_or(b"", |more| &more.agent),
+        request_id: &id.to_string(),
         server: &origin.server,
         app: "",
     });

@@ -34,27 +34,33 @@ pub(super) struct Framing {
     pub(super) server_token: bool,
 }
 
-/// The line of the current second, and when it stops being true.
-struct DateLine {
+/// The lines that end nearly every head in the present second, and when they stop being true.
+struct Tail {
     until: Option<Instant>,
-    line: Vec<u8>,
+    /// `Server: skep`, then `Date: …`, then the empty line.
+    lines: Vec<u8>,
 }
+
+/// `Server: skep` with its line end.
+const SERVER: &[u8] = b"Server: skep\r\n";
 
 thread_local! {
-    static DATE: RefCell<DateLine> = const { RefCell::new(DateLine { until: None, line: Vec::new() }) };
+    static TAIL: RefCell<Tail> = const { RefCell::new(Tail { until: None, lines: Vec::new() }) };
 }
 
-/// Appends `Date: …` (RFC 9110 §6.6.1), formatted once a second.
-fn push_date(out: &mut Vec<u8>) {
-    DATE.with_borrow_mut(|date| {
+/// Appends `Server: …` if it is wanted, `Date: …` (RFC 9110 §6.6.1), formatted once a second, and the end of the head unless more fields follow.
+fn push_tail(out: &mut Vec<u8>, server: bool, end: bool) {
+    TAIL.with_borrow_mut(|tail| {
         let now = reactor::now();
-        if date.until.is_none_or(|until| now >= until) {
+        if tail.until.is_none_or(|until| now >= until) {
             let time = SystemTime::now();
             let into_second = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
-            date.until = Some(now + Duration::from_secs(1).saturating_sub(Duration::from_nanos(into_second.into())));
-            date.line = format!("Date: {}\r\n", httpdate::fmt_http_date(time)).into_bytes();
+            tail.until = Some(now + Duration::from_secs(1).saturating_sub(Duration::from_nanos(into_second.into())));
+            tail.lines = [SERVER, b"Date: ", httpdate::fmt_http_date(time).as_bytes(), b"\r\n\r\n"].concat();
         }
-        out.extend_from_slice(&date.line);
+        let from = if server { 0 } else { SERVER.len() };
+        let to = if end { tail.lines.len() } else { tail.lines.len() - 2 };
+        out.extend_from_slice(&tail.lines[from..to]);
     });
 }
 
@@ -82,16 +88,13 @@ pub(super) fn write_head(wire: &Wire, response: &Response, framing: Framing) -> 
             None if chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
             None => {}
         }
-        if framing.server_token {
-            out.extend_from_slice(b"Server: skep\r\n");
-        }
-        push_date(out);
+        let usual = keep_alive && !framing.tell_keep_alive;
+        push_tail(out, framing.server_token, usual);
         if !keep_alive {
-            out.extend_from_slice(b"Connection: close\r\n");
-        } else if framing.tell_keep_alive {
-            out.extend_from_slice(b"Connection: keep-alive\r\n");
+            out.extend_from_slice(b"Connection: close\r\n\r\n");
+        } else if !usual {
+            out.extend_from_slice(b"Connection: keep-alive\r\n\r\n");
         }
-        out.extend_from_slice(b"\r\n");
     });
     keep_alive
 }

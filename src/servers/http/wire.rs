@@ -151,28 +151,44 @@ impl Wire {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent.set(self.sent.get() + written as u64);
-            output.drain(..written);
+            if written < output.len() {
+                output.drain(..written);
+            } else if output.capacity() <= OUTPUT {
+                output.clear();
+            } else {
+                *output = Vec::new();
+            }
         }
         Poll::Ready(Ok(()))
     }
 
     /// Writes what is to go out, with `body` behind it, within `limit` for each write that makes progress.
     pub(super) async fn flush(&self, body: &[u8], limit: Duration) -> io::Result<()> {
-        let head = self.output.take();
-        if head.is_empty() && body.is_empty() {
-            return Ok(());
+        if body.is_empty() {
+            return self.flush_output(limit).await;
         }
-        let result = if body.is_empty() {
-            self.write(&mut [IoSlice::new(&head)], limit).await
-        } else {
-            self.write(&mut [IoSlice::new(&head), IoSlice::new(body)], limit).await
-        };
-        let mut head = head;
+        let mut head = self.output.take();
+        let result = self.write(&mut [IoSlice::new(&head), IoSlice::new(body)], limit).await;
         head.clear();
         if head.capacity() <= OUTPUT {
             self.output.replace(head);
         }
         result
+    }
+
+    async fn flush_output(&self, limit: Duration) -> io::Result<()> {
+        let mut seen = None;
+        poll_fn(|cx| match self.poll_drain(cx, false) {
+            Poll::Pending => {
+                // Each write that took something gives the next one its whole time.
+                if seen.replace(self.sent.get()) != Some(self.sent.get()) {
+                    self.alarm.set(limit);
+                }
+                self.alarm.poll(cx).map(|()| Err(TimedOut.into()))
+            }
+            drained => drained,
+        })
+        .await
     }
 
     async fn write(&self, mut slices: &mut [IoSlice<'_>], limit: Duration) -> io::Result<()> {

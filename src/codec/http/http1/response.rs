@@ -142,7 +142,7 @@ impl ResponseParser {
         }
         let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
         let offset_of = |part: &[u8]| part.as_ptr().addr() - bytes.as_ptr().addr();
-        let mut fields = Fields::from_head(bytes, 0);
+        let mut fields = Fields::from_lines(bytes, raw.headers.len());
         let mut framing = Framing::default();
         let mut persistence = Persistence::default();
         for header in raw.headers.iter() {
