@@ -16,6 +16,7 @@
 //! | [`script`] | the Luau runtime and its modules |
 //! | [`clients`] | protocols that we speak to others |
 //! | [`request`] | requests and replies, whatever brought them |
+//! | [`websocket`] | WebSocket connections, either end |
 //! | [`codec`] | bytes in, events out: no socket, no clock |
 //! | [`net`] | addresses, listeners, streams |
 //! | [`reactor`] | the event loop: readiness, timers, tasks |
@@ -45,6 +46,7 @@ pub mod servers;
 pub mod sys;
 pub mod telemetry;
 pub mod units;
+pub mod websocket;
 pub mod worker;
 
 pub use cli::main;

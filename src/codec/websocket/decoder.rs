@@ -136,17 +136,7 @@ impl Decoder {
     /// A decoder of what the other end sends to an end of this role.
     #[must_use]
     pub fn new(role: Role, deflate: bool, limits: MessageLimits) -> Self {
-        Self {
-            role,
-            deflate,
-            limits,
-            header: [0; 14],
-            header_length: 0,
-            frame: None,
-            control: Vec::new(),
-            message: None,
-            ended: false,
-        }
+        Self { role, deflate, limits, header: [0; 14], header_length: 0, frame: None, control: Vec::new(), message: None, ended: false }
     }
 
     /// Whether a frame or a message has begun that has not ended.
@@ -283,9 +273,8 @@ impl Decoder {
     /// Counts a piece of a message against the limits before any of it is kept.
     fn begin_piece(&mut self, opcode: Opcode, compressed: bool, length: u64) -> Result<(), Violation> {
         let kind = if opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
-        let message = self
-            .message
-            .get_or_insert_with(|| Box::new(Assembly { kind, compressed, frames: 0, utf8: Utf8::default(), data: Vec::new() }));
+        let message =
+            self.message.get_or_insert_with(|| Box::new(Assembly { kind, compressed, frames: 0, utf8: Utf8::default(), data: Vec::new() }));
         message.frames += 1;
         let whole = length.saturating_add(message.data.len() as u64);
         if length > self.limits.frame as u64 || whole > self.limits.message as u64 || message.frames > self.limits.frames {

@@ -111,7 +111,8 @@ fn window(bits: &str) -> Option<u8> {
 
 /// Chooses the first offer of a client that we can keep to, and what to answer it; `None`: messages go uncompressed.
 pub fn accept<'a>(offers: impl Iterator<Item = &'a [u8]>) -> Option<(Agreement, String)> {
-    let offer = offers.flat_map(list_items).filter_map(Parameters::read).find(|offer| offer.server_window.is_none_or(|w| w >= LEAST_WINDOW))?;
+    let offer =
+        offers.flat_map(list_items).filter_map(Parameters::read).find(|offer| offer.server_window.is_none_or(|w| w >= LEAST_WINDOW))?;
     // Both may be asked for unasked (RFC 7692 §7.1.1).
     let mut answer = format!("{NAME}; server_no_context_takeover; client_no_context_takeover");
     if let Some(window) = offer.server_window {
