@@ -68,7 +68,7 @@ pub(super) async fn ask(app: Rc<ScriptApp>, request: Rc<ScriptRequest>, decide: 
         Progress::Ended(Err(error)) => return call.failed(&error),
         _ => return Response::error(403, ""),
     };
-    let is_accepted = matches!(returned.1, Value::Integer(101)) || matches!(returned.1, Value::Number(status) if status == 101.0);
+    let is_accepted = returned.1.as_i64() == Some(101);
     if !is_accepted {
         return match reply::convert(returned, &request, &app.passage) {
             Ok(Reply::Response(response)) => response,

@@ -42,7 +42,7 @@ impl Peer {
         let replaced = |name: &str| fields.iter().any(|(other, _)| *other == name);
         let mut request = format!("GET {path} HTTP/1.1\r\n");
         for (name, value) in usual.iter().filter(|(name, _)| !replaced(name)).chain(fields) {
-            request.push_str(&format!("{name}: {value}\r\n"));
+            request.extend([name, ": ", value, "\r\n"]);
         }
         request.push_str("\r\n");
         let mut peer = Self { stream, head: String::new(), buffer: Vec::new() };
@@ -163,11 +163,11 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         length @ 0..=125 => frame.push(0x80 | u8::try_from(length).unwrap()),
         length @ 126..=0xffff => {
-            frame.push(0x80 | 126);
+            frame.push(0xfe);
             frame.extend_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
         }
         length => {
-            frame.push(0x80 | 127);
+            frame.push(0xff);
             frame.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }

@@ -114,10 +114,8 @@ pub fn accept<'a>(offers: impl Iterator<Item = &'a [u8]>) -> Option<(Agreement, 
     let offer =
         offers.flat_map(list_items).filter_map(Parameters::read).find(|offer| offer.server_window.is_none_or(|w| w >= LEAST_WINDOW))?;
     // Both may be asked for unasked (RFC 7692 §7.1.1).
-    let mut answer = format!("{NAME}; server_no_context_takeover; client_no_context_takeover");
-    if let Some(window) = offer.server_window {
-        answer.push_str(&format!("; server_max_window_bits={window}"));
-    }
+    let window = offer.server_window.map(|window| format!("; server_max_window_bits={window}")).unwrap_or_default();
+    let answer = format!("{NAME}; server_no_context_takeover; client_no_context_takeover{window}");
     Some((Agreement { window: offer.server_window.unwrap_or(MOST_WINDOW) }, answer))
 }
 

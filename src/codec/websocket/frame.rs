@@ -109,11 +109,11 @@ pub fn write(head: Head, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8
     match payload.len() {
         length @ 0..=125 => out.push(masked | length as u8),
         length @ 126..=0xffff => {
-            out.push(masked | 126);
+            out.push(masked | 0x7e);
             out.extend_from_slice(&(length as u16).to_be_bytes());
         }
         length => {
-            out.push(masked | 127);
+            out.push(masked | 0x7f);
             out.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }

@@ -38,7 +38,7 @@ pub struct Http {
     /// What happens to files that clients send in forms.
     pub uploads: Uploads,
     /// WebSocket connections.
-    pub websocket: WebSocket,
+    pub websocket: Box<WebSocket>,
     /// Whether the Server header is sent.
     pub server_tokens: bool,
     /// Requests that take longer are reported in the log. None: none.
@@ -59,7 +59,7 @@ impl Default for Http {
             keep_alive_requests: 10_000,
             timeouts: HttpTimeouts::default(),
             uploads: Uploads::default(),
-            websocket: WebSocket::default(),
+            websocket: Box::default(),
             server_tokens: true,
             slow_request: Some(HumanDuration::seconds(5)),
         }

@@ -30,7 +30,6 @@ const LINGER_BYTES: usize = 1 << 20;
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
 /// What came at the place where a request should begin.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once; a box would be an allocation a request")]
 enum Next {
     Request(ParsedRequest),
     Refused(HeadError),
@@ -168,9 +167,12 @@ impl Connection {
                 Routed::App { handler, base_length } => {
                     let request =
                         Request { id: exchange.id(), head, body, origin: self.origin.clone(), base_length, uploads: live.uploads.clone() };
-                    let answer = || match upgrade && source.is_none() && handshake::is_asked(&request.head) {
-                        true => handler.websocket(request, &self.server.sockets),
-                        false => handler.request(request),
+                    let answer = || {
+                        if upgrade && source.is_none() && handshake::is_asked(&request.head) {
+                            handler.websocket(request, &self.server.sockets)
+                        } else {
+                            handler.request(request)
+                        }
                     };
                     guarded(answer).unwrap_or_else(|| Answer::Now(broken(exchange.id())))
                 }

@@ -65,7 +65,7 @@ impl Live {
             slow_request: config.slow_request.map(|limit| *limit),
             max_connections: config.max_connections.into(),
             uploads: Rc::new(uploads(&config.uploads)),
-            websocket: Settings::from(&config.websocket),
+            websocket: Settings::from(&*config.websocket),
         }
     }
 }
