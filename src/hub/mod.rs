@@ -1,4 +1,4 @@
-//! The one process for what must exist once: the shared cache, elections, the admin listener.
+//! The one process for what must exist once: the shared cache, elections, events, the admin listener.
 //!
 //! It keeps nothing that must survive it. When it dies the master starts another one; the workers serve on meanwhile, tell the new
 //! one what they run, and the cache begins empty.
@@ -6,6 +6,7 @@
 mod admin;
 mod cache;
 mod elections;
+mod events;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use cache::Cache;
 use elections::{Elections, Notice, Worker};
+use events::Events;
 
 use crate::config::{Server, Settings};
 use crate::link::{Call, FromHub, Port, ToHub};
@@ -27,12 +29,10 @@ use crate::scoreboard::State;
 use crate::sys::channel::Channel;
 use crate::{log_error, log_info, log_warn, telemetry};
 
-/// How long a new hub waits for the greetings of workers that are there already before it gives offices away.
+/// How long a hub that was started again waits for the greetings of workers that are there already before it gives offices away.
 const HEAR: Duration = Duration::from_secs(2);
-/// Memory of the shared cache, bytes.
-const CACHE_BYTES: usize = 64 << 20;
-/// The largest value in it, bytes.
-const CACHE_VALUE_BYTES: usize = 1 << 20;
+/// Messages of one worker taken in a turn of the loop, before it is the turn of the others.
+const MESSAGES_A_TURN: usize = 256;
 
 /// Runs the hub until the master has no more use for it; gives the exit code.
 #[must_use]
@@ -44,7 +44,7 @@ pub fn main(context: ChildContext) -> i32 {
 
 async fn serve(context: ChildContext) -> i32 {
     let slot = context.own_slot();
-    let ChildContext { settings, listeners, control, slot: number, .. } = context;
+    let ChildContext { settings, listeners, control, slot: number, boot, .. } = context;
     let control = match Port::new(control) {
         Ok(control) => control,
         Err(error) => {
@@ -54,8 +54,9 @@ async fn serve(context: ChildContext) -> i32 {
     };
     let hub = Rc::new(Hub {
         workers: RefCell::default(),
-        cache: RefCell::new(Cache::new(CACHE_BYTES, CACHE_VALUE_BYTES)),
+        cache: RefCell::new(Cache::new(settings.cache.limits())),
         elections: RefCell::default(),
+        events: Events::new(slot),
         admin: admin::Admin::new(&settings, control.clone(), slot, number),
         scope: Scope::new(),
     });
@@ -64,7 +65,9 @@ async fn serve(context: ChildContext) -> i32 {
     }
     let hearing = hub.clone();
     hub.scope.spawn(async move {
-        reactor::sleep(HEAR).await;
+        if !boot.first_hub {
+            reactor::sleep(HEAR).await;
+        }
         let notices = hearing.elections.borrow_mut().open();
         hearing.announce(notices);
     });
@@ -92,6 +95,7 @@ struct Hub {
     workers: RefCell<BTreeMap<Worker, Rc<Port>>>,
     cache: RefCell<Cache>,
     elections: RefCell<Elections>,
+    events: Rc<Events>,
     admin: Rc<admin::Admin>,
     scope: Scope,
 }
@@ -156,6 +160,7 @@ impl Hub {
     fn update(&self, settings: &str) -> Result<Vec<String>, String> {
         let settings: Settings = serde_json::from_str(settings).map_err(|error| format!("the settings cannot be read: {error}"))?;
         self.admin.update(&settings);
+        self.cache.borrow_mut().set_limits(settings.cache.limits());
         telemetry::configure(&settings.log);
         Ok(Vec::new())
     }
@@ -170,9 +175,15 @@ impl Hub {
     /// Takes a worker's channel and serves it until the worker is gone.
     fn welcome(self: &Rc<Self>, worker: Worker, port: Rc<Port>) {
         self.workers.borrow_mut().insert(worker, port.clone());
+        self.events.welcome(worker, port.clone());
         let hub = self.clone();
         self.scope.spawn(async move {
+            let mut taken = 0_usize;
             while let Ok((body, _)) = port.receive().await {
+                taken += 1;
+                if taken.is_multiple_of(MESSAGES_A_TURN) {
+                    reactor::yield_now().await;
+                }
                 match postcard::from_bytes::<ToHub>(&body) {
                     Ok(message) => hub.serve(worker, &port, message),
                     Err(error) => {
@@ -189,6 +200,7 @@ impl Hub {
         if self.workers.borrow_mut().remove(&worker).is_some() {
             let notices = self.elections.borrow_mut().gone(worker);
             self.announce(notices);
+            self.events.gone(worker);
         }
     }
 
@@ -197,6 +209,10 @@ impl Hub {
             ToHub::Hello(candidates) => self.elections.borrow_mut().hello(worker, candidates),
             ToHub::Campaign(name) => self.elections.borrow_mut().campaign(worker, name),
             ToHub::Resign(name) => self.elections.borrow_mut().resign(worker, &name),
+            ToHub::Events(message) => {
+                self.events.take(worker, message);
+                return;
+            }
             ToHub::Call { id, call: Call::Cache(call) } => {
                 let reply = self.cache.borrow_mut().call(call, reactor::now());
                 send(port, &FromHub::Reply { id, reply });

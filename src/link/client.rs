@@ -5,19 +5,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use event_listener::Event;
 
+use super::events::{EventsFromHub, EventsToHub};
 use super::message::{Call, Candidate, FromHub, Reply, ToHub};
 use super::port::Port;
-use crate::reactor::{Scope, timeout};
+use crate::reactor::{Scope, timeout, yield_now};
 use crate::sys::channel::Channel;
 
 /// Calls that may be under way at once; more means that the hub does not answer.
 const MOST_CALLS: usize = 65_536;
+
+/// Messages taken in one turn of the loop: the rest of the worker must not starve.
+const MESSAGES_A_TURN: usize = 256;
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +49,19 @@ impl fmt::Display for LinkError {
 
 impl std::error::Error for LinkError {}
 
+/// Who takes what the hub says about events, in the order it was said.
+pub trait EventSink {
+    /// The hub says something.
+    fn take(&self, message: EventsFromHub);
+    /// There is a new hub, which knows nothing: everything that still holds is to be told anew, before anything else.
+    fn connected(&self);
+    /// The hub ended: what it was asked has no answer.
+    fn lost(&self);
+}
+
 /// A worker's link to the hub; it outlives the hub.
 pub struct HubLink {
+    events: RefCell<Option<Weak<dyn EventSink>>>,
     port: RefCell<Option<Rc<Port>>>,
     connected: Event,
     calls: RefCell<HashMap<u64, Waiting>>,
@@ -74,6 +89,7 @@ impl HubLink {
     #[must_use]
     pub fn new() -> Rc<Self> {
         Rc::new(Self {
+            events: RefCell::default(),
             port: RefCell::default(),
             connected: Event::new(),
             calls: RefCell::default(),
@@ -94,10 +110,18 @@ impl HubLink {
             self.candidacies.borrow().iter().map(|(name, office)| Candidate { name: name.clone(), elected: office.held.get() }).collect();
         send(&port, &ToHub::Hello(hello))?;
         self.port.replace(Some(port.clone()));
+        if let Some(sink) = self.sink() {
+            sink.connected();
+        }
         self.connected.notify(usize::MAX);
         let link = Rc::downgrade(self);
         self.scope.spawn(async move {
+            let mut taken = 0_usize;
             while let Ok((body, _)) = port.receive().await {
+                taken += 1;
+                if taken.is_multiple_of(MESSAGES_A_TURN) {
+                    yield_now().await;
+                }
                 let Some(link) = link.upgrade() else { return };
                 // What cannot be read is from another version in the middle of an upgrade; the hub's end follows.
                 let Ok(message) = postcard::from_bytes::<FromHub>(&body) else { break };
@@ -115,7 +139,38 @@ impl HubLink {
             FromHub::Reply { id, reply } => self.answer(id, reply.map_err(LinkError::Refused)),
             FromHub::Elected(name) => self.set_held(&name, true),
             FromHub::Dismissed(name) => self.set_held(&name, false),
+            FromHub::Events(message) => {
+                if let Some(sink) = self.sink() {
+                    sink.take(message);
+                }
+            }
         }
+    }
+
+    /// Says who takes what concerns events; one a link.
+    pub fn set_event_sink(&self, sink: Weak<dyn EventSink>) {
+        self.events.replace(Some(sink));
+    }
+
+    fn sink(&self) -> Option<Rc<dyn EventSink>> {
+        self.events.borrow().as_ref()?.upgrade()
+    }
+
+    /// Whether there is a hub.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.port.borrow().is_some()
+    }
+
+    /// Sends what concerns events; it leaves with everything else of this turn.
+    ///
+    /// # Errors
+    /// [`LinkError::Lost`] without a hub, [`LinkError::Full`] when it does not read.
+    pub fn post(&self, message: EventsToHub) -> Result<(), LinkError> {
+        let Some(port) = self.port.borrow().clone() else { return Err(LinkError::Lost) };
+        // A message of ours can always be encoded.
+        let body = postcard::to_stdvec(&ToHub::Events(message)).map_err(|error| LinkError::Refused(error.to_string()))?;
+        port.post(&body).map_err(|_| LinkError::Full)
     }
 
     fn answer(&self, id: u64, answer: Result<Reply, LinkError>) {
@@ -145,6 +200,9 @@ impl HubLink {
         if self.port.take().is_some() {
             let ids: Vec<u64> = self.calls.borrow().keys().copied().collect();
             ids.into_iter().for_each(|id| self.answer(id, Err(LinkError::Lost)));
+            if let Some(sink) = self.sink() {
+                sink.lost();
+            }
         }
     }
 

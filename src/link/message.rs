@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::events::{EventsFromHub, EventsToHub};
+
 /// From a worker to the hub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ToHub {
@@ -18,6 +20,8 @@ pub enum ToHub {
     Campaign(String),
     /// It would not any more; if it ran the task, it has stopped.
     Resign(String),
+    /// About events.
+    Events(EventsToHub),
 }
 
 /// A worker's candidacy for a task that runs once a machine.
@@ -106,6 +110,8 @@ pub enum FromHub {
     Elected(String),
     /// Stop running it: another worker has shown an older right to it after a restart of the hub.
     Dismissed(String),
+    /// About events.
+    Events(EventsFromHub),
 }
 
 /// Answers.

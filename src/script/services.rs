@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::events::Events;
 use crate::link::{CacheCall, CacheValue, Call, Candidacy as LinkCandidacy, HubLink, Reply};
 
 /// A future of this thread.
@@ -64,6 +65,8 @@ pub struct Services {
     pub cache: Rc<dyn CacheClient>,
     /// Once-a-machine tasks.
     pub elections: Rc<dyn Elections>,
+    /// Events.
+    pub events: Rc<Events>,
     /// The number of this worker, from 1; 0 where there are no workers.
     pub worker: u32,
 }
@@ -71,14 +74,14 @@ pub struct Services {
 impl Services {
     /// Services of a worker with a link to the hub.
     #[must_use]
-    pub fn of_worker(link: &Rc<HubLink>, worker: u32) -> Services {
-        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), worker }
+    pub fn of_worker(link: &Rc<HubLink>, events: &Rc<Events>, worker: u32) -> Services {
+        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events: events.clone(), worker }
     }
 
-    /// Services of a process that stands alone: an own cache, and every election is won.
+    /// Services of a process that stands alone: an own cache, own events, and every election is won.
     #[must_use]
     pub fn alone() -> Services {
-        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), worker: 0 }
+        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), events: Events::alone(), worker: 0 }
     }
 }
 
