@@ -228,12 +228,22 @@ impl ActiveRequests {
     }
 }
 
+/// Functions of `request.luau`, each called with method, path and number.
+pub(super) struct Wrappers {
+    /// Turns a request handler into one that gives body, status, headers and file.
+    pub handler: Function,
+    /// Turns a function that decides on an upgrade into one that gives the same, and 101 with a subprotocol as the body.
+    pub decider: Function,
+    /// Gives the request as scripts see it.
+    pub object: Function,
+}
+
 /// Makes the function that turns a handler of the script into one called with method, path and number, and giving body, status, headers and file;
 /// and the way that path and body go.
 ///
 /// # Errors
 /// When memory is short.
-pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<(Function, Passage)> {
+pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<(Wrappers, Passage)> {
     let key = lua.create_string("_number")?;
     active.key.get_or_init(|| key);
     lua.set_thread_event_callback(ThreadTriggers::ON_YIELD, |_, event| {
@@ -265,7 +275,7 @@ pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequest
     })?;
     let methods = methods(lua, app, active)?;
     let (passage, inward, outward) = Passage::new(lua)?;
-    let wrap = lua.load(include_str!("request.luau")).set_name(&own).call((
+    let (handler, decider, object) = lua.load(include_str!("request.luau")).set_name(&own).call((
         methods,
         field,
         hook,
@@ -274,7 +284,7 @@ pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequest
         outward,
         METHODS.to_vec(),
     ))?;
-    Ok((wrap, passage))
+    Ok((Wrappers { handler, decider, object }, passage))
 }
 
 /// The names of the parts that [`field`] makes, and of those set at once; for the test of the descriptions.

@@ -16,8 +16,9 @@ use super::server::{HttpServer, Live};
 use super::wire::{OUTPUT, Wire};
 use crate::codec::http::http1::{BodyFraming, HeadError, Parsed, ParsedRequest, RequestParser};
 use crate::codec::http::{Method, Version};
+use crate::codec::websocket::handshake;
 use crate::reactor::{self, Alarm};
-use crate::request::{Answer, Body, Handler, Origin, Request, RequestId, Response, ResponseBody, Routed};
+use crate::request::{Answer, Body, Handler, Origin, Request, RequestId, Response, ResponseBody, Routed, Takeover};
 
 /// A rest of a request body up to this size is read away, so that the connection can be kept.
 const REST: u64 = 256 << 10;
@@ -45,6 +46,8 @@ enum After {
     Close,
     /// Close, but read on for a while: the client may still be sending.
     Linger,
+    /// Another protocol goes on with it.
+    Upgrade(Takeover),
 }
 
 pub(super) struct Connection {
@@ -55,7 +58,8 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Serves the connection until it ends.
-    pub(super) async fn serve(self) {
+    /// Gives the connection back when another protocol goes on with it.
+    pub(super) async fn serve(self) -> Option<(Rc<Wire>, Takeover)> {
         let mut live = self.server.live();
         let mut parser = RequestParser::new(live.head_limits);
         let mut count = 0u64;
@@ -75,12 +79,16 @@ impl Connection {
                 // What is rare is boxed, here and below: a connection is as large as the largest thing it may ever wait for.
                 Next::Refused(error) => Box::pin(self.refuse(&live, error.status(), error.reason())).await,
                 Next::TooSlow => Box::pin(self.refuse(&live, 408, "the request head came too slowly")).await,
-                Next::Over => return,
+                Next::Over => return None,
             };
             match after {
                 After::Keep => {}
-                After::Close => return,
-                After::Linger => return Box::pin(self.linger()).await,
+                After::Close => return None,
+                After::Linger => {
+                    Box::pin(self.linger()).await;
+                    return None;
+                }
+                After::Upgrade(takeover) => return Some((self.wire, takeover)),
             }
         }
     }
@@ -136,7 +144,7 @@ impl Connection {
 
     /// Answers one request.
     async fn exchange(&self, live: &Rc<Live>, parsed: ParsedRequest, last: bool) -> After {
-        let ParsedRequest { mut head, framing, keep_alive, expect_continue, .. } = parsed;
+        let ParsedRequest { mut head, framing, keep_alive, expect_continue, upgrade, .. } = parsed;
         let keep_alive = keep_alive && !last && self.server.draining_since().is_none();
         let framing_of_reply = Framing {
             version: head.version,
@@ -161,7 +169,14 @@ impl Connection {
                     let request =
                         Request { id: exchange.id(), head, body, origin: self.origin.clone(), base_length, uploads: live.uploads.clone() };
                     asked = Some(handler.clone());
-                    guarded(|| handler.request(request)).unwrap_or_else(|| Answer::Now(broken(exchange.id())))
+                    let answer = || {
+                        if upgrade && source.is_none() && handshake::is_asked(&request.head) {
+                            handler.websocket(request, &self.server.sockets)
+                        } else {
+                            handler.request(request)
+                        }
+                    };
+                    guarded(answer).unwrap_or_else(|| Answer::Now(broken(exchange.id())))
                 }
             },
         };
@@ -238,6 +253,10 @@ impl Connection {
             ResponseBody::Bytes(bytes) if !framing.head_only && bytes.len() <= 4096 => {
                 self.wire.with_output(|out| out.extend_from_slice(&bytes));
                 Ok(())
+            }
+            ResponseBody::Upgrade(takeover) => {
+                exchange.finish(live, status, self.wire.sent.get() + self.wire.pending() as u64, None);
+                return if self.wire.flush(&[], limit).await.is_ok() { After::Upgrade(takeover) } else { After::Close };
             }
             _ => Box::pin(write_body(&self.wire, response, framing, limit)).await,
         };
