@@ -136,6 +136,8 @@ words! {
     applications = 19;
     /// Tasks alive in the reactor.
     tasks = 20;
+    /// Until when lasting leases on locks may run that a worker's parties were told of, milliseconds of [`now_ms`]; 0 when there are none.
+    leases_until = 21;
 }
 
 const NAMED_WORDS: usize = 24;

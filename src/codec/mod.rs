@@ -1,4 +1,5 @@
 //! Bytes in, events out: no socket, no clock.
 
 pub mod http;
+pub mod lock;
 pub mod percent;

@@ -4,6 +4,7 @@
 //! then gives every worker a new channel: calls under way fail with [`LinkError::Lost`], candidacies are announced again.
 
 mod client;
+pub mod locks;
 mod message;
 mod port;
 mod pulse;

@@ -87,6 +87,8 @@ pub struct BootInfo {
     pub resolv_conf: String,
     /// `/etc/hosts`, empty when there is none.
     pub hosts: String,
+    /// Until when lasting leases on locks may run whose workers have ended, milliseconds of [`crate::scoreboard::now_ms`]: for a new hub.
+    pub leases_until: u64,
     /// What dropping privileges could not do, in words, for the log; empty when all was done.
     pub privileges: Vec<String>,
 }

@@ -96,6 +96,7 @@ impl Worker {
     async fn start(number: usize, board: Scoreboard, settings: Settings, hub: Option<Channel>) -> Result<Rc<Self>, String> {
         let slot = board.slot(number);
         let link = HubLink::new();
+        link.locks().show(board.slot(number));
         if let Some(channel) = hub {
             link.connect(channel).map_err(|error| format!("the hub cannot be reached: {error}"))?;
         }
@@ -105,7 +106,7 @@ impl Worker {
         let apps = Apps::start(environment, &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
-        let mut servers = Servers::new(crew, slot, LABEL, ids);
+        let mut servers = Servers::new(crew, slot, LABEL, ids, link.locks().clone());
         servers.apply(&settings, &apps.handlers(), access.as_ref());
         slot.applications().store(apps.handlers().len() as u64, Relaxed);
         Ok(Rc::new(Self {

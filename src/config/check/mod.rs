@@ -3,6 +3,7 @@
 mod apps;
 mod disk;
 mod listeners;
+mod locks;
 mod luau;
 mod process;
 mod servers;
@@ -141,6 +142,7 @@ impl Checker<'_> {
             admin,
             store: Store::Embedded { path: store },
             events: written.events,
+            locks: self.locks(written.locks),
             clients: written.clients,
             apps,
             servers,

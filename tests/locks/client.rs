@@ -1,0 +1,76 @@
+//! A client that sends and expects lines.
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::support::wait::PATIENCE;
+
+pub struct Client {
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_nodelay(true).expect("no delay");
+        let reader = BufReader::new(stream.try_clone().expect("a descriptor"));
+        Self { stream, reader }
+    }
+
+    /// Connects and says `hello 2`.
+    pub fn extended(address: SocketAddr) -> Self {
+        let mut client = Self::connect(address);
+        client.exchange(b"hello 2\n", b"HELLO 2\n");
+        client
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("sent");
+    }
+
+    /// The next bytes are these, no more is looked at.
+    pub fn expect(&mut self, bytes: &[u8]) {
+        for wanted in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let line = self.line();
+            assert_eq!(String::from_utf8_lossy(&line), String::from_utf8_lossy(wanted));
+        }
+    }
+
+    pub fn exchange(&mut self, send: &[u8], expect: &[u8]) {
+        self.send(send);
+        self.expect(expect);
+    }
+
+    /// The next line with its end; empty at the end of the connection.
+    pub fn line(&mut self) -> Vec<u8> {
+        let mut line = Vec::new();
+        match self.reader.read_until(b'\n', &mut line) {
+            Ok(_) => line,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Vec::new(),
+            Err(error) => panic!("no line: {error}"),
+        }
+    }
+
+    /// Sends a line, gives the answer's words.
+    pub fn ask(&mut self, line: &str) -> Vec<String> {
+        self.send(format!("{line}\n").as_bytes());
+        self.words()
+    }
+
+    pub fn words(&mut self) -> Vec<String> {
+        String::from_utf8_lossy(&self.line()).split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Nothing more comes: the server has closed.
+    pub fn expect_end(&mut self) {
+        assert_eq!(String::from_utf8_lossy(&self.line()), "");
+    }
+}
+
+/// The value of an option of an answer.
+pub fn value(words: &[String], name: &str) -> u64 {
+    let found = words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    found.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {words:?}"))
+}
