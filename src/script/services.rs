@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::link::locks::{Door, Parties};
 use crate::link::{CacheCall, CacheValue, Call, Candidacy as LinkCandidacy, HubLink, Reply};
 
 /// A future of this thread.
@@ -57,6 +58,35 @@ impl Candidacy for LinkCandidacy {
     }
 }
 
+/// Where locks are: here, and where clients of the configuration lead. Clones share everything.
+#[derive(Clone)]
+pub struct LockDoors {
+    here: Rc<dyn Door>,
+    named: Rc<RefCell<BTreeMap<String, Rc<dyn Door>>>>,
+}
+
+impl LockDoors {
+    /// The locks of this machine, and no others yet.
+    #[must_use]
+    pub fn new(here: Rc<dyn Door>) -> Self {
+        Self { here, named: Rc::default() }
+    }
+
+    /// The clients of the configuration, from now on.
+    pub fn replace(&self, named: BTreeMap<String, Rc<dyn Door>>) {
+        self.named.replace(named);
+    }
+
+    /// The locks of a client, or those here.
+    #[must_use]
+    pub fn find(&self, client: Option<&str>) -> Option<Rc<dyn Door>> {
+        match client {
+            None => Some(self.here.clone()),
+            Some(name) => self.named.borrow().get(name).cloned(),
+        }
+    }
+}
+
 /// What an application is given. Clones share everything.
 #[derive(Clone)]
 pub struct Services {
@@ -64,6 +94,8 @@ pub struct Services {
     pub cache: Rc<dyn CacheClient>,
     /// Once-a-machine tasks.
     pub elections: Rc<dyn Elections>,
+    /// Locks.
+    pub locks: LockDoors,
     /// The number of this worker, from 1; 0 where there are no workers.
     pub worker: u32,
 }
@@ -71,14 +103,15 @@ pub struct Services {
 impl Services {
     /// Services of a worker with a link to the hub.
     #[must_use]
-    pub fn of_worker(link: &Rc<HubLink>, worker: u32) -> Services {
-        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), worker }
+    pub fn of_worker(link: &Rc<HubLink>, locks: &LockDoors, worker: u32) -> Services {
+        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), locks: locks.clone(), worker }
     }
 
-    /// Services of a process that stands alone: an own cache, and every election is won.
+    /// Services of a process that stands alone: an own cache, own locks, and every election is won.
     #[must_use]
     pub fn alone() -> Services {
-        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), worker: 0 }
+        let locks = LockDoors::new(Rc::new(Parties::alone()));
+        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), locks, worker: 0 }
     }
 }
 

@@ -10,13 +10,14 @@ use crate::apps::files::Folder;
 use crate::config::{App, Settings};
 use crate::link::HubLink;
 use crate::request::{Handler, registry};
-use crate::script::Services;
+use crate::script::{LockDoors, Services};
 
 /// What every application of this worker is given.
 #[derive(Clone)]
 pub(super) struct Environment {
     pub(super) number: usize,
     pub(super) hub: Rc<HubLink>,
+    pub(super) locks: LockDoors,
 }
 
 /// An application with the configuration it was made from.
@@ -90,7 +91,7 @@ async fn make(environment: &Environment, name: &str, config: &App, following: Fo
         App::Script(script) => {
             // The hub has slot 0, so the slots of workers are their numbers from 1.
             let worker = u32::try_from(environment.number).unwrap_or(0);
-            let services = Services::of_worker(&environment.hub, worker);
+            let services = Services::of_worker(&environment.hub, &environment.locks, worker);
             Ok(LiveScript::start(name, script, following, services).await?)
         }
     }

@@ -29,6 +29,7 @@ use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenerName, ToChild, ToMaster};
 use crate::reactor::Scope;
 use crate::scoreboard::{Scoreboard, Slot, State};
+use crate::script::LockDoors;
 use crate::servers::http::RequestIds;
 use crate::sys::channel::Channel;
 use crate::telemetry::{self, AccessLog};
@@ -102,7 +103,8 @@ impl Worker {
         }
         slot.set_state(State::Init);
         let access = open_access_log(&settings)?;
-        let environment = apps::Environment { number, hub: link.clone() };
+        let locks = LockDoors::new(Rc::new(link.locks().clone()));
+        let environment = apps::Environment { number, hub: link.clone(), locks };
         let apps = Apps::start(environment, &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));

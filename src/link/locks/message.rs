@@ -224,6 +224,19 @@ pub struct Listed {
     pub token: u64,
 }
 
+impl Listed {
+    /// `job`, `exclusive`, `shared`, or the number of permits.
+    #[must_use]
+    pub fn mode_in_words(&self) -> String {
+        match self.mode {
+            _ if self.job => "job".to_owned(),
+            Mode::Exclusive => "exclusive".to_owned(),
+            Mode::Shared => "shared".to_owned(),
+            Mode::Permits(count) => count.to_string(),
+        }
+    }
+}
+
 /// What a worker has told one of its parties, told to a new hub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {

@@ -5,6 +5,7 @@ mod crypto;
 mod dns;
 mod http;
 pub(crate) mod json;
+mod lock;
 pub(super) mod log;
 pub(super) mod net;
 mod process;
@@ -36,6 +37,7 @@ pub const ALL: &[Module] = &[
     Module { name: "template", open: template::open, types: include_str!("template.d.luau") },
     Module { name: "log", open: log::open, types: include_str!("log.d.luau") },
     Module { name: "cache", open: cache::open, types: include_str!("cache.d.luau") },
+    Module { name: "lock", open: lock::open, types: include_str!("lock.d.luau") },
     Module { name: "crypto", open: crypto::open, types: include_str!("crypto.d.luau") },
     Module { name: "http", open: http::open, types: include_str!("http.d.luau") },
     Module { name: "net", open: net::open, types: include_str!("net.d.luau") },

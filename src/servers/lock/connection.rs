@@ -331,12 +331,7 @@ impl Hearer for Voice {
             Said::Locks(locks) => {
                 self.say(&Answer::List(locks.len()));
                 for listed in locks {
-                    let mode = match listed.mode {
-                        _ if listed.job => "job".to_owned(),
-                        Mode::Exclusive => "exclusive".to_owned(),
-                        Mode::Shared => "shared".to_owned(),
-                        Mode::Permits(count) => count.to_string(),
-                    };
+                    let mode = listed.mode_in_words();
                     let (holders, waiting, token) = (listed.holders, listed.waiting, listed.token);
                     self.say(&Answer::Entry(lock::Entry { name: listed.name.to_vec(), mode, holders, waiting, token }));
                 }
