@@ -108,7 +108,7 @@ fn after_any_restart_tokens_are_larger_and_leases_that_nobody_speaks_for_are_wai
     let mut site = locks.skep.into_site();
     for kill in [false, true] {
         let address = crate::support::server::free_address();
-        configure(&site, address, 1, "");
+        configure(&site, address, 1);
         let mut skep = site.start();
         let mut client = Client::extended(address);
         let token = value(&client.ask("lock t"), "token");

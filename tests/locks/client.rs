@@ -63,6 +63,30 @@ impl Client {
         String::from_utf8_lossy(&self.line()).split_whitespace().map(str::to_owned).collect()
     }
 
+    /// Sends, and leaves it to reading to notice that the connection is broken.
+    pub fn try_send(&mut self, bytes: &[u8]) {
+        let _broken = self.stream.write_all(bytes);
+    }
+
+    /// Sends a command about a lock and gives what is said of that lock; `None` when the connection is broken.
+    pub fn ask_of(&mut self, line: &str) -> Option<Vec<String>> {
+        self.try_send(format!("{line}\n").as_bytes());
+        self.answer_of(line.split(' ').nth(1).expect("a name"))
+    }
+
+    /// What is said next of a lock, but that an earlier lease of it was lost; `None` when the connection is broken.
+    pub fn answer_of(&mut self, name: &str) -> Option<Vec<String>> {
+        loop {
+            let words = self.words();
+            if words.is_empty() {
+                return None;
+            }
+            if words[0] != "LOST" && words.get(1).is_some_and(|of| of == name) {
+                return Some(words);
+            }
+        }
+    }
+
     /// Nothing more comes: the server has closed.
     pub fn expect_end(&mut self) {
         assert_eq!(String::from_utf8_lossy(&self.line()), "");

@@ -2,6 +2,8 @@
 
 mod beyond;
 mod client;
+mod faults;
+mod history;
 mod original;
 
 #[path = "../support/mod.rs"]
@@ -19,13 +21,29 @@ struct Locks {
 
 /// Starts one with this many workers; `more` are further fields of the configuration.
 fn start(workers: usize, more: &str) -> Locks {
+    start_with(workers, more, "", None)
+}
+
+/// Starts one whose web server answers by the first of `apps`, whose script is given.
+fn start_with(workers: usize, more: &str, apps: &str, script: Option<&str>) -> Locks {
     let site = Site::new();
     let address = free_address();
-    configure(&site, address, workers, more);
+    let route = match script {
+        None => "reply: (body: \"here\")",
+        Some(script) => {
+            site.write("apps/hold/main.luau", script);
+            "app: \"hold\""
+        }
+    };
+    write(&site, address, workers, &format!("apps: {{{apps}}}, {more}"), route);
     Locks { skep: site.start(), address }
 }
 
-fn configure(site: &Site, address: SocketAddr, workers: usize, more: &str) {
+fn configure(site: &Site, address: SocketAddr, workers: usize) {
+    write(site, address, workers, "", "reply: (body: \"here\")");
+}
+
+fn write(site: &Site, address: SocketAddr, workers: usize, more: &str, route: &str) {
     let web = site.address;
     site.write(
         "config.ron",
@@ -33,7 +51,7 @@ fn configure(site: &Site, address: SocketAddr, workers: usize, more: &str) {
             "Config(\n    data: \"data\", run: \"run\", pid_file: \"run/skep.pid\", auto_reload: false, log: (level: Info),\n    \
              workers: (start: {workers}, min: {workers}, max: {workers}, min_spare: 0, max_spare: {workers}, drain: \"5s\", \
              backoff: (shortest: \"10ms\", longest: \"50ms\")),\n    admin: (listen: []),\n    servers: {{\n        \
-             \"web\": Http(listen: [\"{web}\"], routes: [(path: \"/\", reply: (body: \"here\"))]),\n        \
+             \"web\": Http(listen: [\"{web}\"], routes: [(path: \"/\", {route})]),\n        \
              \"locks\": Lock(listen: [\"{address}\"]),\n    }},\n    {more}\n)\n"
         ),
     );

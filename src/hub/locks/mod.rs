@@ -198,6 +198,7 @@ impl Locks {
             locks.begin().await;
             let now = now_ms();
             locks.table.borrow_mut().open(now);
+            locks.armed.set(u64::MAX);
             locks.follow();
         });
     }
@@ -300,15 +301,17 @@ async fn watch(locks: Weak<Locks>) {
         let earlier = here.earlier.listen();
         let end = {
             let mut table = here.table.borrow_mut();
-            // What is claimed is judged when all is claimed.
+            // What is claimed is judged when all is claimed: until then nothing is early enough to be looked at.
             if table.is_open() {
                 table.tick(now_ms());
-                table.next_end()
+                let end = table.next_end();
+                here.armed.set(end.unwrap_or(u64::MAX));
+                end
             } else {
+                here.armed.set(0);
                 None
             }
         };
-        here.armed.set(end.unwrap_or(u64::MAX));
         here.follow();
         drop(here);
         match end {
