@@ -8,6 +8,8 @@ use crate::support::wait::PATIENCE;
 pub struct Client {
     stream: TcpStream,
     reader: BufReader<TcpStream>,
+    /// What was sent last, for messages.
+    last: Vec<u8>,
 }
 
 impl Client {
@@ -16,7 +18,7 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
         let reader = BufReader::new(stream.try_clone().expect("a descriptor"));
-        Self { stream, reader }
+        Self { stream, reader, last: Vec::new() }
     }
 
     /// Connects and says `hello 2`.
@@ -27,6 +29,7 @@ impl Client {
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
+        self.last = bytes.to_vec();
         self.stream.write_all(bytes).expect("sent");
     }
 
@@ -49,7 +52,7 @@ impl Client {
         match self.reader.read_until(b'\n', &mut line) {
             Ok(_) => line,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Vec::new(),
-            Err(error) => panic!("no line: {error}"),
+            Err(error) => panic!("no line after {:?}: {error}", String::from_utf8_lossy(&self.last)),
         }
     }
 
@@ -65,6 +68,7 @@ impl Client {
 
     /// Sends, and leaves it to reading to notice that the connection is broken.
     pub fn try_send(&mut self, bytes: &[u8]) {
+        self.last = bytes.to_vec();
         let _broken = self.stream.write_all(bytes);
     }
 

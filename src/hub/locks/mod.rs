@@ -315,7 +315,7 @@ async fn watch(locks: Weak<Locks>) {
         here.follow();
         drop(here);
         match end {
-            // The clock of leases counts whole milliseconds.
+            // The clock counts whole milliseconds.
             Some(end) => {
                 let left = Duration::from_millis(end.saturating_sub(now_ms()).max(1));
                 futures_lite::future::or(earlier, reactor::sleep(left)).await;

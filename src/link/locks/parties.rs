@@ -53,8 +53,8 @@ pub struct Parties {
     /// For handles.
     this: std::rc::Weak<Parties>,
     known: RefCell<HashMap<PartyId, Known>>,
-    /// Asked and not answered, in order.
-    pending: RefCell<VecDeque<Rc<Ask>>>,
+    /// Asked and not answered, in order, each with the handle that asked.
+    pending: RefCell<VecDeque<(u64, Rc<Ask>)>>,
     /// How many of them the present hub has been asked.
     sent: Cell<usize>,
     seq: Cell<u64>,
@@ -134,7 +134,7 @@ impl Parties {
         PartyHandle { parties: self.this.upgrade(), party, entry }
     }
 
-    fn ask(&self, party: PartyId, act: Act) {
+    fn ask(&self, party: PartyId, entry: u64, act: Act) {
         if let Act::End { name, .. } = &act
             && let Some(Claimed::Job { ending, .. }) = self.known.borrow_mut().get_mut(&party).and_then(|known| known.beliefs.get_mut(name))
         {
@@ -142,7 +142,7 @@ impl Parties {
         }
         let seq = self.seq.get();
         self.seq.set(seq + 1);
-        self.pending.borrow_mut().push_back(Rc::new(Ask { seq, party, act }));
+        self.pending.borrow_mut().push_back((entry, Rc::new(Ask { seq, party, act })));
         if reactor::is_running()
             && !self.flushing.replace(true)
             && let Some(parties) = self.this.upgrade()
@@ -158,7 +158,7 @@ impl Parties {
 
     /// Asks what the authority has not been asked yet.
     fn flush(&self) {
-        let asks: Vec<Rc<Ask>> = self.pending.borrow().iter().skip(self.sent.get()).cloned().collect();
+        let asks: Vec<Rc<Ask>> = self.pending.borrow().iter().skip(self.sent.get()).map(|(_, ask)| ask.clone()).collect();
         if asks.is_empty() {
             return;
         }
@@ -232,28 +232,27 @@ impl Parties {
     /// What the authority tells.
     pub(in crate::link) fn take(&self, tells: Vec<Tell>) {
         for tell in tells {
-            if let Some(seq) = tell.answers {
-                self.answered(seq);
-            }
-            let hearer = self.believe(&tell);
-            if let Some(hearer) = hearer {
+            let asker = tell.answers.and_then(|seq| self.answered(seq));
+            let Some((hearer, entry)) = self.believe(&tell) else { continue };
+            // An earlier connection of a session asked: the present one would not understand the answer.
+            if asker.is_none_or(|asker| asker == entry) {
                 hearer.hear(&tell);
             }
         }
     }
 
-    fn answered(&self, seq: u64) {
+    /// Takes out what is answered; gives the handle that asked it.
+    fn answered(&self, seq: u64) -> Option<u64> {
         let mut pending = self.pending.borrow_mut();
-        let at = if pending.front().is_some_and(|ask| ask.seq == seq) { Some(0) } else { pending.iter().position(|ask| ask.seq == seq) };
-        if let Some(at) = at
-            && pending.remove(at).is_some()
-        {
-            self.sent.set(self.sent.get().saturating_sub(1));
-        }
+        let is_first = pending.front().is_some_and(|(_, ask)| ask.seq == seq);
+        let at = if is_first { 0 } else { pending.iter().position(|(_, ask)| ask.seq == seq)? };
+        let (entry, _) = pending.remove(at)?;
+        self.sent.set(self.sent.get().saturating_sub(1));
+        Some(entry)
     }
 
-    /// Notes what a party believes from now on; gives who is to hear it.
-    fn believe(&self, tell: &Tell) -> Option<Rc<dyn Hearer>> {
+    /// Notes what a party believes from now on; gives who is to hear it, and by which handle.
+    fn believe(&self, tell: &Tell) -> Option<(Rc<dyn Hearer>, u64)> {
         let mut all = self.known.borrow_mut();
         let known = all.get_mut(&tell.party)?;
         let name = &tell.name;
@@ -292,20 +291,19 @@ impl Parties {
             }
             Said::Moved => {
                 lasting = std::mem::take(&mut known.beliefs).values().map(|state| lasting_in(Some(state))).sum();
-                known.entry = 0;
-                let hearer = known.hearer.take();
+                let (hearer, entry) = (known.hearer.take(), known.entry);
                 all.remove(&tell.party);
                 self.forget_lasting(lasting);
-                return hearer;
+                return hearer.map(|hearer| (hearer, entry));
             }
             Said::NotRun | Said::NotEnded | Said::Busy | Said::NotHeld | Said::Left | Said::Limit | Said::Unavailable | Said::Locks(_) => {}
         }
-        let hearer = known.hearer.clone();
+        let (hearer, entry) = (known.hearer.clone(), known.entry);
         if hearer.is_none() && known.beliefs.is_empty() {
             all.remove(&tell.party);
         }
         self.forget_lasting(lasting);
-        hearer
+        hearer.map(|hearer| (hearer, entry))
     }
 
     fn note_lasting(&self, lasting: bool, until_ms: u64, more: usize) {
@@ -338,7 +336,7 @@ impl Parties {
                 all.remove(&party);
             }
         }
-        self.ask(party, Act::Leave);
+        self.ask(party, entry, Act::Leave);
     }
 }
 
@@ -365,7 +363,7 @@ impl PartyHandle {
 impl Party for PartyHandle {
     fn ask(&self, act: Act) {
         if let Some(parties) = &self.parties {
-            parties.ask(self.party, act);
+            parties.ask(self.party, self.entry, act);
         }
     }
 }

@@ -73,7 +73,7 @@ impl Table {
     /// When [`Table::tick`] has something to do.
     #[must_use]
     pub fn next_end(&self) -> Option<u64> {
-        self.ends.first_key_value().map(|((at, _), _)| *at)
+        self.ends.first_key_value().map(|((at, _), _)| *at + 1)
     }
 
     /// How many tokens may still be given.
@@ -174,6 +174,11 @@ impl Table {
             return Err(ask);
         }
         self.tick(now);
+        if self.has_moved(worker, &ask) {
+            let said = if ask.act == Act::Leave { Said::Left } else { Said::Moved };
+            self.answer(worker, &ask, said);
+            return Ok(());
+        }
         let said = match &ask.act {
             Act::Job { name, wait } => self.job(worker, ask.party, name, *wait),
             Act::End { name, done } => {
@@ -208,6 +213,12 @@ impl Table {
         };
         self.answer(worker, &ask, said);
         Ok(())
+    }
+
+    /// Whether a session is taken up at another worker: what an earlier one says of it, its end above all, counts no more.
+    fn has_moved(&self, worker: Worker, ask: &Ask) -> bool {
+        let speaker = self.parties.get(&ask.party).and_then(|party| party.worker);
+        ask.act != Act::Resume && speaker.is_some_and(|speaker| speaker != worker)
     }
 
     fn answer(&mut self, worker: Worker, ask: &Ask, said: Said) {
@@ -527,9 +538,9 @@ impl Table {
         }
     }
 
-    /// Ends leases and waits whose time has passed.
+    /// Ends leases and waits whose time has passed: after their last millisecond, because a clock that counts whole ones said when they began.
     pub fn tick(&mut self, now: u64) {
-        while let Some(entry) = self.ends.first_entry().filter(|entry| entry.key().0 <= now) {
+        while let Some(entry) = self.ends.first_entry().filter(|entry| entry.key().0 < now) {
             let ((_, number), name) = entry.remove_entry();
             let Some(lock) = self.locks.get_mut(&name) else { continue };
             let (party, said) = if let Some(waiter) = lock.queue.remove(&number) {

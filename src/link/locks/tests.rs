@@ -86,12 +86,14 @@ fn leases_are_inherited_in_order_and_run_out() {
         assert!(matches!(ask(&mut table, party, take(want(100, 150)), 0)[..], [(_, Said::Queued { .. })]));
     }
     assert_eq!(ask(&mut table, 3, Act::Leave, 10), [(3, Said::Left)]);
-    assert_eq!(table.next_end(), Some(100));
+    assert_eq!(table.next_end(), Some(101));
     table.tick(100);
-    assert_eq!(told(&mut table), [(1, Said::Lost), (2, granted(5, 200, 100))]);
+    assert_eq!(told(&mut table), []);
+    table.tick(101);
+    assert_eq!(told(&mut table), [(1, Said::Lost), (2, granted(5, 201, 100))]);
     assert_eq!(ask(&mut table, 1, Act::Renew { name: name("l"), lease_ms: None }, 110), [(1, Said::NotHeld)]);
     assert_eq!(ask(&mut table, 2, Act::Renew { name: name("l"), lease_ms: Some(50) }, 120), [(2, Said::Renewed { until_ms: 170 })]);
-    table.tick(150);
+    table.tick(151);
     assert_eq!(told(&mut table), [(4, Said::TimedOut)]);
     assert_eq!(ask(&mut table, 2, Act::Release { name: name("l") }, 160), [(2, Said::Released)]);
     assert!(table.is_empty());
@@ -133,6 +135,24 @@ fn a_lasting_lease_outlives_its_worker_and_is_taken_up_again() {
     table.ask(B, Ask { seq: 10, party: 1, act: Act::Release { name: name("l") } }, 50);
     assert_eq!(told(&mut table), [(1, Said::Released)]);
     assert!(table.is_empty());
+}
+
+#[test]
+fn what_an_earlier_worker_says_of_a_session_counts_no_more() {
+    let mut table = open_table();
+    let lasting = Want { lasting: true, ..want(1000, 1000) };
+    ask(&mut table, 100, take(lasting), 0);
+    let at = |table: &mut Table, worker, act| {
+        table.ask(worker, Ask { seq: 1, party: 1, act }, 0);
+        told(table)
+    };
+    table.ask(A, Ask { seq: 1, party: 1, act: Act::Take { name: name("m"), want: lasting } }, 0);
+    at(&mut table, B, Act::Resume);
+    at(&mut table, B, take(lasting));
+    assert_eq!(at(&mut table, A, Act::Leave), [(1, Said::Left)]);
+    assert_eq!(at(&mut table, A, Act::Release { name: name("m") }), [(1, Said::Moved)]);
+    let said = ask(&mut table, 100, Act::Release { name: name("l") }, 1);
+    assert!(matches!(said[..], [(100, Said::Released), (1, Said::Granted { .. })]), "it is still in the queue: {said:?}");
 }
 
 #[test]
@@ -307,8 +327,8 @@ impl Beliefs {
             }
             for state in of_name() {
                 match state {
-                    Claimed::Lease { until_ms, .. } => assert!(*until_ms > now),
-                    Claimed::Queued { deadline_ms, .. } => assert!(*deadline_ms > now),
+                    Claimed::Lease { until_ms, .. } => assert!(*until_ms >= now),
+                    Claimed::Queued { deadline_ms, .. } => assert!(*deadline_ms >= now),
                     _ => {}
                 }
             }
