@@ -161,8 +161,8 @@ fn job(number: usize, address: SocketAddr, log: &Log) {
                     let told = client.words();
                     // What it did after its connection was broken it did in good faith, as the documentation says.
                     let kills = log.kills.lock().expect("a log");
-                    let broken = kills.iter().copied().find(|kill| *kill >= from).filter(|_| told.is_empty());
-                    let to = broken.map_or(to, |broken| to.min(broken));
+                    let broken = kills.iter().copied().find(|kill| *kill >= asked).filter(|_| told.is_empty());
+                    let to = broken.map_or(to, |broken| to.min(broken).max(from));
                     drop(kills);
                     log.grant(Grant { client: number, name, asked, queued: None, from, to, token: None });
                     if told.is_empty() {
