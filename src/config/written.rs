@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::apps::files::config::Files;
+use crate::clients::lock::config::LockClient;
 use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
 use crate::script::config::ScriptApp;
@@ -234,9 +235,12 @@ pub enum Events {
     Local,
 }
 
-/// A connection to another server. This version has none yet.
+/// A connection to another server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Client {}
+pub enum Client {
+    /// Lock servers.
+    Lock(LockClient),
+}
 
 /// An application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -3,11 +3,13 @@
 //! | file | what it is |
 //! |---|---|
 //! | `apps` | the applications of the configuration, made and replaced |
+//! | `clients` | the clients of the configuration, made and replaced |
 //! | `scripts` | Luau applications that follow their files |
 //! | `servers` | the servers and the listeners they take connections from |
 //! | `crew` | where this worker stands among the others |
 
 mod apps;
+mod clients;
 mod crew;
 mod scripts;
 mod servers;
@@ -19,6 +21,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use apps::Apps;
+use clients::Clients;
 use crew::Crew;
 use servers::Servers;
 
@@ -89,6 +92,8 @@ struct Worker {
     servers: RefCell<Servers>,
     access: RefCell<Option<Rc<AccessLog>>>,
     hub: Rc<HubLink>,
+    clients: Clients,
+    locks: LockDoors,
     /// What goes on beside requests: servers that end, the drain.
     scope: Scope,
 }
@@ -104,7 +109,9 @@ impl Worker {
         slot.set_state(State::Init);
         let access = open_access_log(&settings)?;
         let locks = LockDoors::new(Rc::new(link.locks().clone()));
-        let environment = apps::Environment { number, hub: link.clone(), locks };
+        let clients = Clients::default();
+        clients.apply(&settings, &locks);
+        let environment = apps::Environment { number, hub: link.clone(), locks: locks.clone() };
         let apps = Apps::start(environment, &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
@@ -118,6 +125,8 @@ impl Worker {
             servers: RefCell::new(servers),
             access: RefCell::new(access),
             hub: link,
+            clients,
+            locks,
             scope: Scope::new(),
         }))
     }
@@ -191,6 +200,7 @@ impl Worker {
         let access = if settings.access_log == before.access_log { self.access.borrow().clone() } else { open_access_log(&settings)? };
         let next = self.apps.borrow().updated(&settings);
         let apps = next.await?;
+        self.clients.apply(&settings, &self.locks);
         let handlers = apps.handlers();
         let replaced = self.apps.replace(apps);
         replaced.retire(&handlers);

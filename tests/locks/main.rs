@@ -4,6 +4,7 @@ mod beyond;
 mod client;
 mod faults;
 mod history;
+mod named;
 mod original;
 
 #[path = "../support/mod.rs"]

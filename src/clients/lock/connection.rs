@@ -232,6 +232,10 @@ impl Connection {
         if let Some(request) = request {
             self.send(&request);
         }
+        let is_spare = || self.server.upgrade().is_some_and(|server| server.connections.borrow().len() > 1);
+        if self.members.borrow().is_empty() && self.lists.borrow().is_empty() && is_spare() {
+            self.close();
+        }
     }
 
     /// Something that was sent is no command to the server: of an old one, a list or the question for a token.

@@ -1,6 +1,7 @@
 //! From what is written to what the program works with, and everything that could be known to fail at the start.
 
 mod apps;
+mod clients;
 mod disk;
 mod listeners;
 mod locks;
@@ -143,7 +144,7 @@ impl Checker<'_> {
             store: Store::Embedded { path: store },
             events: written.events,
             locks: self.locks(written.locks),
-            clients: written.clients,
+            clients: self.clients(written.clients),
             apps,
             servers,
         };
