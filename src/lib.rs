@@ -15,6 +15,7 @@
 //! | [`apps`] | what answers requests: files, scripts, your own |
 //! | [`script`] | the Luau runtime and its modules |
 //! | [`clients`] | protocols that we speak to others |
+//! | [`events`] | topics, publications, subscriptions, presence |
 //! | [`request`] | requests and replies, whatever brought them |
 //! | [`codec`] | bytes in, events out: no socket, no clock |
 //! | [`net`] | addresses, listeners, streams |
@@ -31,6 +32,7 @@ pub mod cli;
 pub mod clients;
 pub mod codec;
 pub mod config;
+pub mod events;
 pub mod hub;
 pub mod link;
 pub mod master;

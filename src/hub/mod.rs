@@ -1,4 +1,4 @@
-//! The one process for what must exist once: the shared cache, elections, locks, the admin listener.
+//! The one process for what must exist once: the shared cache, elections, events, locks, the admin listener.
 //!
 //! It keeps nothing that must survive it. When it dies the master starts another one; the workers serve on meanwhile, tell the new
 //! one what they run, and the cache begins empty.
@@ -6,6 +6,7 @@
 mod admin;
 mod cache;
 mod elections;
+mod events;
 mod locks;
 
 use std::cell::RefCell;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use cache::Cache;
 use elections::{Elections, Notice, Worker};
+use events::Events;
 use locks::Locks;
 
 use crate::config::{Server, Settings};
@@ -30,12 +32,10 @@ use crate::scoreboard::State;
 use crate::sys::channel::Channel;
 use crate::{log_error, log_info, log_warn, telemetry};
 
-/// How long a new hub waits for the greetings of workers that are there already before it gives offices away.
+/// How long a hub that was started again waits for the greetings of workers that are there already before it gives offices away.
 const HEAR: Duration = Duration::from_secs(2);
-/// Memory of the shared cache, bytes.
-const CACHE_BYTES: usize = 64 << 20;
-/// The largest value in it, bytes.
-const CACHE_VALUE_BYTES: usize = 1 << 20;
+/// Messages of one worker taken in a turn of the loop, before it is the turn of the others.
+const MESSAGES_A_TURN: usize = 256;
 
 /// Runs the hub until the master has no more use for it; gives the exit code.
 #[must_use]
@@ -57,7 +57,7 @@ async fn serve(context: ChildContext) -> i32 {
     };
     let hub = Rc::new(Hub {
         workers: RefCell::default(),
-        cache: RefCell::new(Cache::new(CACHE_BYTES, CACHE_VALUE_BYTES)),
+        cache: RefCell::new(Cache::new(settings.cache.limits())),
         elections: RefCell::default(),
         locks: Locks::new(locks::Start {
             limits: settings.locks.clone(),
@@ -66,6 +66,7 @@ async fn serve(context: ChildContext) -> i32 {
             instance: format!("{}-{}", boot.master_pid, boot.started_ms),
             orphans_until: boot.leases_until,
         }),
+        events: Events::new(slot),
         admin: admin::Admin::new(&settings, control.clone(), slot, number),
         scope: Scope::new(),
     });
@@ -76,7 +77,9 @@ async fn serve(context: ChildContext) -> i32 {
     }
     let hearing = hub.clone();
     hub.scope.spawn(async move {
-        reactor::sleep(HEAR).await;
+        if !boot.first_hub {
+            reactor::sleep(HEAR).await;
+        }
         let notices = hearing.elections.borrow_mut().open();
         hearing.announce(notices);
     });
@@ -107,6 +110,7 @@ struct Hub {
     cache: RefCell<Cache>,
     elections: RefCell<Elections>,
     locks: Rc<Locks>,
+    events: Rc<Events>,
     admin: Rc<admin::Admin>,
     scope: Scope,
 }
@@ -176,6 +180,7 @@ impl Hub {
         let settings: Settings = serde_json::from_str(settings).map_err(|error| format!("the settings cannot be read: {error}"))?;
         self.admin.update(&settings);
         self.locks.update(&settings.locks);
+        self.cache.borrow_mut().set_limits(settings.cache.limits());
         telemetry::configure(&settings.log);
         Ok(Vec::new())
     }
@@ -190,9 +195,15 @@ impl Hub {
     /// Takes a worker's channel and serves it until the worker is gone.
     fn welcome(self: &Rc<Self>, worker: Worker, port: Rc<Port>) {
         self.workers.borrow_mut().insert(worker, port.clone());
+        self.events.welcome(worker, port.clone());
         let hub = self.clone();
         self.scope.spawn(async move {
+            let mut taken = 0_usize;
             while let Ok((body, _)) = port.receive().await {
+                taken += 1;
+                if taken.is_multiple_of(MESSAGES_A_TURN) {
+                    reactor::yield_now().await;
+                }
                 match postcard::from_bytes::<ToHub>(&body) {
                     Ok(message) => hub.serve(worker, &port, message),
                     Err(error) => {
@@ -209,6 +220,7 @@ impl Hub {
         if self.workers.borrow_mut().remove(&worker).is_some() {
             let notices = self.elections.borrow_mut().gone(worker);
             self.announce(notices);
+            self.events.gone(worker);
         }
     }
 
@@ -222,6 +234,10 @@ impl Hub {
             ToHub::LockClaims(claims) => return self.locks.claim(worker, claims),
             ToHub::Campaign(name) => self.elections.borrow_mut().campaign(worker, name),
             ToHub::Resign(name) => self.elections.borrow_mut().resign(worker, &name),
+            ToHub::Events(message) => {
+                self.events.take(worker, message);
+                return;
+            }
             ToHub::Call { id, call: Call::Cache(call) } => {
                 let reply = self.cache.borrow_mut().call(call, reactor::now());
                 send(port, &FromHub::Reply { id, reply });

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use super::events::{EventsFromHub, EventsToHub};
 use super::locks::{Ask, Claim, Tell};
 
 /// From a worker to the hub.
@@ -26,6 +27,8 @@ pub enum ToHub {
     Locks(Vec<Rc<Ask>>),
     /// What its parties believe of locks; before [`ToHub::Hello`], which then means that all is said.
     LockClaims(Vec<Claim>),
+    /// About events.
+    Events(EventsToHub),
 }
 
 /// A worker's candidacy for a task that runs once a machine.
@@ -116,6 +119,8 @@ pub enum FromHub {
     Dismissed(String),
     /// What parties of this worker are told about locks, in order.
     Locks(Vec<Tell>),
+    /// About events.
+    Events(EventsFromHub),
 }
 
 /// Answers.

@@ -87,8 +87,10 @@ pub trait Handler {
     /// Serves a raw connection until it ends.
     fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>>;
 
-    /// The worker is about to go.
-    fn drain(&self);
+    /// The worker is about to go. Ends when the application has done what it does about that; requests under way are waited for in any case.
+    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(async {})
+    }
 }
 
 impl<A: App> Handler for A {
@@ -100,7 +102,8 @@ impl<A: App> Handler for A {
         Box::pin(App::connection(self, connection))
     }
 
-    fn drain(&self) {
-        App::drain(self);
+    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
+        App::drain(&*self);
+        Box::pin(async {})
     }
 }

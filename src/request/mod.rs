@@ -8,6 +8,7 @@ mod body;
 pub mod cookies;
 pub mod file;
 pub mod form;
+mod recording;
 pub mod registry;
 mod response;
 pub mod route;
@@ -16,6 +17,7 @@ mod site;
 
 pub use app::{Answer, App, Connection, Handler, StartError};
 pub use body::{Body, BodyError, BodySource};
+pub use recording::Recording;
 pub use response::{BodyStream, FileRange, Part, Response, ResponseBody, ResponseFields};
 pub use site::{Routed, Site};
 

@@ -13,7 +13,7 @@ use mlua::{Function, IntoLua, Lua, Table, Value};
 
 use super::arguments::kind;
 use super::call::{self, RequestCall};
-use super::context::{AppContext, Mode};
+use super::context::{self, AppContext, Mode};
 use super::fault::Fault;
 use super::form;
 use super::limits::Limits;
@@ -268,8 +268,9 @@ impl Handler for ScriptApp {
             return Answer::Now(Response::error(404, "this application takes no requests"));
         };
         let request = Rc::new(ScriptRequest::new(request));
-        let reads_form =
-            !request.body.is_empty() && form::is_form(&request.head) && !self.streamed.contains(&request::decoded_path(request.raw_path()));
+        let reads_form = !request.body().is_empty()
+            && form::is_form(&request.head)
+            && !self.streamed.contains(&request::decoded_path(request.raw_path()));
         if reads_form {
             let app = self.clone();
             return Answer::Later(Box::pin(async move {
@@ -309,11 +310,14 @@ impl Handler for ScriptApp {
         })
     }
 
-    fn drain(&self) {
+    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
         self.context.retire();
-        if let Some(drain) = &self.drain {
-            self.context.spawn(StepKind::Task, "drain", drain.clone(), ());
-        }
+        Box::pin(async move {
+            let Some(drain) = &self.drain else { return };
+            if let Err(error) = context::call(&self.vm, StepKind::Task, "drain", drain, ()).await {
+                self.context.report("drain", &self.context.fault(&error));
+            }
+        })
     }
 }
 

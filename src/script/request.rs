@@ -11,7 +11,7 @@ use slab::Slab;
 
 use super::app::METHODS;
 use super::context::AppContext;
-use super::form::{self, ReadForm};
+use super::form::{self, FormState};
 use super::modules::json;
 use super::passage::Passage;
 use crate::codec::http::RequestHead;
@@ -61,11 +61,11 @@ pub(super) struct Written {
 pub struct ScriptRequest {
     pub(super) id: RequestId,
     pub(super) head: RequestHead,
-    pub(super) body: Body,
+    body: RefCell<Body>,
     pub(super) origin: Rc<Origin>,
     base_length: usize,
     pub(super) uploads: Rc<UploadLimits>,
-    pub(super) form: RefCell<Option<ReadForm>>,
+    pub(super) form: RefCell<FormState>,
     pub(super) written: RefCell<Written>,
     pub(super) head_sent: Cell<bool>,
     /// The task that polls the handler.
@@ -90,7 +90,7 @@ impl ScriptRequest {
         ScriptRequest {
             id: request.id,
             head: request.head,
-            body: request.body,
+            body: RefCell::new(request.body),
             origin: request.origin,
             base_length: request.base_length,
             uploads: request.uploads,
@@ -104,6 +104,16 @@ impl ScriptRequest {
             terminated: Cell::new(false),
             hooks: RefCell::default(),
         }
+    }
+
+    /// The body, or what is left of it.
+    pub(super) fn body(&self) -> Body {
+        self.body.borrow().clone()
+    }
+
+    /// Replaces what is left of the body.
+    pub(super) fn set_body(&self, body: Body) {
+        self.body.replace(body);
     }
 
     /// The path below the route, still percent-encoded.
@@ -259,7 +269,7 @@ fn field(lua: &Lua, request: &ScriptRequest, key: &str) -> mlua::Result<Value> {
         "base" => text(request.base()),
         "query" => text(request.head.query().unwrap_or_default()),
         "get" => query(lua, request),
-        "post" | "form" => form_table(lua, request),
+        "post" | "form" => form::fields_table(lua, request),
         "files" => form::files_table(lua, request),
         "cookies" => cookies(lua, request),
         "headers" => headers(lua, &request.head),
@@ -276,16 +286,6 @@ fn query(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
             .map_err(|error| mlua::Error::runtime(format!("the query: {error}")))?;
     }
     form_map(lua, &map)
-}
-
-fn form_table(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
-    match &*request.form.borrow() {
-        Some(form) => form_map(lua, &form.fields),
-        None if request.body.is_empty() || !form::is_form(&request.head) => lua.create_table().map(Value::Table),
-        None => {
-            Err(mlua::Error::runtime("the form has not been read: this path is in app.stream, so call req:read_form() or use req:parts()"))
-        }
-    }
 }
 
 pub(super) fn form_map(lua: &Lua, map: &FormMap) -> mlua::Result<Value> {
@@ -382,7 +382,7 @@ fn reading(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &Rc<ActiveReq
     let (requests, limit) = (active.clone(), app.limits.body as u64);
     let whole = move |req: Table| {
         let request = requests.of_table(&req);
-        async move { request?.body.bytes(limit).await.map_err(mlua::Error::external) }
+        async move { request?.body().bytes(limit).await.map_err(mlua::Error::external) }
     };
     let body = whole.clone();
     table.raw_set(
@@ -407,7 +407,7 @@ fn reading(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &Rc<ActiveReq
             lua.create_async_function(move |lua, _: mlua::MultiValue| {
                 let request = request.clone();
                 async move {
-                    let chunk = request.body.chunk().await.map_err(mlua::Error::external)?;
+                    let chunk = request.body().chunk().await.map_err(mlua::Error::external)?;
                     chunk.map(|chunk| lua.create_string(chunk)).transpose()
                 }
             })

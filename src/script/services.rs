@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::events::Events;
 use crate::link::locks::{Door, Parties};
 use crate::link::{CacheCall, CacheValue, Call, Candidacy as LinkCandidacy, HubLink, Reply};
 
@@ -96,6 +97,8 @@ pub struct Services {
     pub elections: Rc<dyn Elections>,
     /// Locks.
     pub locks: LockDoors,
+    /// Events.
+    pub events: Rc<Events>,
     /// The number of this worker, from 1; 0 where there are no workers.
     pub worker: u32,
 }
@@ -103,15 +106,16 @@ pub struct Services {
 impl Services {
     /// Services of a worker with a link to the hub.
     #[must_use]
-    pub fn of_worker(link: &Rc<HubLink>, locks: &LockDoors, worker: u32) -> Services {
-        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), locks: locks.clone(), worker }
+    pub fn of_worker(link: &Rc<HubLink>, events: &Rc<Events>, locks: &LockDoors, worker: u32) -> Services {
+        let (events, locks) = (events.clone(), locks.clone());
+        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events, locks, worker }
     }
 
-    /// Services of a process that stands alone: an own cache, own locks, and every election is won.
+    /// Services of a process that stands alone: an own cache, own events, own locks, and every election is won.
     #[must_use]
     pub fn alone() -> Services {
         let locks = LockDoors::new(Rc::new(Parties::alone()));
-        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), locks, worker: 0 }
+        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), events: Events::alone(), locks, worker: 0 }
     }
 }
 

@@ -220,9 +220,10 @@ impl Handler for LiveScript {
         }
     }
 
-    fn drain(&self) {
-        if let Current::App(app) = &*self.current.borrow() {
-            app.drain();
+    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
+        match &*self.current.borrow() {
+            Current::App(app) => app.clone().drain(),
+            Current::Broken(_) => Box::pin(async {}),
         }
     }
 }

@@ -131,6 +131,7 @@ impl Servers {
 }
 
 /// A server that takes nothing new.
+#[derive(Clone)]
 pub(super) struct Ending(Kind);
 
 impl Ending {
@@ -140,6 +141,27 @@ impl Ending {
             Kind::Http(http) => http.drain().await,
             Kind::Lock(lock) => lock.drain().await,
             Kind::Raw(raw) => raw.drain().await,
+        }
+    }
+
+    /// Breaks off every connection that is left; gives their number.
+    pub(super) async fn cut(self) -> u64 {
+        match self.0 {
+            Kind::Http(http) => {
+                let left = http.connections() as u64;
+                http.stop().await;
+                left
+            }
+            Kind::Lock(lock) => {
+                let left = lock.connections() as u64;
+                lock.stop().await;
+                left
+            }
+            Kind::Raw(raw) => {
+                let left = raw.connections();
+                raw.stop().await;
+                left
+            }
         }
     }
 }

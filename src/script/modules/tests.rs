@@ -26,6 +26,7 @@ const OBJECTS: &[(&str, &str, &str)] = &[
     ("Connection", include_str!("../connection.rs"), "impl UserData for ConnectionHandle"),
     ("Listener", include_str!("net.rs"), "impl UserData for ListenerHandle"),
     ("Udp", include_str!("net.rs"), "impl UserData for UdpHandle"),
+    ("Subscription", include_str!("events.rs"), "impl UserData for SubscriptionHandle"),
     ("Process", include_str!("process.rs"), "impl UserData for ProcessHandle"),
     ("File", include_str!("stream.rs"), "impl UserData for FileHandle"),
     ("HttpResponse", include_str!("http.rs"), "impl UserData for Response"),

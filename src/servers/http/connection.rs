@@ -29,7 +29,6 @@ const LINGER_BYTES: usize = 1 << 20;
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
 /// What came at the place where a request should begin.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once; a box would be an allocation a request")]
 enum Next {
     Request(ParsedRequest),
     Refused(HeadError),

@@ -55,6 +55,17 @@ impl LockServer {
         self.open.borrow().len() < self.config.borrow().max_connections as usize
     }
 
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// Breaks every connection off: what they hold has failed, but for leases that outlast them.
+    pub async fn stop(&self) {
+        self.scope.cancel().await;
+    }
+
     /// Takes a connection. One from outside the allowed networks is closed without a word.
     ///
     /// # Errors
