@@ -1,8 +1,10 @@
 //! From what is written to what the program works with, and everything that could be known to fail at the start.
 
 mod apps;
+mod clients;
 mod disk;
 mod listeners;
+mod locks;
 mod luau;
 mod process;
 mod servers;
@@ -145,7 +147,8 @@ impl Checker<'_> {
             cache: written.cache,
             store: Store::Embedded { path: store },
             events: written.events,
-            clients: written.clients,
+            locks: self.locks(written.locks),
+            clients: self.clients(written.clients),
             apps,
             servers,
         };
