@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::apps::files::config::Files;
+use crate::clients::redis::config::Redis;
 pub use crate::events::config::Events;
 use crate::net::Address;
 use crate::script::config::ScriptApp;
@@ -222,9 +223,12 @@ pub struct EmbeddedStore {
     pub path: Option<PathBuf>,
 }
 
-/// A connection to another server. This version has none yet.
+/// A connection to another server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Client {}
+pub enum Client {
+    /// A Redis server.
+    Redis(Redis),
+}
 
 /// An application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -614,6 +614,12 @@ impl EventSink for Events {
             EventsFromHub::Gap { topic, position } => {
                 self.broadcast(&topic, position, |topic| Delivery::Gap { topic: Some(topic), position: Some(position) });
             }
+            EventsFromHub::PrefixGap(prefix) => {
+                let group = self.prefixes.borrow().get(prefix.as_str()).cloned();
+                if let Some(group) = group.filter(|group| group.live.get()) {
+                    group.deliver(&Delivery::Gap { topic: None, position: None });
+                }
+            }
             EventsFromHub::Joined { topic, member } => self.presence_changed(&topic, member, true),
             EventsFromHub::Left { topic, member } => self.presence_changed(&topic, member, false),
         }

@@ -19,6 +19,7 @@ use cache::Cache;
 use elections::{Elections, Notice, Worker};
 use events::Events;
 
+use crate::clients::dns::System;
 use crate::config::{Server, Settings};
 use crate::link::{Call, FromHub, Port, ToHub};
 use crate::process::child::{self, tell};
@@ -48,7 +49,7 @@ pub fn main(context: ChildContext) -> i32 {
 
 async fn serve(context: ChildContext) -> i32 {
     let slot = context.own_slot();
-    let ChildContext { settings, listeners, control, slot: number, .. } = context;
+    let ChildContext { settings, listeners, control, slot: number, boot, .. } = context;
     let control = match Port::new(control) {
         Ok(control) => control,
         Err(error) => {
@@ -56,11 +57,13 @@ async fn serve(context: ChildContext) -> i32 {
             return 1;
         }
     };
+    // In a chroot the files themselves cannot be seen any more.
+    System::adopt(&boot.hosts, &boot.resolv_conf);
     let hub = Rc::new(Hub {
         workers: RefCell::default(),
         cache: RefCell::new(Cache::new(CACHE_BYTES, CACHE_VALUE_BYTES)),
         elections: RefCell::default(),
-        events: Events::new(settings.events.limits(), slot),
+        events: Events::new(&settings, slot),
         admin: admin::Admin::new(&settings, control.clone(), slot, number),
         scope: Scope::new(),
     });

@@ -1,6 +1,7 @@
 //! From what is written to what the program works with, and everything that could be known to fail at the start.
 
 mod apps;
+mod clients;
 mod disk;
 mod listeners;
 mod luau;
@@ -120,6 +121,7 @@ impl Checker<'_> {
                 self.name(map, name);
             }
         }
+        self.clients(&written.clients, &written.events);
         let servers = self.servers(written.servers, &written.apps, &data);
         let apps = self.apps(written.apps, &servers);
         let admin = self.admin(written.admin);
