@@ -26,6 +26,7 @@ setup:
 
 setup-test: setup
 	@tests/peers/http.sh
+	@tests/peers/redis.sh
 	@tests/peers/browser.sh
 
 # The release build: what a newcomer runs is what is shipped.

@@ -496,7 +496,9 @@ impl Events {
         let name = exact.as_ref().map_or_else(|| topic.into(), |(name, _)| name.clone());
         let event = Delivery::Event(Rc::new(Event::new(name.clone(), position, past.at, past.data.0)));
         let mut delivered = 0;
-        if let Some((_, group)) = exact.filter(|(_, group)| group.live.get()) {
+        // What a group has already may be meant for those who follow a prefix.
+        let is_new = |group: &Group| group.last.get().is_none_or(|last| last.epoch != epoch || last.offset < position.offset);
+        if let Some((_, group)) = exact.filter(|(_, group)| group.live.get() && is_new(group)) {
             if let Some(told) = irregular(&name, group.last.replace(Some(position)), position) {
                 group.deliver(&told);
             }

@@ -348,18 +348,24 @@ impl Bridge {
         };
         let to = events.core.borrow().followers(topic);
         let told = known.filter(|known| *known != read.position && !to.is_empty()).map(|known| missed(topic, &to, known, &read));
-        events.core.borrow_mut().adopt(topic, read.position, read.limit, read.events, reactor::now());
-        events.tell(told.unwrap_or_default());
+        let (place, told) = (read.position, told.unwrap_or_default());
+        let recovered = |offset: u64| {
+            let same = |notice: &Notice| matches!(&notice.message, EventsFromHub::Event { event, .. } if event.offset == offset);
+            told.iter().any(same)
+        };
+        let (old, live): (Vec<Heard>, Vec<Heard>) =
+            early.into_iter().partition(|heard| heard.position.epoch == place.epoch && heard.position.offset <= place.offset);
+        // These were read, but a worker that follows a prefix only has nothing but what is heard.
         let by_prefix = events.core.borrow().followers_by_prefix(topic);
-        let mut live = VecDeque::new();
-        for heard in early {
-            if heard.position.epoch == read.position.epoch && heard.position.offset <= read.position.offset {
-                // It was read, but who follows a prefix has only what is heard.
-                events.tell(vec![heard.notice(topic, by_prefix.clone())]);
-            } else {
-                live.push_back(heard);
-            }
-        }
+        let only_heard = old.iter().filter_map(|heard| {
+            let again = recovered(heard.position.offset);
+            let others: Workers = by_prefix.iter().filter(|worker| !again || !to.contains(worker)).copied().collect();
+            (!others.is_empty()).then(|| heard.notice(topic, others))
+        });
+        let heard: Vec<Notice> = only_heard.collect();
+        events.core.borrow_mut().adopt(topic, place, read.limit, read.events, reactor::now());
+        events.tell(told);
+        events.tell(heard);
         for (worker, message) in waiting {
             events.process(worker, message);
         }
