@@ -28,6 +28,7 @@ setup-test: setup
 	@tests/peers/http.sh
 	@tests/peers/redis.sh
 	@tests/peers/browser.sh
+	@tests/peers/luau.sh
 
 # The release build: what a newcomer runs is what is shipped.
 run: build

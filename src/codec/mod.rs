@@ -3,3 +3,4 @@
 pub mod http;
 pub mod percent;
 pub mod resp;
+pub mod websocket;

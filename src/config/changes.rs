@@ -73,6 +73,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
         (changes.log, "log changed"),
         (changes.access_log, "access_log changed"),
         (changes.admin_token, "admin token changed"),
+        (old.cache != new.cache, "cache changed"),
         (old.dev != new.dev, "dev changed"),
         (old.auto_reload != new.auto_reload, "auto_reload changed"),
         (old.clients != new.clients, "clients changed"),

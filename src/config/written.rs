@@ -47,6 +47,8 @@ pub struct Config {
     pub workers: Workers,
     /// The admin listener.
     pub admin: Admin,
+    /// The cache that all workers share.
+    pub cache: Cache,
     /// Where documents are kept.
     pub store: Store,
     /// What carries events between workers.
@@ -77,6 +79,7 @@ impl Default for Config {
             access_log: None,
             workers: Workers::default(),
             admin: Admin::default(),
+            cache: Cache::default(),
             store: Store::default(),
             events: Events::default(),
             clients: BTreeMap::new(),
@@ -199,6 +202,40 @@ pub struct Admin {
 impl Default for Admin {
     fn default() -> Self {
         Self { listen: vec![Address::Tcp(([127, 0, 0, 1], 8048).into())], token: None }
+    }
+}
+
+/// The cache that all workers share. It lives in memory and is empty after a start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// Memory for all entries together. When it is full, what was not used for longest goes.
+    pub memory: HumanSize,
+    /// The largest value that is taken.
+    pub max_value: HumanSize,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { memory: HumanSize::mib(64), max_value: HumanSize::mib(1) }
+    }
+}
+
+/// The limits of the cache in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// For all entries together.
+    pub memory: usize,
+    /// For one value.
+    pub value: usize,
+}
+
+impl Cache {
+    /// In bytes.
+    #[must_use]
+    pub fn limits(&self) -> CacheLimits {
+        let bytes = |size: HumanSize| usize::try_from(*size).unwrap_or(usize::MAX);
+        CacheLimits { memory: bytes(self.memory), value: bytes(self.max_value) }
     }
 }
 

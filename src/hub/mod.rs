@@ -30,14 +30,10 @@ use crate::scoreboard::State;
 use crate::sys::channel::Channel;
 use crate::{log_error, log_info, log_warn, telemetry};
 
-/// How long a new hub waits for the greetings of workers that are there already before it gives offices away.
+/// How long a hub that was started again waits for the greetings of workers that are there already before it gives offices away.
 const HEAR: Duration = Duration::from_secs(2);
 /// Messages of one worker taken in a turn of the loop, before it is the turn of the others.
 const MESSAGES_A_TURN: usize = 256;
-/// Memory of the shared cache, bytes.
-const CACHE_BYTES: usize = 64 << 20;
-/// The largest value in it, bytes.
-const CACHE_VALUE_BYTES: usize = 1 << 20;
 
 /// Runs the hub until the master has no more use for it; gives the exit code.
 #[must_use]
@@ -61,7 +57,7 @@ async fn serve(context: ChildContext) -> i32 {
     System::adopt(&boot.hosts, &boot.resolv_conf);
     let hub = Rc::new(Hub {
         workers: RefCell::default(),
-        cache: RefCell::new(Cache::new(CACHE_BYTES, CACHE_VALUE_BYTES)),
+        cache: RefCell::new(Cache::new(settings.cache.limits())),
         elections: RefCell::default(),
         events: Events::new(&settings, slot),
         admin: admin::Admin::new(&settings, control.clone(), slot, number),
@@ -72,7 +68,9 @@ async fn serve(context: ChildContext) -> i32 {
     }
     let hearing = hub.clone();
     hub.scope.spawn(async move {
-        reactor::sleep(HEAR).await;
+        if !boot.first_hub {
+            reactor::sleep(HEAR).await;
+        }
         let notices = hearing.elections.borrow_mut().open();
         hearing.announce(notices);
     });
@@ -165,6 +163,7 @@ impl Hub {
     fn update(&self, settings: &str) -> Result<Vec<String>, String> {
         let settings: Settings = serde_json::from_str(settings).map_err(|error| format!("the settings cannot be read: {error}"))?;
         self.admin.update(&settings);
+        self.cache.borrow_mut().set_limits(settings.cache.limits());
         telemetry::configure(&settings.log);
         Ok(Vec::new())
     }

@@ -66,6 +66,7 @@ impl RequestCall {
                 Progress::Terminated
             }
             Poll::Pending => {
+                self.request.suspended.replace(request::take_suspended());
                 self.request.waker.replace(Some(cx.waker().clone()));
                 Progress::Waits
             }
@@ -77,14 +78,17 @@ impl RequestCall {
         let result = match self.advance(cx) {
             Progress::Waits => return None,
             Progress::Ended(result) => result,
-            Progress::Terminated => Ok((mlua::Value::Nil, mlua::Value::Nil, mlua::Value::Nil, mlua::Value::Nil)),
+            Progress::Terminated => Ok(Returned::default()),
         };
         let reply = result.and_then(|returned| reply::convert(returned, &self.request, &self.app.passage));
         Some(reply.unwrap_or_else(|error| Reply::Response(self.failed(&error))))
     }
 
-    /// The answer to an error that nobody caught.
+    /// The answer to an error that nobody caught: the status that says so where the client has made it, else 500.
     pub(super) fn failed(&self, error: &mlua::Error) -> Response {
+        if let Some(refusal) = error_page::refusal(error) {
+            return refusal;
+        }
         let _id = request::enter(self.request.id);
         let fault = self.app.context.fault(error);
         self.app.context.report(&format!("{} {}", self.request.head.method, self.request.head.path()), &fault);

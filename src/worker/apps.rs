@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use super::scripts::{Following, LiveScript};
@@ -12,6 +13,9 @@ use crate::events::Events;
 use crate::link::HubLink;
 use crate::request::{Handler, registry};
 use crate::script::Services;
+
+/// What an application does about its end.
+pub(super) type Drain = Pin<Box<dyn Future<Output = ()>>>;
 
 /// What every application of this worker is given.
 #[derive(Clone)]
@@ -70,18 +74,15 @@ impl Apps {
         self.entries.iter().map(|(name, entry)| (name.clone(), entry.handler.clone())).collect()
     }
 
-    /// Tells every application that the worker ends.
-    pub(super) fn drain(&self) {
-        self.entries.values().for_each(|entry| entry.handler.drain());
+    /// Tells every application that the worker ends; gives what they do about that.
+    pub(super) fn drain(&self) -> Vec<Drain> {
+        self.entries.values().map(|entry| entry.handler.clone().drain()).collect()
     }
 
     /// Tells those that are not among `kept` that they end.
-    pub(super) fn retire(&self, kept: &Handlers) {
-        for (name, entry) in &self.entries {
-            if !kept.get(name).is_some_and(|handler| Rc::ptr_eq(handler, &entry.handler)) {
-                entry.handler.drain();
-            }
-        }
+    pub(super) fn retire(&self, kept: &Handlers) -> Vec<Drain> {
+        let goes = |name: &str, handler: &Rc<dyn Handler>| !kept.get(name).is_some_and(|kept| Rc::ptr_eq(kept, handler));
+        self.entries.iter().filter(|(name, entry)| goes(name, &entry.handler)).map(|(_, entry)| entry.handler.clone().drain()).collect()
     }
 }
 

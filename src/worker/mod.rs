@@ -17,6 +17,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use apps::Apps;
 use crew::Crew;
@@ -28,13 +29,15 @@ use crate::events::Events;
 use crate::link::{HubLink, Port};
 use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenerName, ToChild, ToMaster};
-use crate::reactor::Scope;
+use crate::reactor::{self, Scope};
 use crate::scoreboard::{Scoreboard, Slot, State};
 use crate::servers::http::RequestIds;
 use crate::sys::channel::Channel;
 use crate::telemetry::{self, AccessLog};
 use crate::{log_error, log_info, log_warn};
 
+/// How long before it would be killed a draining worker ends by itself.
+const PARTING: Duration = Duration::from_secs(1);
 /// The label under which requests show in the scoreboard.
 const LABEL: usize = 0;
 
@@ -56,8 +59,10 @@ async fn serve(context: ChildContext) -> i32 {
             return 1;
         }
     };
-    // In a chroot the files themselves cannot be seen any more.
-    System::adopt(&boot.hosts, &boot.resolv_conf);
+    if boot.chroot {
+        // The files themselves cannot be seen any more.
+        System::adopt(&boot.hosts, &boot.resolv_conf);
+    }
     let started = Worker::start(slot, scoreboard, settings, hub).await;
     let worker = match started {
         Ok(worker) => worker,
@@ -149,7 +154,7 @@ impl Worker {
             };
             match serde_json::from_slice(&body) {
                 Ok(ToChild::Stop) => return 0,
-                Ok(ToChild::Drain { .. }) => self.begin_drain(&finished),
+                Ok(ToChild::Drain { limit_ms }) => self.begin_drain(Duration::from_millis(limit_ms), &finished),
                 Ok(message) => self.take(&control, message, fds).await,
                 Err(error) => log_error!("the master said what this worker does not understand: {error}"),
             }
@@ -192,7 +197,9 @@ impl Worker {
         let apps = next.await?;
         let handlers = apps.handlers();
         let replaced = self.apps.replace(apps);
-        replaced.retire(&handlers);
+        for drain in replaced.retire(&handlers) {
+            self.scope.spawn(drain);
+        }
         self.access.replace(access.clone());
         let gone = self.servers.borrow_mut().apply(&settings, &handlers, access.as_ref());
         for ending in gone {
@@ -213,19 +220,23 @@ impl Worker {
         Ok(notes)
     }
 
-    fn begin_drain(self: &Rc<Self>, finished: &async_channel::Sender<()>) {
+    /// Lets what is under way end, for as long as there is time; then breaks off what is left, so that the master need not kill.
+    fn begin_drain(self: &Rc<Self>, limit: Duration, finished: &async_channel::Sender<()>) {
         self.slot.set_state(State::Shutdown);
         self.servers.borrow_mut().unlisten_all();
-        self.apps.borrow().drain();
-        let worker = self.clone();
+        let endings = self.servers.borrow().endings();
+        let waits = Scope::new();
+        self.apps.borrow().drain().into_iter().for_each(|drain| waits.spawn(drain));
+        endings.iter().cloned().for_each(|ending| waits.spawn(ending.wait()));
         let finished = finished.clone();
         self.scope.spawn(async move {
-            let endings: Vec<_> = worker.servers.borrow().endings();
-            let waits = Scope::new();
-            for ending in endings {
-                waits.spawn(ending.wait());
+            if reactor::timeout(limit.saturating_sub(PARTING.min(limit / 4)), waits.wait()).await.is_err() {
+                let mut cut = 0;
+                for ending in endings {
+                    cut += ending.cut().await;
+                }
+                log_warn!("the time to drain is over: {cut} connections were broken off");
             }
-            waits.wait().await;
             // The receiver is gone only when the worker ends anyway.
             let _ = finished.try_send(());
         });

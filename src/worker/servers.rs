@@ -120,6 +120,7 @@ impl Servers {
 }
 
 /// A server that takes nothing new.
+#[derive(Clone)]
 pub(super) struct Ending(Kind);
 
 impl Ending {
@@ -128,6 +129,22 @@ impl Ending {
         match self.0 {
             Kind::Http(http) => http.drain().await,
             Kind::Raw(raw) => raw.drain().await,
+        }
+    }
+
+    /// Breaks off every connection that is left; gives their number.
+    pub(super) async fn cut(self) -> u64 {
+        match self.0 {
+            Kind::Http(http) => {
+                let left = http.connections() as u64;
+                http.stop().await;
+                left
+            }
+            Kind::Raw(raw) => {
+                let left = raw.connections();
+                raw.stop().await;
+                left
+            }
         }
     }
 }

@@ -125,6 +125,9 @@ impl Checker<'_> {
         let servers = self.servers(written.servers, &written.apps, &data);
         let apps = self.apps(written.apps, &servers);
         let admin = self.admin(written.admin);
+        if written.cache.max_value > written.cache.memory {
+            self.error(&top.name("cache").name("max_value"), "a value cannot be larger than the memory of the whole cache");
+        }
         let settings = Settings {
             file: self.sources.files.first().map(|source| source.path.clone()),
             base: self.base.to_owned(),
@@ -141,6 +144,7 @@ impl Checker<'_> {
             access_log,
             workers,
             admin,
+            cache: written.cache,
             store: Store::Embedded { path: store },
             events: written.events,
             clients: written.clients,

@@ -1,6 +1,7 @@
 //! The modules that scripts get by `require("@skep/NAME")`: native code in `NAME.rs`, its description in `NAME.d.luau`.
 
 mod cache;
+mod cookie;
 mod crypto;
 mod dns;
 mod events;
