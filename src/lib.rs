@@ -17,6 +17,7 @@
 //! | [`clients`] | protocols that we speak to others |
 //! | [`events`] | topics, publications, subscriptions, presence |
 //! | [`request`] | requests and replies, whatever brought them |
+//! | [`websocket`] | WebSocket connections, either end |
 //! | [`codec`] | bytes in, events out: no socket, no clock |
 //! | [`net`] | addresses, listeners, streams |
 //! | [`reactor`] | the event loop: readiness, timers, tasks |
@@ -47,6 +48,7 @@ pub mod servers;
 pub mod sys;
 pub mod telemetry;
 pub mod units;
+pub mod websocket;
 pub mod worker;
 
 pub use cli::main;

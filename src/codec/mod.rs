@@ -3,3 +3,4 @@
 pub mod http;
 pub mod lock;
 pub mod percent;
+pub mod websocket;

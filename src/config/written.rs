@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::apps::files::config::Files;
 use crate::clients::lock::config::LockClient;
+pub use crate::events::config::Events;
 use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
 use crate::script::config::ScriptApp;
@@ -262,14 +263,6 @@ impl Default for Store {
 pub struct EmbeddedStore {
     /// The file. None: `store.db` in `data`.
     pub path: Option<PathBuf>,
-}
-
-/// What carries events between workers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Events {
-    /// This machine only.
-    #[default]
-    Local,
 }
 
 /// A connection to another server.

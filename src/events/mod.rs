@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `core` | all topics, as the hub (or a process that stands alone) keeps them: a state machine |
+//! | `config` | its block of the configuration |
 //! | `event` | a publication as the subscribers of this worker share it; what a subscriber gets |
 //! | `group` | the subscribers of one pattern |
 //! | `queue` | a subscription with a bounded queue, read as a stream |
@@ -15,6 +16,7 @@
 pub mod core;
 
 mod ask;
+pub mod config;
 mod event;
 mod group;
 mod queue;

@@ -41,9 +41,9 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub(super) fn new(slot: Slot) -> Rc<Self> {
+    pub(super) fn new(limits: Limits, slot: Slot) -> Rc<Self> {
         Rc::new(Self {
-            core: RefCell::new(Core::new(Limits::default(), seed())),
+            core: RefCell::new(Core::new(limits, seed())),
             lines: RefCell::default(),
             slot,
             armed: Cell::new(None),

@@ -66,7 +66,7 @@ async fn serve(context: ChildContext) -> i32 {
             instance: format!("{}-{}", boot.master_pid, boot.started_ms),
             orphans_until: boot.leases_until,
         }),
-        events: Events::new(slot),
+        events: Events::new(settings.events.limits(), slot),
         admin: admin::Admin::new(&settings, control.clone(), slot, number),
         scope: Scope::new(),
     });

@@ -15,7 +15,7 @@ pub mod route;
 mod router;
 mod site;
 
-pub use app::{Answer, App, Connection, Handler, StartError};
+pub use app::{Answer, App, Connection, Handler, StartError, Takeover, Upgraded};
 pub use body::{Body, BodyError, BodySource};
 pub use recording::Recording;
 pub use response::{BodyStream, FileRange, Part, Response, ResponseBody, ResponseFields};

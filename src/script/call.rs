@@ -69,6 +69,7 @@ impl RequestCall {
                 Progress::Terminated
             }
             Poll::Pending => {
+                self.request.suspended.replace(request::take_suspended());
                 self.request.waker.replace(Some(cx.waker().clone()));
                 Progress::Waits
             }

@@ -9,6 +9,7 @@
 //! | `request`, `form`, `upload`, `queue` | the request as a script sees it |
 //! | `call`, `reply`, `file_reply`, [`error_page`] | running a handler, and what comes out of it |
 //! | `task` | tasks and timers |
+//! | `websocket` | WebSocket connections |
 //! | `connection`, `dial` | connections as scripts hold them, and making them |
 //! | [`vm`] | one VM: sealed globals, compiled code |
 //! | [`limits`], [`gauge`] | what one application may use, and uses |
@@ -45,6 +46,7 @@ pub mod step;
 mod task;
 mod upload;
 pub mod vm;
+mod websocket;
 
 pub use app::{ScriptApp, ScriptError};
 pub use context::Mode;

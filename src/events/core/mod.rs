@@ -138,12 +138,6 @@ impl Core {
         }
     }
 
-    /// Other limits from now on.
-    pub fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
-        self.evict();
-    }
-
     /// Topics there are.
     pub fn topics(&self) -> usize {
         self.topics.len()

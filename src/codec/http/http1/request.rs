@@ -37,6 +37,8 @@ pub struct ParsedRequest {
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends its body (RFC 9110 §10.1.1).
     pub expect_continue: bool,
+    /// Whether it names another protocol to go on with (RFC 9110 §7.8).
+    pub upgrade: bool,
 }
 
 /// Why a request head is refused. After any of these the connection must be closed: where the next request would
@@ -337,7 +339,7 @@ fn read_parts(raw: &httparse::Request<'_, '_>, bytes: &[u8], consumed: usize) ->
     let (framing, expect_continue) = meaning.conclude(&method, version)?;
     let keep_alive = meaning.persistence.keep_alive(version);
     let head = RequestHead::from_parts(method, version, target, fields, placement.with_host(meaning.host));
-    Ok(ParsedRequest { head, consumed, framing, keep_alive, expect_continue })
+    Ok(ParsedRequest { head, consumed, framing, keep_alive, expect_continue, upgrade: meaning.upgrade })
 }
 
 /// What the fields that concern the connection say, gathered while they are read.
@@ -348,6 +350,7 @@ struct Meaning {
     framing: Framing,
     persistence: Persistence,
     expect: Option<bool>,
+    upgrade: bool,
 }
 
 impl Meaning {
@@ -362,6 +365,7 @@ impl Meaning {
                 }
             }
             6 if is("expect") => self.expect = Some(self.expect != Some(false) && value.eq_ignore_ascii_case(b"100-continue")),
+            7 if is("upgrade") => self.upgrade = true,
             10 if is("connection") => self.persistence.connection(value),
             14 if is("content-length") => self.framing.content_length(value),
             17 if is("transfer-encoding") => self.framing.transfer_encoding(value),
