@@ -59,6 +59,7 @@ async fn serve(context: ChildContext) -> i32 {
         workers: RefCell::default(),
         cache: RefCell::new(Cache::new(settings.cache.limits())),
         elections: RefCell::default(),
+        events: Events::new(settings.events.limits(), slot),
         locks: Locks::new(locks::Start {
             limits: settings.locks.clone(),
             data: settings.data.clone(),
@@ -66,7 +67,6 @@ async fn serve(context: ChildContext) -> i32 {
             instance: format!("{}-{}", boot.master_pid, boot.started_ms),
             orphans_until: boot.leases_until,
         }),
-        events: Events::new(settings.events.limits(), slot),
         admin: admin::Admin::new(&settings, control.clone(), slot, number),
         scope: Scope::new(),
     });
