@@ -12,7 +12,6 @@ use crate::codec::websocket::{Kind, Opcode};
 use crate::events::{Delivery, Event, Events, Member, Options as Subscribe, Position, Presence, Registration, Subscriber};
 use crate::script::arguments::Options;
 use crate::script::context::AppContext;
-use crate::script::gauge::Permit;
 use crate::script::modules::json;
 use crate::websocket::Session;
 
@@ -20,7 +19,6 @@ use crate::websocket::Session;
 pub(super) struct Feed {
     sink: Rc<Sink>,
     _registration: Registration,
-    _permit: Permit,
 }
 
 /// What takes the events.
@@ -44,7 +42,6 @@ impl Feed {
         let presence = options.get::<Table>("presence")?.map(|table| member(lua, &table)).transpose()?;
         let since = options.get::<Table>("since")?.map(|table| position(&table)).transpose()?;
         let subscribe = Subscribe { recover: since, presence, watch: options.or("watch", false)?, ..Subscribe::default() };
-        let permit = app.subscriptions.take().map_err(mlua::Error::runtime)?;
         let events = &app.services.events;
         let sink = Rc::new(Sink {
             session: Rc::downgrade(session),
@@ -55,7 +52,7 @@ impl Feed {
         let weak = Rc::downgrade(&sink);
         let subscriber: Weak<dyn Subscriber> = weak;
         let registration = events.attach(topic, subscriber, subscribe).map_err(mlua::Error::runtime)?;
-        Ok(Feed { sink, _registration: registration, _permit: permit })
+        Ok(Feed { sink, _registration: registration })
     }
 
     pub(super) fn topic(&self) -> &str {

@@ -17,6 +17,9 @@ use crate::script::request::{ActiveRequests, ScriptRequest};
 use crate::script::step::StepKind;
 use crate::websocket::{Message, Session};
 
+/// Subscriptions of one connection.
+const MOST_FEEDS: usize = 128;
+
 /// A connection as a script holds it.
 pub(in crate::script) struct Socket {
     module: &'static str,
@@ -193,9 +196,13 @@ impl UserData for WebSocketHandle {
         methods.add_method("send_binary", |_, this, bytes: LuaString| this.0.send(Kind::Binary, &bytes));
         methods.add_method("subscribe", |lua, this, (topic, options): (String, Options)| {
             let feed = Feed::new(lua, &this.0.session, &topic, &options).map_err(|error| this.0.fail(error))?;
+            let mut feeds = this.0.feeds.borrow_mut();
             // The same topic again takes the place of the one before.
-            this.0.feeds.borrow_mut().retain(|feed| feed.topic() != topic);
-            this.0.feeds.borrow_mut().push(feed);
+            feeds.retain(|feed| feed.topic() != topic);
+            if feeds.len() >= MOST_FEEDS {
+                return Err(this.0.fail(format_args!("a connection has at most {MOST_FEEDS} subscriptions")));
+            }
+            feeds.push(feed);
             Ok(())
         });
         methods.add_method("unsubscribe", |_, this, topic: String| {
