@@ -5,16 +5,18 @@ pub mod config;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::Future;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use config::{Place, Target};
 
-use super::dns::Resolver;
 use crate::codec::resp::{self, Value};
 use crate::net::{Socket, Stream, connect_tls};
 use crate::reactor::timeout;
@@ -22,7 +24,10 @@ use crate::reactor::timeout;
 /// How long connecting may take, and an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much is read at once.
-const PIECE: usize = 32 << 10;
+const PIECE: usize = 16 << 10;
+
+/// Finds the addresses of a host.
+pub type Lookup = Rc<dyn Fn(&str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>>>>>;
 
 /// What went wrong with Redis.
 #[derive(Debug)]
@@ -69,9 +74,9 @@ impl Connection {
     ///
     /// # Errors
     /// [`RedisError`].
-    pub async fn open(target: &Target) -> Result<Self, RedisError> {
+    pub async fn open(target: &Target, lookup: &Lookup) -> Result<Self, RedisError> {
         let connecting = async {
-            let stream = connect(target).await?;
+            let stream = connect(target, lookup).await?;
             let connection = Self { stream, input: RefCell::default(), broken: Cell::new(false) };
             if let Some(password) = &target.password {
                 let password = password.reveal().as_bytes();
@@ -137,12 +142,12 @@ impl Connection {
     }
 }
 
-async fn connect(target: &Target) -> Result<Stream, RedisError> {
+async fn connect(target: &Target, lookup: &Lookup) -> Result<Stream, RedisError> {
     let (host, port) = match &target.place {
         Place::Unix(path) => return Ok(Stream::from(Socket::connect_unix(path).await?)),
         Place::Tcp(host, port) => (host, *port),
     };
-    let addresses = Resolver::of_thread().lookup(host).await.map_err(|error| io::Error::other(error.to_string()))?;
+    let addresses = lookup(host).await?;
     let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
         match Socket::connect_tcp(SocketAddr::new(address, port)).await {

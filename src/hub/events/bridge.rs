@@ -496,7 +496,7 @@ async fn listen(bridge: Weak<Bridge>) {
     let mut told = false;
     loop {
         let Some(target) = bridge.upgrade().map(|bridge| bridge.target.clone()) else { return };
-        let error = match Connection::open(&target).await {
+        let error = match Connection::open(&target, &commands::lookup()).await {
             Ok(connection) => {
                 (wait, told) = (Duration::from_millis(50), false);
                 let (orders, receiver) = async_channel::unbounded();
