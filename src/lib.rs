@@ -16,6 +16,7 @@
 //! | [`script`] | the Luau runtime and its modules |
 //! | [`clients`] | protocols that we speak to others |
 //! | [`request`] | requests and replies, whatever brought them |
+//! | [`store`] | documents: filters, updates, indexes, following changes |
 //! | [`codec`] | bytes in, events out: no socket, no clock |
 //! | [`net`] | addresses, listeners, streams |
 //! | [`reactor`] | the event loop: readiness, timers, tasks |
@@ -42,6 +43,7 @@ pub mod scoreboard;
 pub mod script;
 pub mod secret;
 pub mod servers;
+pub mod store;
 pub mod sys;
 pub mod telemetry;
 pub mod units;

@@ -1,11 +1,12 @@
 //! The one process for what must exist once: the shared cache, elections, the admin listener.
 //!
-//! It keeps nothing that must survive it. When it dies the master starts another one; the workers serve on meanwhile, tell the new
+//! It keeps nothing in memory that must survive it: the store is a file. When it dies the master starts another one; the workers serve on meanwhile, tell the new
 //! one what they run, and the cache begins empty.
 
 mod admin;
 mod cache;
 mod elections;
+mod store;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -56,6 +57,7 @@ async fn serve(context: ChildContext) -> i32 {
         workers: RefCell::default(),
         cache: RefCell::new(Cache::new(CACHE_BYTES, CACHE_VALUE_BYTES)),
         elections: RefCell::default(),
+        store: store::Store::new(&settings.store),
         admin: admin::Admin::new(&settings, control.clone(), slot, number),
         scope: Scope::new(),
     });
@@ -92,6 +94,7 @@ struct Hub {
     workers: RefCell<BTreeMap<Worker, Rc<Port>>>,
     cache: RefCell<Cache>,
     elections: RefCell<Elections>,
+    store: store::Store,
     admin: Rc<admin::Admin>,
     scope: Scope,
 }
@@ -197,6 +200,10 @@ impl Hub {
             ToHub::Hello(candidates) => self.elections.borrow_mut().hello(worker, candidates),
             ToHub::Campaign(name) => self.elections.borrow_mut().campaign(worker, name),
             ToHub::Resign(name) => self.elections.borrow_mut().resign(worker, &name),
+            ToHub::Call { id, call: Call::Store(call) } => {
+                self.store.call(id, call, port);
+                return;
+            }
             ToHub::Call { id, call: Call::Cache(call) } => {
                 let reply = self.cache.borrow_mut().call(call, reactor::now());
                 send(port, &FromHub::Reply { id, reply });

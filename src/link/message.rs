@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::store::{StoreAnswer, StoreCall};
+
 /// From a worker to the hub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ToHub {
@@ -34,6 +36,8 @@ pub struct Candidate {
 pub enum Call {
     /// The shared cache.
     Cache(CacheCall),
+    /// The store. → [`Reply::Store`].
+    Store(StoreCall),
 }
 
 /// Operations on the shared cache. Keys of different applications are different keys.
@@ -119,4 +123,6 @@ pub enum Reply {
     Count(i64),
     /// `None`: no value; `Some(None)`: for ever; else milliseconds left.
     Ttl(Option<Option<u64>>),
+    /// The store's.
+    Store(StoreAnswer),
 }

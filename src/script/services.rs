@@ -7,7 +7,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::link::{CacheCall, CacheValue, Call, Candidacy as LinkCandidacy, HubLink, Reply};
+use crate::link::{CacheCall, CacheValue, Call, Candidacy as LinkCandidacy, HubLink, LinkError, Reply};
+use crate::store::client::Answering;
+use crate::store::{EmbeddedSettings, Store, StoreCall, StoreError, Writing};
 
 /// A future of this thread.
 pub type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -41,6 +43,31 @@ impl CacheClient for Rc<HubLink> {
     }
 }
 
+/// The store of a worker, which the hub writes.
+#[must_use]
+pub fn store_of_worker(link: &Rc<HubLink>, settings: &EmbeddedSettings) -> Rc<Store> {
+    Store::new(settings, Box::new(ThroughHub(link.clone())))
+}
+
+/// The way to the writing of the store that leads through the hub.
+struct ThroughHub(Rc<HubLink>);
+
+impl Writing for ThroughHub {
+    fn ask(&self, call: StoreCall, limit: Duration) -> Answering<'_> {
+        Box::pin(async move {
+            let changes = matches!(call, StoreCall::Write { .. });
+            match HubLink::call(&self.0, Call::Store(call), limit).await {
+                Ok(Reply::Store(answer)) => Ok(answer),
+                Ok(_) => Err(StoreError::Refused("the hub gave an answer to another question".to_owned())),
+                Err(error @ (LinkError::Lost | LinkError::TimedOut)) if changes => {
+                    Err(StoreError::Refused(format!("{error}; whether the change was made is not known")))
+                }
+                Err(error) => Err(StoreError::Refused(error.to_string())),
+            }
+        })
+    }
+}
+
 impl Elections for Rc<HubLink> {
     fn campaign(&self, name: &str) -> Box<dyn Candidacy> {
         Box::new(HubLink::campaign(self, name))
@@ -64,6 +91,8 @@ pub struct Services {
     pub cache: Rc<dyn CacheClient>,
     /// Once-a-machine tasks.
     pub elections: Rc<dyn Elections>,
+    /// The store of documents.
+    pub store: Rc<Store>,
     /// The number of this worker, from 1; 0 where there are no workers.
     pub worker: u32,
 }
@@ -71,14 +100,15 @@ pub struct Services {
 impl Services {
     /// Services of a worker with a link to the hub.
     #[must_use]
-    pub fn of_worker(link: &Rc<HubLink>, worker: u32) -> Services {
-        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), worker }
+    pub fn of_worker(link: &Rc<HubLink>, store: &Rc<Store>, worker: u32) -> Services {
+        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), store: store.clone(), worker }
     }
 
-    /// Services of a process that stands alone: an own cache, and every election is won.
+    /// Services of a process that stands alone: an own cache, every election is won, a store that
+    /// is gone with it.
     #[must_use]
     pub fn alone() -> Services {
-        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), worker: 0 }
+        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), store: Store::temporary(), worker: 0 }
     }
 }
 

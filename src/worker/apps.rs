@@ -11,12 +11,14 @@ use crate::config::{App, Settings};
 use crate::link::HubLink;
 use crate::request::{Handler, registry};
 use crate::script::Services;
+use crate::store::Store;
 
 /// What every application of this worker is given.
 #[derive(Clone)]
 pub(super) struct Environment {
     pub(super) number: usize,
     pub(super) hub: Rc<HubLink>,
+    pub(super) store: Rc<Store>,
 }
 
 /// An application with the configuration it was made from.
@@ -90,7 +92,7 @@ async fn make(environment: &Environment, name: &str, config: &App, following: Fo
         App::Script(script) => {
             // The hub has slot 0, so the slots of workers are their numbers from 1.
             let worker = u32::try_from(environment.number).unwrap_or(0);
-            let services = Services::of_worker(&environment.hub, worker);
+            let services = Services::of_worker(&environment.hub, &environment.store, worker);
             Ok(LiveScript::start(name, script, following, services).await?)
         }
     }

@@ -29,6 +29,7 @@ use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenerName, ToChild, ToMaster};
 use crate::reactor::Scope;
 use crate::scoreboard::{Scoreboard, Slot, State};
+use crate::script::services::store_of_worker;
 use crate::servers::http::RequestIds;
 use crate::sys::channel::Channel;
 use crate::telemetry::{self, AccessLog};
@@ -101,7 +102,8 @@ impl Worker {
         }
         slot.set_state(State::Init);
         let access = open_access_log(&settings)?;
-        let environment = apps::Environment { number, hub: link.clone() };
+        let crate::config::Store::Embedded(store) = &settings.store;
+        let environment = apps::Environment { number, hub: link.clone(), store: store_of_worker(&link, store) };
         let apps = Apps::start(environment, &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));

@@ -6,6 +6,7 @@ mod listeners;
 mod luau;
 mod process;
 mod servers;
+mod store;
 mod workers;
 
 pub use disk::usable_directory;
@@ -14,10 +15,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::problem::{Excerpt, Problem, Severity};
-use super::settings::{ADMIN, Settings, Store};
+use super::settings::{ADMIN, Settings};
 use super::source::Source;
 use super::tree::{Place, Step};
-use super::written::{self, Config};
+use super::written::Config;
 use crate::sys::accounts::Accounts;
 
 /// The files a configuration was read from, and which of them has which application, server and client.
@@ -103,11 +104,7 @@ impl Checker<'_> {
             Some(path) => self.file_to_write(&top.name("pid_file"), &path),
             None => run.join("skep.pid"),
         };
-        let written::Store::Embedded(store) = written.store;
-        let store = match store.path {
-            Some(path) => self.file_to_keep(&top.name("store").name("path"), &path),
-            None => data.join("store.db"),
-        };
+        let store = self.store(written.store, &data);
         let log = self.log(written.log);
         let access_log = written.access_log.map(|log| self.access_log(log));
         let workers = self.workers(written.workers, &written.apps);
@@ -139,7 +136,7 @@ impl Checker<'_> {
             access_log,
             workers,
             admin,
-            store: Store::Embedded { path: store },
+            store,
             events: written.events,
             clients: written.clients,
             apps,

@@ -9,6 +9,8 @@ pub(super) mod log;
 pub(super) mod net;
 mod process;
 mod skep;
+mod store;
+mod stored;
 mod stream;
 mod template;
 
@@ -36,6 +38,7 @@ pub const ALL: &[Module] = &[
     Module { name: "template", open: template::open, types: include_str!("template.d.luau") },
     Module { name: "log", open: log::open, types: include_str!("log.d.luau") },
     Module { name: "cache", open: cache::open, types: include_str!("cache.d.luau") },
+    Module { name: "store", open: store::open, types: include_str!("store.d.luau") },
     Module { name: "crypto", open: crypto::open, types: include_str!("crypto.d.luau") },
     Module { name: "http", open: http::open, types: include_str!("http.d.luau") },
     Module { name: "net", open: net::open, types: include_str!("net.d.luau") },
