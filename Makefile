@@ -27,6 +27,7 @@ setup:
 setup-test: setup
 	@tests/peers/http.sh
 	@tests/peers/browser.sh
+	@tests/peers/luau.sh
 
 # The release build: what a newcomer runs is what is shipped.
 run: build

@@ -15,8 +15,10 @@
 //! | [`apps`] | what answers requests: files, scripts, your own |
 //! | [`script`] | the Luau runtime and its modules |
 //! | [`clients`] | protocols that we speak to others |
+//! | [`events`] | topics, publications, subscriptions, presence |
 //! | [`request`] | requests and replies, whatever brought them |
 //! | [`store`] | documents: filters, updates, indexes, following changes |
+//! | [`websocket`] | WebSocket connections, either end |
 //! | [`codec`] | bytes in, events out: no socket, no clock |
 //! | [`net`] | addresses, listeners, streams |
 //! | [`reactor`] | the event loop: readiness, timers, tasks |
@@ -32,6 +34,7 @@ pub mod cli;
 pub mod clients;
 pub mod codec;
 pub mod config;
+pub mod events;
 pub mod hub;
 pub mod link;
 pub mod master;
@@ -47,6 +50,7 @@ pub mod store;
 pub mod sys;
 pub mod telemetry;
 pub mod units;
+pub mod websocket;
 pub mod worker;
 
 pub use cli::main;

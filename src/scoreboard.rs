@@ -9,7 +9,7 @@ mod status;
 mod step;
 
 pub use histogram::{BUCKETS, bucket_of, bucket_start};
-pub use status::{SlotStatus, StateCounts};
+pub use status::{EventsStatus, SlotStatus, StateCounts};
 pub use step::{LABEL_BYTES, LABELS, STEP_BYTES};
 
 use std::io;
@@ -136,9 +136,19 @@ words! {
     applications = 19;
     /// Tasks alive in the reactor.
     tasks = 20;
+    /// Events published: by this worker, or through the hub.
+    events_published = 21;
+    /// Events given to subscribers of this worker, or sent by the hub to workers.
+    events_delivered = 22;
+    /// Events dropped for want of room, or because there was no hub.
+    events_dropped = 23;
+    /// Subscribers of this worker, or subscriptions of workers at the hub.
+    subscriptions = 24;
+    /// Until when lasting leases on locks may run that a worker's parties were told of, milliseconds of [`now_ms`]; 0 when there are none.
+    leases_until = 25;
 }
 
-const NAMED_WORDS: usize = 24;
+const NAMED_WORDS: usize = 40;
 const HISTOGRAM_AT: usize = NAMED_WORDS;
 const STEP_AT: usize = HISTOGRAM_AT + BUCKETS;
 const LABELS_AT: usize = STEP_AT + step::STEP_WORDS;

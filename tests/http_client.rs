@@ -147,6 +147,8 @@ fn nginx() -> Nginx {
                 ssl_certificate {at}/leaf.pem; ssl_certificate_key {at}/leaf.key;
                 root {at}/www; ssi on; absolute_redirect off;
                 location = /moved {{ return 302 /small; }}
+                location = /refused {{ client_max_body_size 0; return 403; }}
+                location = /limited {{ client_max_body_size 1m; root {at}/www; }}
             }}
         }}"
     );
@@ -183,6 +185,41 @@ fn nginx_is_asked_over_one_connection() {
         let streamed = client.send(get(&format!("{base}/large"))).await.unwrap();
         streamed.body.allow(1 << 20);
         assert!(matches!(streamed.body.bytes(LARGE).await, Err(HttpError::TooLarge(most)) if most == 1 << 20));
+    });
+}
+
+#[test]
+fn nginx_refuses_uploads_early() {
+    let server = nginx();
+    let authority: Rc<str> = fs::read_to_string(server.folder.path().join("ca.pem")).unwrap().into();
+    let bases = [format!("http://127.0.0.1:{}", server.plain), format!("https://localhost:{}", server.secure)];
+    with_client(move |client, counts| async move {
+        let _server = server;
+        for (number, base) in bases.iter().enumerate() {
+            let post = |path: &str, body: RequestBody| ClientRequest {
+                method: Method::Post,
+                body,
+                authorities: Some(authority.clone()),
+                ..get(&format!("{base}{path}"))
+            };
+            // It refuses at once and reads the rest away, so that the connection serves the next request.
+            let piece = Bytes::from(vec![b'x'; 1 << 20]);
+            let pieces = futures_lite::StreamExt::take(futures_lite::stream::repeat(piece.clone()), 16);
+            let pieces = futures_lite::StreamExt::map(pieces, Ok);
+            let refused = client.send(post("/refused", RequestBody::Stream(Box::pin(pieces)))).await.unwrap();
+            assert_eq!(refused.head.status, 403);
+            refused.body.bytes(LARGE).await.unwrap();
+            let small = ClientRequest { authorities: Some(authority.clone()), ..get(&format!("{base}/small")) };
+            assert_eq!(body_of(&client, small).await.unwrap(), "small");
+            assert_eq!(counts.made.get(), 2 * number + 1, "{base}");
+            // It refuses and closes.
+            let all = Bytes::from(vec![b'x'; 16 << 20]);
+            let limited = client.send(post("/limited", RequestBody::Bytes(all))).await.unwrap();
+            assert_eq!(limited.head.status, 413);
+            limited.body.bytes(LARGE).await.unwrap();
+            client.send(post("/refused", RequestBody::Empty)).await.unwrap().body.bytes(LARGE).await.unwrap();
+            assert_eq!(counts.made.get(), 2 * number + 2, "{base}");
+        }
     });
 }
 
@@ -303,16 +340,8 @@ fn a_body_that_fails_ends_the_request_at_once() {
     });
 }
 
-/// What an application that may only reach 127.0.0.1 gets when it asks for `url`: a message that begins with `http: `, or the status.
-async fn confined_fetch(url: &str) -> String {
-    let main = format!(
-        "local http = require('@skep/http')
-        return {{ request = function()
-            local ok, said = pcall(http.get, {url:?}, {{ timeout = 10 }})
-            return if ok then tostring(said.status) else tostring(said)
-        end }}"
-    );
-    let limits = Limits { networks: vec!["127.0.0.1/32".parse().unwrap()], ..Limits::default() };
+/// What an application answers to one request.
+async fn answer_of(main: String, limits: Limits) -> String {
     let source = Source::memory([("main.luau", main)]);
     let loaded = ScriptApp::load("test", source, &serde_json::Value::Null, limits, Services::alone(), Mode::Development).await;
     let Ok(app) = loaded else { panic!("the application does not load") };
@@ -326,6 +355,89 @@ async fn confined_fetch(url: &str) -> String {
     app.retire(Duration::from_secs(5)).await;
     let ResponseBody::Bytes(bytes) = response.body else { panic!("no text") };
     String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What an application that may only reach 127.0.0.1 gets when it asks for `url`: a message that begins with `http: `, or the status.
+async fn confined_fetch(url: &str) -> String {
+    let main = format!(
+        "local http = require('@skep/http')
+        return {{ request = function()
+            local ok, said = pcall(http.get, {url:?}, {{ timeout = 10 }})
+            return if ok then tostring(said.status) else tostring(said)
+        end }}"
+    );
+    answer_of(main, Limits { networks: vec!["127.0.0.1/32".parse().unwrap()], ..Limits::default() }).await
+}
+
+#[test]
+fn kept_connections_make_room_for_others() {
+    let answer = |text: &'static str| -> Box<dyn FnOnce(TcpStream) + Send> {
+        Box::new(move |mut stream| {
+            read_head(&mut stream);
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len()).unwrap();
+            // It stays open until the client closes it.
+            assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+        })
+    };
+    let (one, other) = (scripted(vec![answer("one")]), scripted(vec![answer("other")]));
+    let main = format!(
+        "local http, skep = require('@skep/http'), require('@skep')
+        return {{ request = function()
+            local one, kept = http.get({one:?}).body, skep.worker().sockets
+            return `{{one}} {{kept}} {{http.get({other:?}).body}} {{skep.worker().sockets}}`
+        end }}"
+    );
+    let said = reactor::run(async move { answer_of(main, Limits { sockets: 1, ..Limits::default() }).await }).unwrap();
+    assert_eq!(said, "one 1 other 1");
+}
+
+/// Answers at once, and then each piece of the body with the same piece, as long as there are any.
+fn echo(mut stream: TcpStream) {
+    read_head(&mut stream);
+    stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while stream.read(&mut byte).is_ok_and(|read| read == 1) {
+        seen.push(byte[0]);
+        let is_last = seen.ends_with(b"0\r\n\r\n");
+        if is_last || seen.ends_with(b";\r\n") {
+            // The client may have gone, which the next read tells.
+            let _ = stream.write_all(&std::mem::take(&mut seen));
+        }
+        if is_last {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_script_talks_and_listens_at_once() {
+    let url = scripted(vec![Box::new(echo), Box::new(echo), Box::new(echo)]);
+    let main = format!(
+        "local http, skep = require('@skep/http'), require('@skep')
+        local function pieces(most)
+            local count = 0
+            return function()
+                count += 1
+                skep.sleep('1ms')
+                return if count <= most then `piece {{count}};` else nil
+            end
+        end
+        return {{ request = function()
+            local said = {{}}
+            for chunk in http.post({url:?}, pieces(3), {{ stream = true }}):chunks() do
+                table.insert(said, chunk)
+            end
+            local closed = http.post({url:?}, pieces(math.huge), {{ stream = true }})
+            table.insert(said, closed:chunks()())
+            closed:close()
+            -- Left alone in the middle, with the function that makes the pieces waiting.
+            table.insert(said, http.post({url:?}, pieces(math.huge), {{ stream = true }}):chunks()())
+            return table.concat(said)
+        end }}"
+    );
+    let said = reactor::run(async move { answer_of(main, Limits::default()).await }).unwrap();
+    assert_eq!(said, "piece 1;piece 2;piece 3;piece 1;piece 1;");
 }
 
 #[test]

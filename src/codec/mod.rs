@@ -1,4 +1,6 @@
 //! Bytes in, events out: no socket, no clock.
 
 pub mod http;
+pub mod lock;
 pub mod percent;
+pub mod websocket;

@@ -73,9 +73,11 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
         (changes.log, "log changed"),
         (changes.access_log, "access_log changed"),
         (changes.admin_token, "admin token changed"),
+        (old.cache != new.cache, "cache changed"),
         (old.dev != new.dev, "dev changed"),
         (old.auto_reload != new.auto_reload, "auto_reload changed"),
         (old.clients != new.clients, "clients changed"),
+        (old.locks != new.locks, "locks changed"),
     ] {
         if changed {
             changes.applied.push(line.to_owned());
@@ -163,6 +165,7 @@ fn without_listeners(server: &Server) -> Server {
     let mut server = server.clone();
     match &mut server {
         Server::Http(http) => http.listen.clear(),
+        Server::Lock(lock) => lock.listen.clear(),
         Server::Script(script) => script.listen.clear(),
     }
     server

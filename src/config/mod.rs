@@ -30,4 +30,4 @@ pub use schema::{initial_text, schema, schema_text};
 pub use settings::{ADMIN, Settings, Store};
 pub use test::{Report, configtest};
 pub use watch::Watch;
-pub use written::{Admin, App, Backoff, Client, Config, Events, Mpm, Server, Workers};
+pub use written::{Admin, App, Backoff, Cache, CacheLimits, Client, Config, Events, Mpm, Server, Workers};

@@ -120,6 +120,7 @@ fn spoken(outer: &str) -> &str {
     match outer {
         "ScriptApp" | "ScriptServer" => "Script",
         "EmbeddedStore" => "Embedded",
+        "LocalEvents" => "Local",
         "ScriptLimits" => "limits",
         "HttpTimeouts" => "timeouts",
         "FileCache" => "cache",

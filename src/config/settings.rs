@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::written::{Admin, App, Client, Events, Server, Workers};
+use super::written::{Admin, App, Cache, Client, Events, Server, Workers};
+use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
 use crate::store::EmbeddedSettings;
-use crate::telemetry::config::{AccessLog, Log};
+use crate::telemetry::config::{AccessLog, Log, LogFile};
 
 /// The configuration as checked. Every path is absolute, every route names an application that exists, every limit makes sense.
 ///
@@ -45,10 +46,14 @@ pub struct Settings {
     pub workers: Workers,
     /// The admin listener.
     pub admin: Admin,
+    /// The cache that all workers share.
+    pub cache: Cache,
     /// Where documents are kept.
     pub store: Store,
     /// What carries events between workers.
     pub events: Events,
+    /// Bounds of locks.
+    pub locks: LockLimits,
     /// Connections to other servers, by name.
     pub clients: BTreeMap<String, Client>,
     /// Applications, by name.
@@ -88,6 +93,9 @@ impl Settings {
         };
         let Store::Embedded(EmbeddedSettings { path: store, .. }) = &mut self.store;
         for path in [&mut self.data, &mut self.run, &mut self.pid_file, &mut self.base, store] {
+            inside(path);
+        }
+        if let Some(AccessLog { file: LogFile::Path(path), .. }) = &mut self.access_log {
             inside(path);
         }
         for app in self.apps.values_mut() {

@@ -7,10 +7,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::apps::files::config::Files;
+use crate::clients::lock::config::LockClient;
+pub use crate::events::config::Events;
+use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
 use crate::script::config::ScriptApp;
 use crate::secret::Secret;
 use crate::servers::http::config::Http;
+use crate::servers::lock::config::LockServer;
 use crate::servers::script::config::ScriptServer;
 use crate::store::config::EmbeddedStore;
 use crate::telemetry::config::{AccessLog, Log};
@@ -46,10 +50,14 @@ pub struct Config {
     pub workers: Workers,
     /// The admin listener.
     pub admin: Admin,
+    /// The cache that all workers share.
+    pub cache: Cache,
     /// Where documents are kept.
     pub store: Store,
     /// What carries events between workers.
     pub events: Events,
+    /// Bounds of the locks of this machine.
+    pub locks: LockLimits,
     /// Connections to other servers, by a name of your choice.
     pub clients: BTreeMap<String, Client>,
     /// Applications, by a name of your choice.
@@ -76,8 +84,10 @@ impl Default for Config {
             access_log: None,
             workers: Workers::default(),
             admin: Admin::default(),
+            cache: Cache::default(),
             store: Store::default(),
             events: Events::default(),
+            locks: LockLimits::default(),
             clients: BTreeMap::new(),
             apps: BTreeMap::new(),
             servers: BTreeMap::new(),
@@ -201,6 +211,40 @@ impl Default for Admin {
     }
 }
 
+/// The cache that all workers share. It lives in memory and is empty after a start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// Memory for all entries together. When it is full, what was not used for longest goes.
+    pub memory: HumanSize,
+    /// The largest value that is taken.
+    pub max_value: HumanSize,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { memory: HumanSize::mib(64), max_value: HumanSize::mib(1) }
+    }
+}
+
+/// The limits of the cache in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// For all entries together.
+    pub memory: usize,
+    /// For one value.
+    pub value: usize,
+}
+
+impl Cache {
+    /// In bytes.
+    #[must_use]
+    pub fn limits(&self) -> CacheLimits {
+        let bytes = |size: HumanSize| usize::try_from(*size).unwrap_or(usize::MAX);
+        CacheLimits { memory: bytes(self.memory), value: bytes(self.max_value) }
+    }
+}
+
 /// Where documents are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Store {
@@ -214,17 +258,12 @@ impl Default for Store {
     }
 }
 
-/// What carries events between workers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Events {
-    /// This machine only.
-    #[default]
-    Local,
-}
-
-/// A connection to another server. This version has none yet.
+/// A connection to another server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Client {}
+pub enum Client {
+    /// Lock servers.
+    Lock(LockClient),
+}
 
 /// An application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -252,6 +291,8 @@ pub struct NativeApp {
 pub enum Server {
     /// HTTP, routed to applications.
     Http(Http),
+    /// Locks for programs on this and other machines.
+    Lock(LockServer),
     /// Raw connections for the `connection` handler of a Luau application.
     Script(ScriptServer),
 }
@@ -274,6 +315,7 @@ impl Server {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Http(_) => "Http",
+            Self::Lock(_) => "Lock",
             Self::Script(_) => "Script",
         }
     }
@@ -283,6 +325,7 @@ impl Server {
     pub fn listen(&self) -> &[Address] {
         match self {
             Self::Http(http) => &http.listen,
+            Self::Lock(lock) => &lock.listen,
             Self::Script(script) => &script.listen,
         }
     }

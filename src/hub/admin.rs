@@ -2,12 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::future::Future;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -31,8 +28,6 @@ use crate::{log_error, log_warn};
 
 /// How long the master may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The file in the data directory that keeps the token when the configuration gives none.
-const TOKEN_FILE: &str = "admin.token";
 /// Connections that may be open at once.
 const MOST_CONNECTIONS: u32 = 256;
 
@@ -49,7 +44,7 @@ pub(super) struct Admin {
 impl Admin {
     pub(super) fn new(settings: &Settings, control: Rc<Port>, slot: Slot, number: usize) -> Rc<Self> {
         let admin = Rc::new(Self {
-            token: RefCell::new(token(settings)),
+            token: RefCell::new(settings.admin.token.clone()),
             control,
             questions: RefCell::default(),
             next: Cell::new(1),
@@ -69,7 +64,7 @@ impl Admin {
     }
 
     pub(super) fn update(&self, settings: &Settings) {
-        self.token.replace(token(settings));
+        self.token.replace(settings.admin.token.clone());
     }
 
     pub(super) fn listen(&self, socket: ListenSocket) -> io::Result<()> {
@@ -149,8 +144,6 @@ impl Handler for Admin {
     fn connection(self: Rc<Self>, _: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(async {})
     }
-
-    fn drain(&self) {}
 }
 
 struct Room(Rc<HttpServer>);
@@ -179,37 +172,4 @@ async fn accept(listener: Listener, server: Rc<HttpServer>, local: Peer) {
             log_warn!("admin: a connection was dropped: {error}");
         }
     }
-}
-
-/// The token of the configuration, or the one of the data directory, made now if there is none. Without a token nobody gets in.
-fn token(settings: &Settings) -> Option<Secret> {
-    if let Some(token) = &settings.admin.token {
-        return Some(token.clone());
-    }
-    let file = settings.data.join(TOKEN_FILE);
-    match kept_token(&file) {
-        Ok(token) => Some(Secret::new(token)),
-        Err(error) => {
-            log_error!("admin: the token cannot be kept in {}: {error}; nobody gets in until `admin.token` is set", file.display());
-            None
-        }
-    }
-}
-
-fn kept_token(file: &Path) -> io::Result<String> {
-    match fs::read_to_string(file) {
-        Ok(token) if token.trim().len() >= 16 => return Ok(token.trim().to_owned()),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    if let Some(directory) = file.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let mut bytes = [0; 24];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut opened = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
-    writeln!(opened, "{token}")?;
-    Ok(token)
 }

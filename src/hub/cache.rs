@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::config::CacheLimits;
 use crate::link::{CacheCall, CacheValue, Reply};
 
 /// What an entry costs besides its key and value, roughly.
@@ -19,10 +20,7 @@ pub(super) struct Cache {
     expiries: BTreeSet<(Instant, u64)>,
     tick: u64,
     bytes: usize,
-    /// Bytes that all entries together may take.
-    limit: usize,
-    /// Bytes that one value may have.
-    value_limit: usize,
+    limits: CacheLimits,
 }
 
 struct Entry {
@@ -33,8 +31,14 @@ struct Entry {
 }
 
 impl Cache {
-    pub(super) fn new(limit: usize, value_limit: usize) -> Self {
-        Self { entries: HashMap::new(), order: BTreeMap::new(), expiries: BTreeSet::new(), tick: 0, bytes: 0, limit, value_limit }
+    pub(super) fn new(limits: CacheLimits) -> Self {
+        Self { entries: HashMap::new(), order: BTreeMap::new(), expiries: BTreeSet::new(), tick: 0, bytes: 0, limits }
+    }
+
+    /// Changes the limits; what is too much now leaves.
+    pub(super) fn set_limits(&mut self, limits: CacheLimits) {
+        self.limits = limits;
+        self.shrink();
     }
 
     /// Does what is asked.
@@ -99,8 +103,8 @@ impl Cache {
             CacheValue::Bytes(bytes) => bytes.len(),
             CacheValue::Count(_) => 8,
         };
-        if size > self.value_limit {
-            return Err(format!("a cached value may have at most {} bytes, this one has {size}", self.value_limit));
+        if size > self.limits.value {
+            return Err(format!("a cached value may have at most {} bytes, this one has {size}", self.limits.value));
         }
         self.remove(&key);
         let cost = ENTRY_BYTES + key.0.len() + key.1.len() + size;
@@ -113,12 +117,16 @@ impl Cache {
         }
         self.entries.insert(key, Entry { value, expires, tick, cost });
         self.bytes += cost;
-        while self.bytes > self.limit {
+        self.shrink();
+        Ok(())
+    }
+
+    fn shrink(&mut self) {
+        while self.bytes > self.limits.memory {
             let Some((_, oldest)) = self.order.first_key_value() else { break };
             let oldest = oldest.clone();
             self.remove(&oldest);
         }
-        Ok(())
     }
 
     fn remove(&mut self, key: &(String, String)) -> Option<Entry> {
@@ -155,6 +163,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn cache(memory: usize, value: usize) -> Cache {
+        Cache::new(CacheLimits { memory, value })
+    }
+
     fn key(name: &str) -> (String, String) {
         ("app".into(), name.into())
     }
@@ -169,7 +181,7 @@ mod tests {
 
     #[test]
     fn values_expire_and_can_be_touched() {
-        let (mut cache, now) = (Cache::new(1 << 20, 1 << 10), Instant::now());
+        let (mut cache, now) = (cache(1 << 20, 1 << 10), Instant::now());
         set(&mut cache, "a", 1, Some(100), now).unwrap();
         set(&mut cache, "b", 1, None, now).unwrap();
         let later = now + Duration::from_millis(99);
@@ -186,7 +198,7 @@ mod tests {
 
     #[test]
     fn counters_count_and_refuse_what_is_none() {
-        let (mut cache, now) = (Cache::new(1 << 20, 1 << 10), Instant::now());
+        let (mut cache, now) = (cache(1 << 20, 1 << 10), Instant::now());
         let add = |cache: &mut Cache, by| cache.call(CacheCall::Add { key: key("n"), by, ttl_ms: None }, now);
         assert_eq!(add(&mut cache, 2), Ok(Reply::Count(2)));
         assert_eq!(add(&mut cache, -3), Ok(Reply::Count(-1)));
@@ -197,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_leave_first() {
-        let (mut cache, now) = (Cache::new(3 * (ENTRY_BYTES + 104), 1 << 10), Instant::now());
+        let (mut cache, now) = (cache(3 * (ENTRY_BYTES + 104), 1 << 10), Instant::now());
         for name in ["a", "b", "c"] {
             set(&mut cache, name, 100, None, now).unwrap();
         }
@@ -208,10 +220,21 @@ mod tests {
         assert!(set(&mut cache, "e", 2000, None, now).unwrap_err().contains("at most"));
     }
 
+    #[test]
+    fn smaller_limits_take_effect_at_once() {
+        let (mut cache, now) = (cache(1 << 20, 1 << 10), Instant::now());
+        for name in ["a", "b", "c"] {
+            set(&mut cache, name, 100, None, now).unwrap();
+        }
+        cache.set_limits(CacheLimits { memory: ENTRY_BYTES + 104, value: 50 });
+        assert!(!has(&mut cache, "a", now) && !has(&mut cache, "b", now) && has(&mut cache, "c", now));
+        assert!(set(&mut cache, "d", 100, None, now).is_err());
+    }
+
     proptest! {
         #[test]
         fn the_books_stay_true(steps in prop::collection::vec((0u8..5, 0u8..6, 0u64..50), 0..200)) {
-            let (mut cache, begun) = (Cache::new(1200, 300), Instant::now());
+            let (mut cache, begun) = (cache(1200, 300), Instant::now());
             for (i, (what, name, amount)) in steps.into_iter().enumerate() {
                 let now = begun + Duration::from_millis(i as u64 * 5);
                 let key = key(&name.to_string());

@@ -5,10 +5,8 @@
 
 use std::collections::BTreeMap;
 
+pub(super) use crate::events::core::Worker;
 use crate::link::Candidate;
-
-/// A worker, by its scoreboard slot and process.
-pub(super) type Worker = (usize, i32);
 
 /// What a worker is to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]

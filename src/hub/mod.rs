@@ -1,4 +1,4 @@
-//! The one process for what must exist once: the shared cache, elections, the admin listener.
+//! The one process for what must exist once: the shared cache, elections, events, locks, the admin listener.
 //!
 //! It keeps nothing in memory that must survive it: the store is a file. When it dies the master starts another one; the workers serve on meanwhile, tell the new
 //! one what they run, and the cache begins empty.
@@ -6,19 +6,24 @@
 mod admin;
 mod cache;
 mod elections;
+mod events;
+mod locks;
 mod store;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use cache::Cache;
 use elections::{Elections, Notice, Worker};
+use events::Events;
+use locks::Locks;
 
 use crate::config::{Server, Settings};
+use crate::link::locks::Tell;
 use crate::link::{Call, FromHub, Port, ToHub};
 use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenSocket, ToChild, ToMaster};
@@ -28,12 +33,10 @@ use crate::scoreboard::State;
 use crate::sys::channel::Channel;
 use crate::{log_error, log_info, log_warn, telemetry};
 
-/// How long a new hub waits for the greetings of workers that are there already before it gives offices away.
+/// How long a hub that was started again waits for the greetings of workers that are there already before it gives offices away.
 const HEAR: Duration = Duration::from_secs(2);
-/// Memory of the shared cache, bytes.
-const CACHE_BYTES: usize = 64 << 20;
-/// The largest value in it, bytes.
-const CACHE_VALUE_BYTES: usize = 1 << 20;
+/// Messages of one worker taken in a turn of the loop, before it is the turn of the others.
+const MESSAGES_A_TURN: usize = 256;
 
 /// Runs the hub until the master has no more use for it; gives the exit code.
 #[must_use]
@@ -45,7 +48,7 @@ pub fn main(context: ChildContext) -> i32 {
 
 async fn serve(context: ChildContext) -> i32 {
     let slot = context.own_slot();
-    let ChildContext { settings, listeners, control, slot: number, .. } = context;
+    let ChildContext { settings, listeners, control, slot: number, scoreboard, boot, .. } = context;
     let control = match Port::new(control) {
         Ok(control) => control,
         Err(error) => {
@@ -55,25 +58,39 @@ async fn serve(context: ChildContext) -> i32 {
     };
     let hub = Rc::new(Hub {
         workers: RefCell::default(),
-        cache: RefCell::new(Cache::new(CACHE_BYTES, CACHE_VALUE_BYTES)),
+        cache: RefCell::new(Cache::new(settings.cache.limits())),
         elections: RefCell::default(),
         store: store::Store::new(&settings.store),
+        events: Events::new(settings.events.limits(), slot),
+        locks: Locks::new(locks::Start {
+            limits: settings.locks.clone(),
+            data: settings.data.clone(),
+            board: scoreboard,
+            instance: format!("{}-{}", boot.master_pid, boot.started_ms),
+            orphans_until: boot.leases_until,
+        }),
         admin: admin::Admin::new(&settings, control.clone(), slot, number),
         scope: Scope::new(),
     });
+    let speaker: Weak<dyn locks::Speaker> = Rc::<Hub>::downgrade(&hub);
+    hub.locks.speak_through(speaker);
     for socket in listeners {
         hub.listen(socket);
     }
     let hearing = hub.clone();
     hub.scope.spawn(async move {
-        reactor::sleep(HEAR).await;
+        if !boot.first_hub {
+            reactor::sleep(HEAR).await;
+        }
         let notices = hearing.elections.borrow_mut().open();
         hearing.announce(notices);
     });
     hub.scope.spawn(clean_uploads(settings));
     slot.set_state(State::Idle);
     tell(&control, &ToMaster::Ready);
-    hub.obey(&control).await
+    let code = hub.clone().obey(&control).await;
+    hub.locks.close();
+    code
 }
 
 /// Removes what a killed worker left of uploads.
@@ -95,6 +112,8 @@ struct Hub {
     cache: RefCell<Cache>,
     elections: RefCell<Elections>,
     store: store::Store,
+    locks: Rc<Locks>,
+    events: Rc<Events>,
     admin: Rc<admin::Admin>,
     scope: Scope,
 }
@@ -132,7 +151,11 @@ impl Hub {
                     Err(error) => log_error!("worker {slot} cannot be reached: {error}"),
                 }
             }
-            ToChild::WorkerGone { slot, pid } => self.lose((slot, pid)),
+            ToChild::WorkerGone { slot, pid } => {
+                self.lose((slot, pid));
+                // A channel that broke does not say that the worker's parties hold nothing any more; the master does.
+                self.locks.gone((slot, pid));
+            }
             ToChild::Update { revision, settings, added, removed } => {
                 let result = self.update(&settings);
                 if result.is_ok() {
@@ -159,6 +182,8 @@ impl Hub {
     fn update(&self, settings: &str) -> Result<Vec<String>, String> {
         let settings: Settings = serde_json::from_str(settings).map_err(|error| format!("the settings cannot be read: {error}"))?;
         self.admin.update(&settings);
+        self.locks.update(&settings.locks);
+        self.cache.borrow_mut().set_limits(settings.cache.limits());
         telemetry::configure(&settings.log);
         Ok(Vec::new())
     }
@@ -173,9 +198,15 @@ impl Hub {
     /// Takes a worker's channel and serves it until the worker is gone.
     fn welcome(self: &Rc<Self>, worker: Worker, port: Rc<Port>) {
         self.workers.borrow_mut().insert(worker, port.clone());
+        self.events.welcome(worker, port.clone());
         let hub = self.clone();
         self.scope.spawn(async move {
+            let mut taken = 0_usize;
             while let Ok((body, _)) = port.receive().await {
+                taken += 1;
+                if taken.is_multiple_of(MESSAGES_A_TURN) {
+                    reactor::yield_now().await;
+                }
                 match postcard::from_bytes::<ToHub>(&body) {
                     Ok(message) => hub.serve(worker, &port, message),
                     Err(error) => {
@@ -192,16 +223,26 @@ impl Hub {
         if self.workers.borrow_mut().remove(&worker).is_some() {
             let notices = self.elections.borrow_mut().gone(worker);
             self.announce(notices);
+            self.events.gone(worker);
         }
     }
 
     fn serve(&self, worker: Worker, port: &Rc<Port>, message: ToHub) {
         let notices = match message {
-            ToHub::Hello(candidates) => self.elections.borrow_mut().hello(worker, candidates),
+            ToHub::Hello(candidates) => {
+                self.locks.heard(worker);
+                self.elections.borrow_mut().hello(worker, candidates)
+            }
+            ToHub::Locks(asks) => return self.locks.ask(worker, asks),
+            ToHub::LockClaims(claims) => return self.locks.claim(worker, claims),
             ToHub::Campaign(name) => self.elections.borrow_mut().campaign(worker, name),
             ToHub::Resign(name) => self.elections.borrow_mut().resign(worker, &name),
             ToHub::Call { id, call: Call::Store(call) } => {
                 self.store.call(id, call, port);
+                return;
+            }
+            ToHub::Events(message) => {
+                self.events.take(worker, message);
                 return;
             }
             ToHub::Call { id, call: Call::Cache(call) } => {
@@ -222,6 +263,14 @@ impl Hub {
             if let Some(port) = self.workers.borrow().get(&worker) {
                 send(port, &message);
             }
+        }
+    }
+}
+
+impl locks::Speaker for Hub {
+    fn tell(&self, worker: Worker, tells: Vec<Tell>) {
+        if let Some(port) = self.workers.borrow().get(&worker) {
+            send(port, &FromHub::Locks(tells));
         }
     }
 }

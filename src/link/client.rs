@@ -5,19 +5,24 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use event_listener::Event;
 
+use super::events::{EventsFromHub, EventsToHub};
+use super::locks::Parties;
 use super::message::{Call, Candidate, FromHub, Reply, ToHub};
 use super::port::Port;
-use crate::reactor::{Scope, timeout};
+use crate::reactor::{Scope, timeout, yield_now};
 use crate::sys::channel::Channel;
 
 /// Calls that may be under way at once; more means that the hub does not answer.
 const MOST_CALLS: usize = 65_536;
+
+/// Messages taken in one turn of the loop: the rest of the worker must not starve.
+const MESSAGES_A_TURN: usize = 256;
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,13 +50,25 @@ impl fmt::Display for LinkError {
 
 impl std::error::Error for LinkError {}
 
+/// Who takes what the hub says about events, in the order it was said.
+pub trait EventSink {
+    /// The hub says something.
+    fn take(&self, message: EventsFromHub);
+    /// There is a new hub, which knows nothing: everything that still holds is to be told anew, before anything else.
+    fn connected(&self);
+    /// The hub ended: what it was asked has no answer.
+    fn lost(&self);
+}
+
 /// A worker's link to the hub; it outlives the hub.
 pub struct HubLink {
+    events: RefCell<Option<Weak<dyn EventSink>>>,
     port: RefCell<Option<Rc<Port>>>,
     connected: Event,
     calls: RefCell<HashMap<u64, Waiting>>,
     next: Cell<u64>,
     candidacies: RefCell<BTreeMap<String, Rc<Office>>>,
+    locks: Rc<Parties>,
     scope: Scope,
 }
 
@@ -74,13 +91,21 @@ impl HubLink {
     #[must_use]
     pub fn new() -> Rc<Self> {
         Rc::new(Self {
+            events: RefCell::default(),
             port: RefCell::default(),
             connected: Event::new(),
             calls: RefCell::default(),
             next: Cell::new(1),
             candidacies: RefCell::default(),
+            locks: Parties::new(),
             scope: Scope::new(),
         })
+    }
+
+    /// The parties of this worker to locks.
+    #[must_use]
+    pub fn locks(&self) -> &Rc<Parties> {
+        &self.locks
     }
 
     /// Takes a channel to the hub: the first, or one to a hub that was started again.
@@ -88,20 +113,38 @@ impl HubLink {
     /// # Errors
     /// When the channel cannot be used.
     pub fn connect(self: &Rc<Self>, channel: Channel) -> io::Result<()> {
+        self.hear_out();
         self.lose();
         let port = Port::new(channel)?;
         let hello =
             self.candidacies.borrow().iter().map(|(name, office)| Candidate { name: name.clone(), elected: office.held.get() }).collect();
+        for claims in self.locks.claims() {
+            send(&port, &ToHub::LockClaims(claims))?;
+        }
         send(&port, &ToHub::Hello(hello))?;
         self.port.replace(Some(port.clone()));
+        self.locks.connect(port.clone());
+        if let Some(sink) = self.sink() {
+            sink.connected();
+        }
         self.connected.notify(usize::MAX);
         let link = Rc::downgrade(self);
         self.scope.spawn(async move {
+            let mut taken = 0_usize;
             while let Ok((body, _)) = port.receive().await {
+                taken += 1;
                 let Some(link) = link.upgrade() else { return };
+                if !link.is_current(&port) {
+                    return;
+                }
                 // What cannot be read is from another version in the middle of an upgrade; the hub's end follows.
                 let Ok(message) = postcard::from_bytes::<FromHub>(&body) else { break };
                 link.take(message);
+                drop(link);
+                // With no message in hand: a new hub may come meanwhile, before which all that was said is heard.
+                if taken.is_multiple_of(MESSAGES_A_TURN) {
+                    yield_now().await;
+                }
             }
             if let Some(link) = link.upgrade() {
                 link.lose_port(&port);
@@ -115,7 +158,39 @@ impl HubLink {
             FromHub::Reply { id, reply } => self.answer(id, reply.map_err(LinkError::Refused)),
             FromHub::Elected(name) => self.set_held(&name, true),
             FromHub::Dismissed(name) => self.set_held(&name, false),
+            FromHub::Locks(tells) => self.locks.take(tells),
+            FromHub::Events(message) => {
+                if let Some(sink) = self.sink() {
+                    sink.take(message);
+                }
+            }
         }
+    }
+
+    /// Says who takes what concerns events; one a link.
+    pub fn set_event_sink(&self, sink: Weak<dyn EventSink>) {
+        self.events.replace(Some(sink));
+    }
+
+    fn sink(&self) -> Option<Rc<dyn EventSink>> {
+        self.events.borrow().as_ref()?.upgrade()
+    }
+
+    /// Whether there is a hub.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.port.borrow().is_some()
+    }
+
+    /// Sends what concerns events; it leaves with everything else of this turn.
+    ///
+    /// # Errors
+    /// [`LinkError::Lost`] without a hub, [`LinkError::Full`] when it does not read.
+    pub fn post(&self, message: EventsToHub) -> Result<(), LinkError> {
+        let Some(port) = self.port.borrow().clone() else { return Err(LinkError::Lost) };
+        // A message of ours can always be encoded.
+        let body = postcard::to_stdvec(&ToHub::Events(message)).map_err(|error| LinkError::Refused(error.to_string()))?;
+        port.post(&body).map_err(|_| LinkError::Full)
     }
 
     fn answer(&self, id: u64, answer: Result<Reply, LinkError>) {
@@ -134,8 +209,21 @@ impl HubLink {
         }
     }
 
+    fn is_current(&self, port: &Rc<Port>) -> bool {
+        self.port.borrow().as_ref().is_some_and(|current| Rc::ptr_eq(current, port))
+    }
+
+    /// Takes what the hub that ended had still said, before the next one is greeted: what it said later than that is not heard any more.
+    fn hear_out(&self) {
+        let Some(port) = self.port.borrow().clone() else { return };
+        while let Ok(Some((body, _))) = port.received() {
+            let Ok(message) = postcard::from_bytes::<FromHub>(&body) else { return };
+            self.take(message);
+        }
+    }
+
     fn lose_port(&self, port: &Rc<Port>) {
-        if self.port.borrow().as_ref().is_some_and(|current| Rc::ptr_eq(current, port)) {
+        if self.is_current(port) {
             self.lose();
         }
     }
@@ -143,8 +231,12 @@ impl HubLink {
     /// The hub is gone: who waits for an answer is told. An office stays held: the worker that runs a task goes on with it.
     fn lose(&self) {
         if self.port.take().is_some() {
+            self.locks.disconnect();
             let ids: Vec<u64> = self.calls.borrow().keys().copied().collect();
             ids.into_iter().for_each(|id| self.answer(id, Err(LinkError::Lost)));
+            if let Some(sink) = self.sink() {
+                sink.lost();
+            }
         }
     }
 

@@ -4,11 +4,13 @@
 //! then gives every worker a new channel: calls under way fail with [`LinkError::Lost`], candidacies are announced again.
 
 mod client;
+pub mod events;
+pub mod locks;
 mod message;
 mod port;
 mod pulse;
 
-pub use client::{Candidacy, HubLink, LinkError};
+pub use client::{Candidacy, EventSink, HubLink, LinkError};
 pub use message::{CacheCall, CacheValue, Call, Candidate, FromHub, Reply, ToHub};
 pub use port::Port;
 pub use pulse::Pulse;

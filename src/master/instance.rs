@@ -82,6 +82,8 @@ pub struct Master {
     pub wanted: usize,
     pub worker_backoff: Backoff,
     pub hub_backoff: Backoff,
+    /// Whether a hub was forked already, by this master or the one it takes over from.
+    pub had_hub: bool,
     pub control: Control,
     pub signals: Signals,
     pub notifier: Notifier,

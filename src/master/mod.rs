@@ -10,8 +10,9 @@
 //! | `rounds` | what is looked at every second |
 //! | `commands`, `control` | what people and signals ask for |
 //! | `reload`, `update`, `upgrade`, `stopping` | the long answers |
-//! | `listeners`, `pid_file`, `systemd` | the outside world |
+//! | `listeners`, `pid_file`, `admin_token`, `systemd` | the outside world |
 
+mod admin_token;
 mod backoff;
 mod child;
 mod commands;

@@ -6,13 +6,13 @@ use std::os::fd::AsFd;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 
 use super::child::{Child, Seed};
 use super::instance::{End, Life, Master};
 use super::supervision::{Phase, View, decide};
 use super::{recycling, upgrade};
-use crate::config::ADMIN;
+use crate::config::{ADMIN, Settings};
 use crate::process::{BootInfo, ChildContext, ListenSocket, ToChild};
 use crate::scoreboard::{Role, Slot};
 use crate::sys::channel::Channel;
@@ -115,7 +115,7 @@ impl Master {
                     slot,
                     generation,
                     revision: self.revision,
-                    settings: self.settings.clone(),
+                    settings: self.seen_by_children(&self.settings),
                     listeners: self.listeners_for(role),
                     control: theirs,
                     hub: hub_pair.map(|(worker_end, _)| worker_end),
@@ -145,7 +145,10 @@ impl Master {
                 });
                 match hub_pair {
                     Some((_, hub_end)) => self.introduce(slot, pid, hub_end),
-                    None => self.introduce_all(),
+                    None => {
+                        self.had_hub = true;
+                        self.introduce_all();
+                    }
                 }
                 Ok(None)
             }
@@ -193,9 +196,16 @@ impl Master {
         .collect()
     }
 
+    /// Settings with the paths that children find in their root. A master that is not root could not change it.
+    pub fn seen_by_children(&self, settings: &Settings) -> Settings {
+        let settings = settings.clone();
+        if Uid::effective().is_root() { settings.inside_chroot() } else { settings }
+    }
+
     /// In the child, before the root changes: what can only be read now.
     fn boot_info(&self) -> BootInfo {
-        BootInfo { resolv_conf: text_of("/etc/resolv.conf"), hosts: text_of("/etc/hosts"), ..self.boot.clone() }
+        let (resolv_conf, hosts) = (text_of("/etc/resolv.conf"), text_of("/etc/hosts"));
+        BootInfo { chroot: self.settings.chroot.is_some(), resolv_conf, hosts, first_hub: !self.had_hub, ..self.boot.clone() }
     }
 }
 

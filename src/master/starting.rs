@@ -17,7 +17,7 @@ use super::pid_file::PidFile;
 use super::rounds::Rounds;
 use super::systemd::{self, Notifier};
 use super::upgrade::{self, Takeover};
-use super::{child, commands};
+use super::{admin_token, child, commands};
 use crate::config::{self, Settings, Watch};
 use crate::process::{BootInfo, ListenerName};
 use crate::scoreboard::{Scoreboard, epoch_ms};
@@ -180,6 +180,7 @@ impl Master {
             revision: 1,
             worker_backoff: Backoff::default(),
             hub_backoff: Backoff::default(),
+            had_hub: takeover.is_some(),
             control,
             signals,
             notifier,
@@ -268,6 +269,7 @@ fn prepare(mut settings: Settings, detached: bool, inherited: Vec<Inherited>, ta
     make_directory(&settings.run, 0o755, None)?;
     make_directory(&settings.data, 0o750, Some(&target))?;
     telemetry::init(&settings.log, "master").map_err(|error| said(&error))?;
+    admin_token::complete(&mut settings);
     if let Some(access) = &settings.access_log
         && let LogFile::Path(path) = &access.file
     {

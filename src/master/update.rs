@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
+use super::admin_token;
 use super::commands::Asker;
 use super::instance::Master;
 use super::listeners::{self, Listening, Plan};
@@ -89,15 +90,16 @@ impl Master {
         })?;
         self.watch_files(&loaded.files_read);
         let mut settings = loaded.settings;
+        self.adjust_settings(&mut settings);
+        admin_token::complete(&mut settings);
         let changes = config::diff(&self.settings, &settings);
         if changes.is_empty() {
             return Ok(None);
         }
         config::keep_what_needs_a_restart(&self.settings, &mut settings);
-        self.adjust_settings(&mut settings);
         let plan = listeners::plan(&settings, &self.listeners, Vec::new()).map_err(|error| vec![error.to_string()])?;
         self.prepare_access_log(&settings);
-        let json = serde_json::to_string(&settings).map_err(|error| vec![error.to_string()])?;
+        let json = serde_json::to_string(&self.seen_by_children(&settings)).map_err(|error| vec![error.to_string()])?;
         let mut lines = changes.lines();
         lines.extend(loaded.warnings.iter().map(config::Problem::line));
         lines.extend(plan.notes.iter().cloned());

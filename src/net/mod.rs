@@ -2,6 +2,7 @@
 
 mod accept;
 pub mod address;
+mod dialing;
 mod listener;
 pub mod network;
 mod peer;
@@ -11,6 +12,7 @@ mod tls_client;
 pub mod tls_files;
 
 pub use address::Address;
+pub use dialing::connect_any;
 pub use listener::{Accepted, Balance, Listener};
 pub use network::Network;
 pub use peer::Peer;

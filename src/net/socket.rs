@@ -129,6 +129,11 @@ impl Socket {
         self.io.write_with(|fd| Ok(sendfile64(fd, file, Some(offset), count)?)).await
     }
 
+    /// Lets the next read ask the kernel, whatever it has told before.
+    pub fn recheck(&self) {
+        self.io.recheck();
+    }
+
     /// Ready when the peer has closed its side or the connection broke.
     pub fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.io.poll_hang_up(cx)

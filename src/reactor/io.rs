@@ -53,6 +53,11 @@ impl<T: AsFd> Io<T> {
         }
     }
 
+    /// Says that a read is worth trying: what has come since the loop last asked the kernel is not known yet.
+    pub fn recheck(&self) {
+        self.source.readable.set(true);
+    }
+
     /// Says that a write took less than it was given: the next one would block.
     pub fn filled(&self) {
         self.source.writable.set(false);

@@ -6,8 +6,9 @@ use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
 
-use super::{Origin, Request, Response};
+use super::{Origin, Request, RequestId, Response};
 use crate::net::Stream;
+use crate::websocket::Sessions;
 
 /// An application in Rust: registered under a name, started once a worker, called for every request or connection of its routes.
 ///
@@ -71,6 +72,19 @@ pub struct Connection {
     pub origin: Rc<Origin>,
 }
 
+/// A connection that speaks another protocol from here on.
+pub struct Upgraded {
+    /// The connection.
+    pub stream: Stream,
+    /// What the client has sent already behind its request.
+    pub early: Vec<u8>,
+    /// The place among the server's connections, to be kept for as long as this one lives.
+    pub place: Box<dyn std::any::Any>,
+}
+
+/// Takes a connection over once its answer, 101, is sent. The future is the rest of the connection's life.
+pub type Takeover = Box<dyn FnOnce(Upgraded) -> Pin<Box<dyn Future<Output = ()>>>>;
+
 /// A response now, or later. Most answers need no wait, and then no future is allocated.
 pub enum Answer {
     /// The response.
@@ -84,11 +98,26 @@ pub trait Handler {
     /// Answers a request.
     fn request(self: Rc<Self>, request: Request) -> Answer;
 
+    /// Answers a request that asks for WebSocket: with 101 and [`super::ResponseBody::Upgrade`], or like any other. `sessions` are the server's
+    /// connections of that kind.
+    fn websocket(self: Rc<Self>, request: Request, sessions: &Rc<Sessions>) -> Answer {
+        let _ = sessions;
+        self.request(request)
+    }
+
     /// Serves a raw connection until it ends.
     fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>>;
 
-    /// The worker is about to go.
-    fn drain(&self);
+    /// Where a request's handler waits, a line each call, each begun by a line end; `None` when it does not, or that cannot be said.
+    fn trace(&self, id: RequestId) -> Option<String> {
+        let _ = id;
+        None
+    }
+
+    /// The worker is about to go. Ends when the application has done what it does about that; requests under way are waited for in any case.
+    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(async {})
+    }
 }
 
 impl<A: App> Handler for A {
@@ -100,7 +129,8 @@ impl<A: App> Handler for A {
         Box::pin(App::connection(self, connection))
     }
 
-    fn drain(&self) {
-        App::drain(self);
+    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
+        App::drain(&*self);
+        Box::pin(async {})
     }
 }

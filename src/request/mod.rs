@@ -8,14 +8,16 @@ mod body;
 pub mod cookies;
 pub mod file;
 pub mod form;
+mod recording;
 pub mod registry;
 mod response;
 pub mod route;
 mod router;
 mod site;
 
-pub use app::{Answer, App, Connection, Handler, StartError};
+pub use app::{Answer, App, Connection, Handler, StartError, Takeover, Upgraded};
 pub use body::{Body, BodyError, BodySource};
+pub use recording::Recording;
 pub use response::{BodyStream, FileRange, Part, Response, ResponseBody, ResponseFields};
 pub use site::{Routed, Site};
 

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures_lite::Stream;
 
+use super::app::Takeover;
 use crate::codec::http::FieldError;
 use crate::codec::http::fields::check_field;
 
@@ -146,6 +147,8 @@ pub enum ResponseBody {
     Parts(Vec<Part>),
     /// Pieces whose number and length only their end tells.
     Stream(BodyStream),
+    /// None: behind the head the connection speaks another protocol, and this goes on with it. For status 101 only.
+    Upgrade(Takeover),
 }
 
 impl ResponseBody {
@@ -157,7 +160,7 @@ impl ResponseBody {
             Self::Bytes(bytes) => Some(bytes.len() as u64),
             Self::File(range) => Some(range.length),
             Self::Parts(parts) => Some(parts.iter().map(Part::len).sum()),
-            Self::Stream(_) => None,
+            Self::Stream(_) | Self::Upgrade(_) => None,
         }
     }
 }

@@ -269,7 +269,6 @@ mod tests {
         fn connection(self: Rc<Self>, _: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
             Box::pin(async {})
         }
-        fn drain(&self) {}
     }
 
     fn site() -> Site {

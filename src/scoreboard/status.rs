@@ -52,6 +52,22 @@ pub struct SlotStatus {
     pub step: Option<String>,
     /// Lines of the log it had to drop.
     pub dropped_lines: u64,
+    /// Its events.
+    #[serde(default)]
+    pub events: EventsStatus,
+}
+
+/// The events of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsStatus {
+    /// Published: by this worker, or through the hub.
+    pub published: u64,
+    /// Given to subscribers of this worker, or sent by the hub to workers.
+    pub delivered: u64,
+    /// Dropped for want of room, or because there was no hub.
+    pub dropped: u64,
+    /// Subscribers of this worker, or subscriptions of workers at the hub.
+    pub subscriptions: u64,
 }
 
 /// How many workers are in which state; the rows of the original's `fullstatus`.
@@ -107,6 +123,12 @@ impl Slot {
             silent_ms: if waits { 0 } else { now_ms().saturating_sub(load(self.heartbeat_ms())) },
             step: self.step(),
             dropped_lines: load(self.dropped_lines()),
+            events: EventsStatus {
+                published: load(self.events_published()),
+                delivered: load(self.events_delivered()),
+                dropped: load(self.events_dropped()),
+                subscriptions: load(self.subscriptions()),
+            },
         }
     }
 }

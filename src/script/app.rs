@@ -13,23 +13,25 @@ use mlua::{Function, IntoLua, Lua, Table, Value};
 
 use super::arguments::kind;
 use super::call::{self, RequestCall};
-use super::context::{AppContext, Mode};
-use super::fault::Fault;
+use super::context::{self, AppContext, Mode};
+use super::fault::{Fault, waiting_trace};
 use super::form;
 use super::limits::Limits;
 use super::modules::{self, json};
 use super::passage::Passage;
 use super::reply::Reply;
-use super::request::{self, ActiveRequests, ScriptRequest};
+use super::request::{self, ActiveRequests, ScriptRequest, Wrappers};
 use super::require;
 use super::services::Services;
 use super::source::{Source, SourceError};
 use super::step::StepKind;
 use super::vm::{Stepped, Vm};
+use super::websocket;
 use crate::codec::http::Method;
 use crate::reactor::timeout;
-use crate::request::{Answer, Connection, Handler, Request, Response};
+use crate::request::{Answer, Connection, Handler, Request, RequestId, Response};
 use crate::telemetry::Level;
+use crate::websocket::Sessions;
 
 /// How long loading an application, its `init` included, may wait.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,7 +71,14 @@ pub struct ScriptApp {
     pub(super) active: Rc<ActiveRequests>,
     request: Option<Function>,
     connection: Option<Function>,
+    pub(super) websocket: Option<Function>,
+    websocket_accept: Option<Function>,
+    protocols: Vec<String>,
+    /// Makes the object of a request.
+    object: Function,
     drain: Option<Function>,
+    /// `debug.traceback`.
+    traceback: Function,
     streamed: Streamed,
     pub(super) passage: Passage,
     last_fault: RefCell<Option<Fault>>,
@@ -170,13 +179,21 @@ impl ScriptApp {
             let config = if config.is_null() { Value::Table(lua.create_table().map_err(fault)?) } else { config };
             Stepped::new(&vm, StepKind::Load, b"init", init.call_async::<()>(config)).await.map_err(fault)?;
         }
-        let request = handler(&table, "request")?.map(|handle| wrap.call::<Function>(handle)).transpose().map_err(fault)?;
+        let wrapped =
+            |name: &str, wrap: &Function| handler(&table, name)?.map(|handle| wrap.call::<Function>(handle)).transpose().map_err(fault);
+        let request = wrapped("request", &wrap.handler)?;
+        let websocket_accept = wrapped("websocket_accept", &wrap.decider)?;
         let app = Rc::new(ScriptApp {
             context: context.clone(),
             active,
             request,
             connection: handler(&table, "connection")?,
+            websocket: handler(&table, "websocket")?,
+            websocket_accept,
+            protocols: protocols(&table)?,
+            object: wrap.object,
             drain: handler(&table, "drain")?,
+            traceback: lua.globals().get::<Table>("debug").and_then(|debug| debug.get("traceback")).map_err(fault)?,
             streamed: Streamed::of(&table.get("stream").map_err(fault)?)?,
             passage,
             last_fault: RefCell::new(None),
@@ -228,6 +245,24 @@ impl ScriptApp {
         MethodName(method)
     }
 
+    /// The first of the offered subprotocols that the application speaks.
+    pub(super) fn choose_protocol<'a>(&self, mut offered: impl Iterator<Item = &'a str>) -> Option<String> {
+        offered.find(|name| self.protocols.iter().any(|known| known == name)).map(str::to_owned)
+    }
+
+    /// A request as scripts see it, and its number among the active ones, which whoever asked removes.
+    pub(super) fn show(&self, request: &Rc<ScriptRequest>) -> mlua::Result<(Table, f64)> {
+        let number = self.active.insert(request.clone());
+        let path = request::decoded_path(request.raw_path());
+        match self.object.call::<Table>((ScriptApp::method(&request.head.method), self.passage.put(&path), number)) {
+            Ok(table) => Ok((table, number)),
+            Err(error) => {
+                self.active.remove(number);
+                Err(error)
+            }
+        }
+    }
+
     pub(super) fn remember(&self, fault: &Fault) {
         self.last_fault.replace(Some(fault.clone()));
     }
@@ -243,7 +278,7 @@ impl ScriptApp {
 }
 
 /// Sets what scripts find among the globals, and seals them. Gives the loader, the function that wraps request handlers, and the way of its texts.
-fn prepare(vm: &Rc<Vm>, context: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<(Rc<require::Modules>, Function, Passage)> {
+fn prepare(vm: &Rc<Vm>, context: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<(Rc<require::Modules>, Wrappers, Passage)> {
     let lua = vm.lua();
     lua.set_app_data(context.clone());
     let modules = require::install(lua, context)?;
@@ -251,6 +286,14 @@ fn prepare(vm: &Rc<Vm>, context: &Rc<AppContext>, active: &Rc<ActiveRequests>) -
     let (wrap, passage) = request::install(lua, context, active)?;
     vm.seal()?;
     Ok((modules, wrap, passage))
+}
+
+/// The subprotocols that the application speaks.
+fn protocols(table: &Table) -> Result<Vec<String>, ScriptError> {
+    table
+        .get::<Option<Vec<String>>>("websocket_protocols")
+        .map(Option::unwrap_or_default)
+        .map_err(|_| ScriptError::Shape("app.websocket_protocols is a list of names".to_owned()))
 }
 
 fn handler(table: &Table, name: &str) -> Result<Option<Function>, ScriptError> {
@@ -268,8 +311,9 @@ impl Handler for ScriptApp {
             return Answer::Now(Response::error(404, "this application takes no requests"));
         };
         let request = Rc::new(ScriptRequest::new(request));
-        let reads_form =
-            !request.body.is_empty() && form::is_form(&request.head) && !self.streamed.contains(&request::decoded_path(request.raw_path()));
+        let reads_form = !request.body().is_empty()
+            && form::is_form(&request.head)
+            && !self.streamed.contains(&request::decoded_path(request.raw_path()));
         if reads_form {
             let app = self.clone();
             return Answer::Later(Box::pin(async move {
@@ -287,6 +331,22 @@ impl Handler for ScriptApp {
             Some(Reply::Response(response)) => Answer::Now(response),
             Some(reply) => Answer::Later(Box::pin(call::finish(reply, call))),
             None => Answer::Later(Box::pin(call::respond(call))),
+        }
+    }
+
+    fn websocket(self: Rc<Self>, request: Request, sessions: &Rc<Sessions>) -> Answer {
+        if self.websocket.is_none() {
+            return self.request(request);
+        }
+        if let Some(response) = websocket::refused(&request.head, sessions) {
+            return Answer::Now(response);
+        }
+        // The head's buffers are shared by all requests and larger than one of them: what lives long takes a copy of its own size.
+        let head = request.head.clone();
+        let request = Rc::new(ScriptRequest::new(Request { head, ..request }));
+        match self.websocket_accept.clone() {
+            None => Answer::Now(websocket::accept(&self, &request, sessions)),
+            Some(decide) => Answer::Later(Box::pin(websocket::ask(self, request, decide, sessions.clone()))),
         }
     }
 
@@ -309,11 +369,22 @@ impl Handler for ScriptApp {
         })
     }
 
-    fn drain(&self) {
+    fn trace(&self, id: RequestId) -> Option<String> {
+        let request = self.active.with_id(id)?;
+        let thread = request.suspended.borrow().clone()?;
+        // Only a native function could fail here, and then there is no trace.
+        let trace: String = self.traceback.call(thread).ok()?;
+        Some(waiting_trace(&trace, &self.context.name))
+    }
+
+    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
         self.context.retire();
-        if let Some(drain) = &self.drain {
-            self.context.spawn(StepKind::Task, "drain", drain.clone(), ());
-        }
+        Box::pin(async move {
+            let Some(drain) = &self.drain else { return };
+            if let Err(error) = context::call(&self.vm, StepKind::Task, "drain", drain, ()).await {
+                self.context.report("drain", &self.context.fault(&error));
+            }
+        })
     }
 }
 

@@ -49,6 +49,8 @@ pub struct AppContext {
     pub sockets: Rc<Gauge>,
     /// Tasks and timers it has.
     pub tasks: Rc<Gauge>,
+    /// Subscriptions it has.
+    pub subscriptions: Rc<Gauge>,
     /// Child processes it has.
     pub processes: Rc<Gauge>,
     /// The VM, which owns what owns this.
@@ -67,6 +69,7 @@ impl AppContext {
             mode,
             sockets: Gauge::new("sockets", limits.sockets),
             tasks: Gauge::new("tasks", limits.tasks),
+            subscriptions: Gauge::new("subscriptions", limits.subscriptions),
             processes: Gauge::new("child processes", limits.processes),
             limits,
             source,

@@ -10,7 +10,7 @@ use super::connection::reason;
 use super::context::AppContext;
 use super::gauge::{Exhausted, Permit};
 use crate::clients::dns::DnsError;
-use crate::net::{Address, Socket};
+use crate::net::{Address, Socket, connect_any};
 use crate::reactor::timeout;
 
 /// How long connecting takes at most if nothing else is said.
@@ -88,22 +88,18 @@ impl AppContext {
         Socket::connect_unix(&path).await.map_err(|error| DialError::Io(error, address.to_owned()))
     }
 
-    /// Tries the addresses of a host one after the other.
+    /// Connects to the first address of a host that answers, of those that the application may reach.
     async fn dial_tcp(&self, host: &str, port: u16) -> Result<Socket, DialError> {
-        let addresses = self.addresses(host).await?;
-        let mut last = None;
-        for ip in addresses {
-            let address = SocketAddr::new(ip, port);
-            if !self.limits.allow(ip) {
-                last.get_or_insert(DialError::Forbidden(address.to_string()));
-                continue;
-            }
-            match Socket::connect_tcp(address).await {
-                Ok(socket) => return Ok(socket),
-                Err(error) => last = Some(DialError::Io(error, address.to_string())),
-            }
+        let addresses: Vec<SocketAddr> = self.addresses(host).await?.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+        let Some(first) = addresses.first() else { return Err(DialError::Address(format!("{host} has no address"))) };
+        let allowed: Vec<SocketAddr> = addresses.iter().filter(|address| self.limits.allow(address.ip())).copied().collect();
+        if allowed.is_empty() {
+            return Err(DialError::Forbidden(first.to_string()));
         }
-        Err(last.unwrap_or_else(|| DialError::Address(format!("{host} has no address"))))
+        connect_any(&allowed).await.map_err(|(error, address)| {
+            let address = address.map_or_else(|| host.to_owned(), |address| address.to_string());
+            if error.kind() == io::ErrorKind::TimedOut { DialError::TimedOut(address) } else { DialError::Io(error, address) }
+        })
     }
 
     /// The addresses of a host: itself when it is one.

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::context::{AppContext, Mode};
 use super::fault::{Fault, FaultKind};
 use super::request::ScriptRequest;
-use crate::request::{Response, ResponseBody};
+use crate::request::form::FormReadError;
+use crate::request::{BodyError, Response, ResponseBody};
 
 /// The answer to a request whose handler failed: everything in development, nothing but the number in production.
 pub(super) fn response(app: &AppContext, fault: &Fault, request: Option<&ScriptRequest>) -> Response {
@@ -20,6 +21,16 @@ pub(super) fn response(app: &AppContext, fault: &Fault, request: Option<&ScriptR
     response.fields.push_static("Cache-Control", "no-store");
     response.fields.push_static("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
     response
+}
+
+/// The answer to an error that the client has made: a form or body that the handler asked for and could not have.
+pub(super) fn refusal(error: &mlua::Error) -> Option<Response> {
+    let status = error.chain().find_map(|cause| {
+        let form = cause.downcast_ref::<FormReadError>().map(FormReadError::status);
+        form.or_else(|| cause.downcast_ref::<BodyError>().map(BodyError::status))
+    });
+    let said = error.chain().last().map(ToString::to_string).unwrap_or_default();
+    status.filter(|status| *status < 500).map(|status| Response::error(status, &said))
 }
 
 /// The page of an application that cannot be loaded, for development.

@@ -13,15 +13,30 @@ use super::context::AppContext;
 use super::request::{ActiveRequests, ScriptRequest, find, form_map};
 use super::upload::UploadFile;
 use crate::codec::http::RequestHead;
-use crate::request::Body;
 use crate::request::form::multipart::PartHead;
 use crate::request::form::parts::{FormEvent, PartReader};
 use crate::request::form::{FormMap, FormReadError, Upload, read_form};
+use crate::request::{Body, BodyError, Recording};
+
+/// What is recorded of a body beside the form that it may turn out not to be: the piece that went too far.
+const BEYOND: usize = 128 << 10;
 
 /// A form that was read.
 pub(super) struct ReadForm {
     pub fields: FormMap,
     pub files: Vec<Rc<Upload>>,
+}
+
+/// How far the form of a request has come.
+#[derive(Default)]
+pub(super) enum FormState {
+    /// Nobody has asked for it, or there is none.
+    #[default]
+    Unread,
+    /// It is here.
+    Read(ReadForm),
+    /// It is none, or more than a form may hold; who looks at it is told.
+    Refused(FormReadError),
 }
 
 /// Whether the body of this request is a form.
@@ -31,14 +46,46 @@ pub(super) fn is_form(head: &RequestHead) -> bool {
     kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") || kind.eq_ignore_ascii_case(b"multipart/form-data")
 }
 
-/// Reads the form of a request, uploads into temporary files. A second call does nothing.
-pub(super) async fn read(request: &ScriptRequest) -> Result<(), FormReadError> {
-    if request.form.borrow().is_some() || !is_form(&request.head) {
+/// Reads the form of a request, uploads into temporary files. A second call does nothing. A form that is refused is remembered as that, and
+/// its body is there as it came, as long as no more was read of it than fields may take.
+///
+/// # Errors
+/// The request itself is broken: its body will not come.
+pub(super) async fn read(request: &ScriptRequest) -> Result<(), BodyError> {
+    if !matches!(*request.form.borrow(), FormState::Unread) || !is_form(&request.head) {
         return Ok(());
     }
-    let form = read_form(&request.body, request.head.fields.get("content-type"), &request.uploads).await?;
-    request.form.replace(Some(ReadForm { fields: form.fields, files: form.files.into_iter().map(Rc::new).collect() }));
-    Ok(())
+    let recording = Recording::new(request.body(), request.uploads.form.bytes + BEYOND);
+    match read_form(&recording.body(), request.head.fields.get("content-type"), &request.uploads).await {
+        Ok(form) => {
+            let form = ReadForm { fields: form.fields, files: form.files.into_iter().map(Rc::new).collect() };
+            request.form.replace(FormState::Read(form));
+            Ok(())
+        }
+        Err(FormReadError::Body(error @ (BodyError::TimedOut | BodyError::Malformed(_) | BodyError::Gone))) => Err(error),
+        Err(refused) => {
+            request.form.replace(FormState::Refused(refused));
+            request.set_body(recording.rewound());
+            Ok(())
+        }
+    }
+}
+
+/// The form that was read, if there is one; raises when it was refused or is not read yet.
+fn form_of<T>(request: &ScriptRequest, take: impl FnOnce(Option<&ReadForm>) -> mlua::Result<T>) -> mlua::Result<T> {
+    match &*request.form.borrow() {
+        FormState::Read(form) => take(Some(form)),
+        FormState::Refused(error) => Err(mlua::Error::external(error.clone())),
+        FormState::Unread if request.body().is_empty() || !is_form(&request.head) => take(None),
+        FormState::Unread => {
+            Err(mlua::Error::runtime("the form has not been read: this path is in app.stream, so call req:read_form() or use req:parts()"))
+        }
+    }
+}
+
+/// `req.form`: the fields.
+pub(super) fn fields_table(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
+    form_of(request, |form| form.map_or_else(|| lua.create_table().map(Value::Table), |form| form_map(lua, &form.fields)))
 }
 
 /// The parts of a form while they arrive.
@@ -78,9 +125,12 @@ impl PartStream {
 
 /// `req.files`: an upload a name, or a list of them for names that end in `[]`.
 pub(super) fn files_table(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
+    form_of(request, |form| files_of(lua, form.map_or(&[], |form| &form.files)).map(Value::Table))
+}
+
+fn files_of(lua: &Lua, files: &[Rc<Upload>]) -> mlua::Result<Table> {
     let table = lua.create_table()?;
-    let form = request.form.borrow();
-    for upload in form.iter().flat_map(|form| &form.files) {
+    for upload in files {
         let name = upload.name.as_slice();
         let file = UploadFile(upload.clone());
         match name.strip_suffix(b"[]") {
@@ -99,7 +149,7 @@ pub(super) fn files_table(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Va
             None => table.raw_set(lua.create_string(name)?, file)?,
         }
     }
-    Ok(Value::Table(table))
+    Ok(table)
 }
 
 /// Adds `read_form` and `parts` to the methods of requests.
@@ -112,8 +162,7 @@ pub(super) fn install(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &R
             async move {
                 let request = request?;
                 read(&request).await.map_err(mlua::Error::external)?;
-                let form = request.form.borrow();
-                form.as_ref().map_or_else(|| lua.create_table().map(Value::Table), |form| form_map(&lua, &form.fields))
+                fields_table(&lua, &request)
             }
         })?,
     )?;
@@ -124,7 +173,7 @@ pub(super) fn install(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &R
             let request = find(&requests, &req)?;
             let reader = PartReader::new(request.head.fields.get("content-type").unwrap_or_default()).map_err(mlua::Error::external)?;
             let reader = reader.ok_or_else(|| mlua::Error::runtime("the request is no multipart/form-data"))?;
-            parts_iterator(lua, &context, PartStream { reader, body: request.body.clone(), inside: false })
+            parts_iterator(lua, &context, PartStream { reader, body: request.body(), inside: false })
         })?,
     )
 }

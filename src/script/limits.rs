@@ -18,6 +18,8 @@ pub struct Limits {
     pub sockets: usize,
     /// Tasks and timers alive at once.
     pub tasks: usize,
+    /// Subscriptions to events at once.
+    pub subscriptions: usize,
     /// Bytes that a request's body may have when the script asks for it whole.
     pub body: usize,
     /// Bytes that one uploaded file may have.
@@ -39,6 +41,7 @@ impl Default for Limits {
             step: Duration::from_secs(2),
             sockets: 1024,
             tasks: 1024,
+            subscriptions: 10_000,
             body: 16 << 20,
             upload: 64 << 20,
             read: Vec::new(),

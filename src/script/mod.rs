@@ -9,6 +9,7 @@
 //! | `request`, `form`, `upload`, `queue` | the request as a script sees it |
 //! | `call`, `reply`, `file_reply`, [`error_page`] | running a handler, and what comes out of it |
 //! | `task` | tasks and timers |
+//! | `websocket` | WebSocket connections |
 //! | `connection`, `dial` | connections as scripts hold them, and making them |
 //! | [`vm`] | one VM: sealed globals, compiled code |
 //! | [`limits`], [`gauge`] | what one application may use, and uses |
@@ -31,7 +32,8 @@ pub mod fault;
 mod file_reply;
 mod form;
 pub mod gauge;
-pub mod limits;
+pub mod lifetime;
+mod limits;
 pub mod modules;
 mod passage;
 mod queue;
@@ -44,10 +46,11 @@ pub mod step;
 mod task;
 mod upload;
 pub mod vm;
+mod websocket;
 
 pub use app::{ScriptApp, ScriptError};
 pub use context::Mode;
 pub use limits::Limits;
-pub use services::Services;
+pub use services::{LockDoors, Services};
 pub use source::Source;
 pub use step::{RunningStep, current_step, running_steps};

@@ -18,21 +18,21 @@ pub(super) enum Reply {
     File(Box<FileReply>),
 }
 
-/// The four values that the function around a handler gives: body, status, headers, file.
-pub(super) type Returned = (Value, Value, Value, Value);
+/// The values that the function around a handler gives: body, status, headers, file, cookies.
+pub(super) type Returned = (Value, Value, Value, Value, Value);
 
 /// Turns what a handler returned into a reply. What it wrote before comes first.
 ///
 /// # Errors
 /// A status, header or body of the wrong kind, in words.
 pub(super) fn convert(returned: Returned, request: &ScriptRequest, passage: &Passage) -> mlua::Result<Reply> {
-    let (body, status, headers, file) = returned;
+    let (body, status, headers, file, set_cookies) = returned;
     let body = text(&body, passage)?;
     if request.written.borrow().started {
         return Ok(Reply::Response(written(body, request)));
     }
     let status = match status {
-        Value::Nil if body.is_none() && file.is_nil() && headers.is_nil() => 204,
+        Value::Nil if body.is_none() && file.is_nil() && headers.is_nil() && set_cookies.is_nil() => 204,
         Value::Nil => 200,
         Value::Integer(status) => checked_status(status as f64)?,
         Value::Number(status) => checked_status(status)?,
@@ -44,6 +44,9 @@ pub(super) fn convert(returned: Returned, request: &ScriptRequest, passage: &Pas
         Value::Table(table) => self::headers(Some(table), &mut response.fields)?,
         other => return Err(mlua::Error::runtime(format!("the headers of a reply are a table, not a {}", kind(other)))),
     };
+    if !set_cookies.is_nil() {
+        cookies(&set_cookies, &mut response.fields)?;
+    }
     if let Value::UserData(file) = &file {
         let mut file = file.take::<FileReply>()?;
         file.response = response;
@@ -121,6 +124,17 @@ pub(super) fn headers(table: Option<&Table>, fields: &mut ResponseFields) -> mlu
         }
     })?;
     Ok(has_type)
+}
+
+/// Takes `reply.cookies`: a header for each.
+fn cookies(list: &Value, fields: &mut ResponseFields) -> mlua::Result<()> {
+    let wrong = |what: &str| mlua::Error::runtime(format!("the cookies of a reply are a list of what skep.cookie gives, not {what}"));
+    let Value::Table(list) = list else { return Err(wrong(&format!("a {}", kind(list)))) };
+    list.for_each(|key: Value, cookie: Value| match (&key, &cookie) {
+        (Value::Integer(_) | Value::Number(_), Value::String(_)) => header(b"Set-Cookie", &cookie, fields),
+        (Value::Integer(_) | Value::Number(_), other) => Err(wrong(&format!("a list with a {}", kind(other)))),
+        _ => Err(wrong("a table by name")),
+    })
 }
 
 fn header(name: &[u8], value: &Value, fields: &mut ResponseFields) -> mlua::Result<()> {

@@ -6,12 +6,13 @@ use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
 use event_listener::Event;
-use mlua::{Function, Lua, LuaString, Table, Value};
+use mlua::thread::{ThreadEvent, ThreadTriggers};
+use mlua::{Function, Lua, LuaString, Table, Thread, Value};
 use slab::Slab;
 
 use super::app::METHODS;
 use super::context::AppContext;
-use super::form::{self, ReadForm};
+use super::form::{self, FormState};
 use super::modules::json;
 use super::passage::Passage;
 use crate::codec::http::RequestHead;
@@ -26,6 +27,13 @@ const HIGH_WATER: usize = 64 << 10;
 
 thread_local! {
     static CURRENT: Cell<Option<RequestId>> = const { Cell::new(None) };
+    /// The coroutine that a request's handler was suspended in just now.
+    static SUSPENDED: RefCell<Option<Thread>> = const { RefCell::new(None) };
+}
+
+/// The coroutine that a request's handler was suspended in just now, for who looks where it waits.
+pub(super) fn take_suspended() -> Option<Thread> {
+    SUSPENDED.take()
 }
 
 /// The number of the request whose handler runs now, for log lines.
@@ -61,11 +69,11 @@ pub(super) struct Written {
 pub struct ScriptRequest {
     pub(super) id: RequestId,
     pub(super) head: RequestHead,
-    pub(super) body: Body,
+    body: RefCell<Body>,
     pub(super) origin: Rc<Origin>,
     base_length: usize,
     pub(super) uploads: Rc<UploadLimits>,
-    pub(super) form: RefCell<Option<ReadForm>>,
+    pub(super) form: RefCell<FormState>,
     pub(super) written: RefCell<Written>,
     pub(super) head_sent: Cell<bool>,
     /// The task that polls the handler.
@@ -74,6 +82,8 @@ pub struct ScriptRequest {
     woken: Cell<bool>,
     wakeup: Event,
     pub(super) terminated: Cell<bool>,
+    /// The coroutine, while its handler waits.
+    pub(super) suspended: RefCell<Option<Thread>>,
     pub(super) hooks: RefCell<Option<Hooks>>,
 }
 
@@ -90,7 +100,7 @@ impl ScriptRequest {
         ScriptRequest {
             id: request.id,
             head: request.head,
-            body: request.body,
+            body: RefCell::new(request.body),
             origin: request.origin,
             base_length: request.base_length,
             uploads: request.uploads,
@@ -102,8 +112,19 @@ impl ScriptRequest {
             woken: Cell::new(false),
             wakeup: Event::new(),
             terminated: Cell::new(false),
+            suspended: RefCell::default(),
             hooks: RefCell::default(),
         }
+    }
+
+    /// The body, or what is left of it.
+    pub(super) fn body(&self) -> Body {
+        self.body.borrow().clone()
+    }
+
+    /// Replaces what is left of the body.
+    pub(super) fn set_body(&self, body: Body) {
+        self.body.replace(body);
     }
 
     /// The path below the route, still percent-encoded.
@@ -192,6 +213,10 @@ impl ActiveRequests {
         self.slots.borrow().len()
     }
 
+    pub(super) fn with_id(&self, id: RequestId) -> Option<Rc<ScriptRequest>> {
+        self.slots.borrow().iter().find(|(_, (_, request))| request.id == id).map(|(_, (_, request))| request.clone())
+    }
+
     fn of(&self, number: f64) -> mlua::Result<Rc<ScriptRequest>> {
         self.get(number).ok_or_else(|| mlua::Error::runtime("this request is over"))
     }
@@ -203,14 +228,32 @@ impl ActiveRequests {
     }
 }
 
+/// Functions of `request.luau`, each called with method, path and number.
+pub(super) struct Wrappers {
+    /// Turns a request handler into one that gives body, status, headers and file.
+    pub handler: Function,
+    /// Turns a function that decides on an upgrade into one that gives the same, and 101 with a subprotocol as the body.
+    pub decider: Function,
+    /// Gives the request as scripts see it.
+    pub object: Function,
+}
+
 /// Makes the function that turns a handler of the script into one called with method, path and number, and giving body, status, headers and file;
 /// and the way that path and body go.
 ///
 /// # Errors
 /// When memory is short.
-pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<(Function, Passage)> {
+pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<(Wrappers, Passage)> {
     let key = lua.create_string("_number")?;
     active.key.get_or_init(|| key);
+    lua.set_thread_event_callback(ThreadTriggers::ON_YIELD, |_, event| {
+        if CURRENT.get().is_some()
+            && let ThreadEvent::Yield(thread) = event
+        {
+            SUSPENDED.replace(Some(thread));
+        }
+        Ok(())
+    });
     let encode = lua.create_function(|lua, value: Value| lua.create_string(json::encode(lua, &value)?))?;
     let own = format!("={}", super::fault::OWN_CHUNK);
     let event_stream: Function = lua.load(include_str!("events.luau")).set_name(&own).call(encode)?;
@@ -232,7 +275,7 @@ pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequest
     })?;
     let methods = methods(lua, app, active)?;
     let (passage, inward, outward) = Passage::new(lua)?;
-    let wrap = lua.load(include_str!("request.luau")).set_name(&own).call((
+    let (handler, decider, object) = lua.load(include_str!("request.luau")).set_name(&own).call((
         methods,
         field,
         hook,
@@ -241,7 +284,7 @@ pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequest
         outward,
         METHODS.to_vec(),
     ))?;
-    Ok((wrap, passage))
+    Ok((Wrappers { handler, decider, object }, passage))
 }
 
 /// The names of the parts that [`field`] makes, and of those set at once; for the test of the descriptions.
@@ -259,7 +302,7 @@ fn field(lua: &Lua, request: &ScriptRequest, key: &str) -> mlua::Result<Value> {
         "base" => text(request.base()),
         "query" => text(request.head.query().unwrap_or_default()),
         "get" => query(lua, request),
-        "post" | "form" => form_table(lua, request),
+        "post" | "form" => form::fields_table(lua, request),
         "files" => form::files_table(lua, request),
         "cookies" => cookies(lua, request),
         "headers" => headers(lua, &request.head),
@@ -276,16 +319,6 @@ fn query(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
             .map_err(|error| mlua::Error::runtime(format!("the query: {error}")))?;
     }
     form_map(lua, &map)
-}
-
-fn form_table(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
-    match &*request.form.borrow() {
-        Some(form) => form_map(lua, &form.fields),
-        None if request.body.is_empty() || !form::is_form(&request.head) => lua.create_table().map(Value::Table),
-        None => {
-            Err(mlua::Error::runtime("the form has not been read: this path is in app.stream, so call req:read_form() or use req:parts()"))
-        }
-    }
 }
 
 pub(super) fn form_map(lua: &Lua, map: &FormMap) -> mlua::Result<Value> {
@@ -382,7 +415,7 @@ fn reading(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &Rc<ActiveReq
     let (requests, limit) = (active.clone(), app.limits.body as u64);
     let whole = move |req: Table| {
         let request = requests.of_table(&req);
-        async move { request?.body.bytes(limit).await.map_err(mlua::Error::external) }
+        async move { request?.body().bytes(limit).await.map_err(mlua::Error::external) }
     };
     let body = whole.clone();
     table.raw_set(
@@ -407,7 +440,7 @@ fn reading(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &Rc<ActiveReq
             lua.create_async_function(move |lua, _: mlua::MultiValue| {
                 let request = request.clone();
                 async move {
-                    let chunk = request.body.chunk().await.map_err(mlua::Error::external)?;
+                    let chunk = request.body().chunk().await.map_err(mlua::Error::external)?;
                     chunk.map(|chunk| lua.create_string(chunk)).transpose()
                 }
             })

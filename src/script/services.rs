@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::events::Events;
+use crate::link::locks::{Door, Parties};
 use crate::link::{CacheCall, CacheValue, Call, Candidacy as LinkCandidacy, HubLink, LinkError, Reply};
 use crate::store::client::Answering;
 use crate::store::{EmbeddedSettings, Store, StoreCall, StoreError, Writing};
@@ -84,6 +86,35 @@ impl Candidacy for LinkCandidacy {
     }
 }
 
+/// Where locks are: here, and where clients of the configuration lead. Clones share everything.
+#[derive(Clone)]
+pub struct LockDoors {
+    here: Rc<dyn Door>,
+    named: Rc<RefCell<BTreeMap<String, Rc<dyn Door>>>>,
+}
+
+impl LockDoors {
+    /// The locks of this machine, and no others yet.
+    #[must_use]
+    pub fn new(here: Rc<dyn Door>) -> Self {
+        Self { here, named: Rc::default() }
+    }
+
+    /// The clients of the configuration, from now on.
+    pub fn replace(&self, named: BTreeMap<String, Rc<dyn Door>>) {
+        self.named.replace(named);
+    }
+
+    /// The locks of a client, or those here.
+    #[must_use]
+    pub fn find(&self, client: Option<&str>) -> Option<Rc<dyn Door>> {
+        match client {
+            None => Some(self.here.clone()),
+            Some(name) => self.named.borrow().get(name).cloned(),
+        }
+    }
+}
+
 /// What an application is given. Clones share everything.
 #[derive(Clone)]
 pub struct Services {
@@ -93,6 +124,10 @@ pub struct Services {
     pub elections: Rc<dyn Elections>,
     /// The store of documents.
     pub store: Rc<Store>,
+    /// Locks.
+    pub locks: LockDoors,
+    /// Events.
+    pub events: Rc<Events>,
     /// The number of this worker, from 1; 0 where there are no workers.
     pub worker: u32,
 }
@@ -100,15 +135,17 @@ pub struct Services {
 impl Services {
     /// Services of a worker with a link to the hub.
     #[must_use]
-    pub fn of_worker(link: &Rc<HubLink>, store: &Rc<Store>, worker: u32) -> Services {
-        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), store: store.clone(), worker }
+    pub fn of_worker(link: &Rc<HubLink>, events: &Rc<Events>, locks: &LockDoors, store: &Rc<Store>, worker: u32) -> Services {
+        let (events, locks, store) = (events.clone(), locks.clone(), store.clone());
+        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events, locks, store, worker }
     }
 
-    /// Services of a process that stands alone: an own cache, every election is won, a store that
-    /// is gone with it.
+    /// Services of a process that stands alone: an own cache, own events, own locks, a store that is gone with them, and every election is won.
     #[must_use]
     pub fn alone() -> Services {
-        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), store: Store::temporary(), worker: 0 }
+        let locks = LockDoors::new(Rc::new(Parties::alone()));
+        let (events, store) = (Events::alone(), Store::temporary());
+        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), events, locks, store, worker: 0 }
     }
 }
 

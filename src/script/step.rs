@@ -33,6 +33,8 @@ pub enum StepKind {
     Request,
     /// A raw connection; the text is the peer's address.
     Connection,
+    /// A WebSocket connection; the text is the path of its request.
+    WebSocket,
     /// A spawned task; the text is the place where it was spawned.
     Task,
     /// A timer.
@@ -49,6 +51,7 @@ impl StepKind {
             StepKind::Load => "load",
             StepKind::Request => "request",
             StepKind::Connection => "connection",
+            StepKind::WebSocket => "websocket",
             StepKind::Task => "task",
             StepKind::Timer => "timer",
             StepKind::Evaluate => "evaluate",
@@ -60,8 +63,9 @@ impl StepKind {
             0 => StepKind::Load,
             1 => StepKind::Request,
             2 => StepKind::Connection,
-            3 => StepKind::Task,
-            4 => StepKind::Timer,
+            3 => StepKind::WebSocket,
+            4 => StepKind::Task,
+            5 => StepKind::Timer,
             _ => StepKind::Evaluate,
         }
     }

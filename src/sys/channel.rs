@@ -90,19 +90,27 @@ impl Channel {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "message over the limit of a channel"));
         }
         let mut out = self.outgoing.borrow_mut();
-        if out.bytes.len() - out.start + HEAD + body.len() > MAX_QUEUE {
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, "the peer does not read its channel"));
-        }
-        // Both fit by the check above: 24 bits of length, 8 bits of count.
-        let head = (body.len() as u32) | ((fds.len() as u32) << 24);
-        let queued: Vec<OwnedFd> = fds.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<_>>()?;
-        let at = out.bytes.len();
-        out.bytes.extend_from_slice(&head.to_le_bytes());
-        out.bytes.extend_from_slice(body);
-        if !queued.is_empty() {
-            out.fds.push_back((at, queued));
-        }
+        out.push(body, fds)?;
         out.flush(&self.stream)
+    }
+
+    /// Queues a message without sending it yet, for [`Channel::flush`] to send with others; gives the bytes that wait.
+    ///
+    /// # Errors
+    /// As [`Channel::send`], but for the socket's.
+    pub fn enqueue(&self, body: &[u8]) -> io::Result<usize> {
+        if body.len() > MAX_BODY {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "message over the limit of a channel"));
+        }
+        let mut out = self.outgoing.borrow_mut();
+        out.push(body, &[])?;
+        Ok(out.waiting())
+    }
+
+    /// Bytes not sent yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.outgoing.borrow().waiting()
     }
 
     /// Whether something waits for the socket to become writable; then watch for that and call [`Channel::flush`].
@@ -198,6 +206,26 @@ impl Incoming {
 }
 
 impl Outgoing {
+    fn waiting(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    fn push(&mut self, body: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        if self.waiting() + HEAD + body.len() > MAX_QUEUE {
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, "the peer does not read its channel"));
+        }
+        // Both fit by the caller's check: 24 bits of length, 8 bits of count.
+        let head = (body.len() as u32) | ((fds.len() as u32) << 24);
+        let queued: Vec<OwnedFd> = fds.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<_>>()?;
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(&head.to_le_bytes());
+        self.bytes.extend_from_slice(body);
+        if !queued.is_empty() {
+            self.fds.push_back((at, queued));
+        }
+        Ok(())
+    }
+
     fn flush(&mut self, stream: &UnixStream) -> io::Result<()> {
         while self.start < self.bytes.len() {
             // Descriptors go with the first byte of their frame, so a write that carries some begins there, and one that does

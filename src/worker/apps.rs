@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use super::scripts::{Following, LiveScript};
 use super::servers::Handlers;
 use crate::apps::files::Folder;
 use crate::config::{App, Settings};
+use crate::events::Events;
 use crate::link::HubLink;
 use crate::request::{Handler, registry};
-use crate::script::Services;
+use crate::script::{LockDoors, Services};
 use crate::store::Store;
+
+/// What an application does about its end.
+pub(super) type Drain = Pin<Box<dyn Future<Output = ()>>>;
 
 /// What every application of this worker is given.
 #[derive(Clone)]
@@ -19,6 +24,8 @@ pub(super) struct Environment {
     pub(super) number: usize,
     pub(super) hub: Rc<HubLink>,
     pub(super) store: Rc<Store>,
+    pub(super) events: Rc<Events>,
+    pub(super) locks: LockDoors,
 }
 
 /// An application with the configuration it was made from.
@@ -70,18 +77,15 @@ impl Apps {
         self.entries.iter().map(|(name, entry)| (name.clone(), entry.handler.clone())).collect()
     }
 
-    /// Tells every application that the worker ends.
-    pub(super) fn drain(&self) {
-        self.entries.values().for_each(|entry| entry.handler.drain());
+    /// Tells every application that the worker ends; gives what they do about that.
+    pub(super) fn drain(&self) -> Vec<Drain> {
+        self.entries.values().map(|entry| entry.handler.clone().drain()).collect()
     }
 
     /// Tells those that are not among `kept` that they end.
-    pub(super) fn retire(&self, kept: &Handlers) {
-        for (name, entry) in &self.entries {
-            if !kept.get(name).is_some_and(|handler| Rc::ptr_eq(handler, &entry.handler)) {
-                entry.handler.drain();
-            }
-        }
+    pub(super) fn retire(&self, kept: &Handlers) -> Vec<Drain> {
+        let goes = |name: &str, handler: &Rc<dyn Handler>| !kept.get(name).is_some_and(|kept| Rc::ptr_eq(kept, handler));
+        self.entries.iter().filter(|(name, entry)| goes(name, &entry.handler)).map(|(_, entry)| entry.handler.clone().drain()).collect()
     }
 }
 
@@ -92,7 +96,7 @@ async fn make(environment: &Environment, name: &str, config: &App, following: Fo
         App::Script(script) => {
             // The hub has slot 0, so the slots of workers are their numbers from 1.
             let worker = u32::try_from(environment.number).unwrap_or(0);
-            let services = Services::of_worker(&environment.hub, &environment.store, worker);
+            let services = Services::of_worker(&environment.hub, &environment.events, &environment.locks, &environment.store, worker);
             Ok(LiveScript::start(name, script, following, services).await?)
         }
     }

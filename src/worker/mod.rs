@@ -3,11 +3,13 @@
 //! | file | what it is |
 //! |---|---|
 //! | `apps` | the applications of the configuration, made and replaced |
+//! | `clients` | the clients of the configuration, made and replaced |
 //! | `scripts` | Luau applications that follow their files |
 //! | `servers` | the servers and the listeners they take connections from |
 //! | `crew` | where this worker stands among the others |
 
 mod apps;
+mod clients;
 mod crew;
 mod scripts;
 mod servers;
@@ -17,24 +19,30 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use apps::Apps;
+use clients::Clients;
 use crew::Crew;
 use servers::Servers;
 
 use crate::clients::dns::System;
 use crate::config::Settings;
+use crate::events::Events;
 use crate::link::{HubLink, Port};
 use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenerName, ToChild, ToMaster};
-use crate::reactor::Scope;
+use crate::reactor::{self, Scope};
 use crate::scoreboard::{Scoreboard, Slot, State};
+use crate::script::LockDoors;
 use crate::script::services::store_of_worker;
 use crate::servers::http::RequestIds;
 use crate::sys::channel::Channel;
 use crate::telemetry::{self, AccessLog};
 use crate::{log_error, log_info, log_warn};
 
+/// How long before it would be killed a draining worker ends by itself.
+const PARTING: Duration = Duration::from_secs(1);
 /// The label under which requests show in the scoreboard.
 const LABEL: usize = 0;
 
@@ -56,8 +64,10 @@ async fn serve(context: ChildContext) -> i32 {
             return 1;
         }
     };
-    // In a chroot the files themselves cannot be seen any more.
-    System::adopt(&boot.hosts, &boot.resolv_conf);
+    if boot.chroot {
+        // The files themselves cannot be seen any more.
+        System::adopt(&boot.hosts, &boot.resolv_conf);
+    }
     let started = Worker::start(slot, scoreboard, settings, hub).await;
     let worker = match started {
         Ok(worker) => worker,
@@ -89,6 +99,8 @@ struct Worker {
     servers: RefCell<Servers>,
     access: RefCell<Option<Rc<AccessLog>>>,
     hub: Rc<HubLink>,
+    clients: Clients,
+    locks: LockDoors,
     /// What goes on beside requests: servers that end, the drain.
     scope: Scope,
 }
@@ -97,17 +109,23 @@ impl Worker {
     async fn start(number: usize, board: Scoreboard, settings: Settings, hub: Option<Channel>) -> Result<Rc<Self>, String> {
         let slot = board.slot(number);
         let link = HubLink::new();
+        link.locks().show(slot);
+        let events = Events::of_worker(&link, Some(slot));
         if let Some(channel) = hub {
             link.connect(channel).map_err(|error| format!("the hub cannot be reached: {error}"))?;
         }
         slot.set_state(State::Init);
         let access = open_access_log(&settings)?;
+        let locks = LockDoors::new(Rc::new(link.locks().clone()));
+        let clients = Clients::default();
+        clients.apply(&settings, &locks);
         let crate::config::Store::Embedded(store) = &settings.store;
-        let environment = apps::Environment { number, hub: link.clone(), store: store_of_worker(&link, store) };
+        let store = store_of_worker(&link, store);
+        let environment = apps::Environment { number, hub: link.clone(), events, locks: locks.clone(), store };
         let apps = Apps::start(environment, &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
-        let mut servers = Servers::new(crew, slot, LABEL, ids);
+        let mut servers = Servers::new(crew, slot, LABEL, ids, link.locks().clone());
         servers.apply(&settings, &apps.handlers(), access.as_ref());
         slot.applications().store(apps.handlers().len() as u64, Relaxed);
         Ok(Rc::new(Self {
@@ -117,6 +135,8 @@ impl Worker {
             servers: RefCell::new(servers),
             access: RefCell::new(access),
             hub: link,
+            clients,
+            locks,
             scope: Scope::new(),
         }))
     }
@@ -149,7 +169,7 @@ impl Worker {
             };
             match serde_json::from_slice(&body) {
                 Ok(ToChild::Stop) => return 0,
-                Ok(ToChild::Drain { .. }) => self.begin_drain(&finished),
+                Ok(ToChild::Drain { limit_ms }) => self.begin_drain(Duration::from_millis(limit_ms), &finished),
                 Ok(message) => self.take(&control, message, fds).await,
                 Err(error) => log_error!("the master said what this worker does not understand: {error}"),
             }
@@ -190,9 +210,12 @@ impl Worker {
         let access = if settings.access_log == before.access_log { self.access.borrow().clone() } else { open_access_log(&settings)? };
         let next = self.apps.borrow().updated(&settings);
         let apps = next.await?;
+        self.clients.apply(&settings, &self.locks);
         let handlers = apps.handlers();
         let replaced = self.apps.replace(apps);
-        replaced.retire(&handlers);
+        for drain in replaced.retire(&handlers) {
+            self.scope.spawn(drain);
+        }
         self.access.replace(access.clone());
         let gone = self.servers.borrow_mut().apply(&settings, &handlers, access.as_ref());
         for ending in gone {
@@ -213,19 +236,23 @@ impl Worker {
         Ok(notes)
     }
 
-    fn begin_drain(self: &Rc<Self>, finished: &async_channel::Sender<()>) {
+    /// Lets what is under way end, for as long as there is time; then breaks off what is left, so that the master need not kill.
+    fn begin_drain(self: &Rc<Self>, limit: Duration, finished: &async_channel::Sender<()>) {
         self.slot.set_state(State::Shutdown);
         self.servers.borrow_mut().unlisten_all();
-        self.apps.borrow().drain();
-        let worker = self.clone();
+        let endings = self.servers.borrow().endings();
+        let waits = Scope::new();
+        self.apps.borrow().drain().into_iter().for_each(|drain| waits.spawn(drain));
+        endings.iter().cloned().for_each(|ending| waits.spawn(ending.wait()));
         let finished = finished.clone();
         self.scope.spawn(async move {
-            let endings: Vec<_> = worker.servers.borrow().endings();
-            let waits = Scope::new();
-            for ending in endings {
-                waits.spawn(ending.wait());
+            if reactor::timeout(limit.saturating_sub(PARTING.min(limit / 4)), waits.wait()).await.is_err() {
+                let mut cut = 0;
+                for ending in endings {
+                    cut += ending.cut().await;
+                }
+                log_warn!("the time to drain is over: {cut} connections were broken off");
             }
-            waits.wait().await;
             // The receiver is gone only when the worker ends anyway.
             let _ = finished.try_send(());
         });

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use crate::config::Watch;
 use crate::reactor::{Io, Scope, sleep};
-use crate::request::{Answer, Connection, Handler, Request, Response};
+use crate::request::{Answer, Connection, Handler, Request, RequestId, Response};
 use crate::script::config::ScriptApp as Config;
 use crate::script::{Limits, Mode, ScriptApp, ScriptError, Services, Source, embedded, error_page};
+use crate::websocket::Sessions;
 use crate::{log_error, log_info};
 
 /// How long tasks of replaced code may go on.
@@ -186,9 +187,13 @@ impl LiveScript {
         }
     }
 
-    fn dispatch(&self, request: Request) -> Answer {
+    /// Answers a request, or one that asks for WebSocket when there are `sessions`.
+    fn dispatch(&self, request: Request, sessions: Option<&Rc<Sessions>>) -> Answer {
         match &*self.current.borrow() {
-            Current::App(app) => app.clone().request(request),
+            Current::App(app) => match sessions {
+                Some(sessions) => app.clone().websocket(request, sessions),
+                None => app.clone().request(request),
+            },
             Current::Broken(page) => {
                 let mut response = Response::new(page.status, page.body.clone().into_bytes());
                 response.fields.push_static("Content-Type", page.content_type);
@@ -199,18 +204,30 @@ impl LiveScript {
     }
 }
 
-impl Handler for LiveScript {
-    fn request(self: Rc<Self>, request: Request) -> Answer {
+impl LiveScript {
+    /// In development what was saved is loaded first.
+    fn answer(self: Rc<Self>, request: Request, sessions: Option<&Rc<Sessions>>) -> Answer {
         if self.mode == Mode::Development && self.take_changes(true) {
+            let sessions = sessions.cloned();
             return Answer::Later(Box::pin(async move {
                 self.reload().await;
-                match self.dispatch(request) {
+                match self.dispatch(request, sessions.as_ref()) {
                     Answer::Now(response) => response,
                     Answer::Later(future) => future.await,
                 }
             }));
         }
-        self.dispatch(request)
+        self.dispatch(request, sessions)
+    }
+}
+
+impl Handler for LiveScript {
+    fn request(self: Rc<Self>, request: Request) -> Answer {
+        self.answer(request, None)
+    }
+
+    fn websocket(self: Rc<Self>, request: Request, sessions: &Rc<Sessions>) -> Answer {
+        self.answer(request, Some(sessions))
     }
 
     fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
@@ -220,9 +237,17 @@ impl Handler for LiveScript {
         }
     }
 
-    fn drain(&self) {
-        if let Current::App(app) = &*self.current.borrow() {
-            app.drain();
+    fn trace(&self, id: RequestId) -> Option<String> {
+        match &*self.current.borrow() {
+            Current::App(app) => app.trace(id),
+            Current::Broken(_) => None,
+        }
+    }
+
+    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
+        match &*self.current.borrow() {
+            Current::App(app) => app.clone().drain(),
+            Current::Broken(_) => Box::pin(async {}),
         }
     }
 }

@@ -175,8 +175,13 @@ pub fn lives(pid: i32) -> bool {
 
 /// One request on a connection of its own.
 pub fn get(address: SocketAddr) -> Answer {
+    ask(address, "GET / HTTP/1.1\r\nHost: test")
+}
+
+/// A request of these lines and no body, on a connection of its own.
+pub fn ask(address: SocketAddr, lines: &str) -> Answer {
     let mut stream = TcpStream::connect(address).expect("connected");
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("sent");
+    stream.write_all(format!("{lines}\r\nConnection: close\r\n\r\n").as_bytes()).expect("sent");
     read_answer(stream)
 }
 

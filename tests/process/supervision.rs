@@ -82,6 +82,29 @@ fn a_drain_has_its_limit() {
     let mut rest = Vec::new();
     // Closed or reset: either way it has ended.
     let _ = stream.read_to_end(&mut rest);
+    assert!(instance.log().contains("1 connections were broken off"), "{}", instance.log());
+    assert!(!instance.log().contains("killed"), "it ended by itself: {}", instance.log());
+}
+
+#[test]
+fn what_an_application_does_about_its_end_is_waited_for() {
+    let instance = Instance::new("");
+    let code = "local skep = require('@skep')\nlocal log = require('@skep/log')\nlocal app = {}\n\
+                function app.request(req) return 'hello' end\n\
+                function app.drain() skep.sleep('200ms') log.info('all is put away') end\nreturn app\n";
+    fs::create_dir(instance.path("app")).expect("made");
+    fs::write(instance.path("app/main.luau"), code).expect("written");
+    instance.write_config(
+        r#"Config(
+            auto_reload: false, log: (file: "skep.log"), admin: (listen: []), workers: (start: 1),
+            apps: { "app": Script(path: "app") },
+            servers: { "web": Http(listen: ["127.0.0.1:0"], routes: [(path: "/", app: "app")]) },
+        )"#,
+    );
+    let instance = instance.start();
+    assert_eq!(instance.get().body, "hello");
+    instance.ok(&["stop"]);
+    assert!(instance.log().contains("all is put away"), "{}", instance.log());
 }
 
 #[test]

@@ -124,8 +124,6 @@ impl Handler for Folder {
         drop(connection);
         Box::pin(async {})
     }
-
-    fn drain(&self) {}
 }
 
 fn from_memory(request: &Request, kept: &Kept) -> Response {

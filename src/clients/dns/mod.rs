@@ -4,12 +4,14 @@
 
 mod cache;
 mod exchange;
+mod files;
 mod system;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,7 @@ pub use system::System;
 
 use async_channel::Receiver;
 use cache::Cache;
+use files::{Files, Origin};
 
 /// Aliases followed in one answer.
 const MAX_ALIASES: usize = 16;
@@ -139,7 +142,7 @@ type Asking = HashMap<(String, RecordType), Receiver<()>>;
 
 /// Answers questions, and remembers the answers for as long as they hold.
 pub struct Resolver {
-    system: System,
+    origin: Origin,
     cache: RefCell<Cache>,
     asking: RefCell<Asking>,
     /// How many questions were asked: where the rotation over the servers is.
@@ -162,16 +165,43 @@ impl Resolver {
     /// A resolver with these servers and hosts.
     #[must_use]
     pub fn new(system: System) -> Rc<Resolver> {
-        Rc::new(Resolver { system, cache: RefCell::default(), asking: RefCell::default(), asked: Cell::new(0) })
+        Resolver::with(Origin::Fixed(Rc::new(system)))
     }
 
-    /// The one of this thread, with the settings of the system as they were when [`System::remember`] was called, or are now.
+    /// A resolver with what these two files say, in the form of `/etc/hosts` and `/etc/resolv.conf`. They are read again when they change,
+    /// which is looked for with a question, at most once a second.
+    #[must_use]
+    pub fn of_files(hosts: &Path, resolv: &Path) -> Rc<Resolver> {
+        Resolver::with(Origin::Files(Files::read(hosts, resolv, Instant::now())))
+    }
+
+    /// The one of this thread: with the settings that [`System::adopt`] was given, else with the files of the system.
     #[must_use]
     pub fn of_thread() -> Rc<Resolver> {
         thread_local! {
-            static SHARED: Rc<Resolver> = Resolver::new(System::remember().clone());
+            static SHARED: Rc<Resolver> = match System::adopted() {
+                Some(system) => Resolver::new(system),
+                None => Resolver::of_files(Path::new("/etc/hosts"), Path::new("/etc/resolv.conf")),
+            };
         }
         SHARED.with(Rc::clone)
+    }
+
+    fn with(origin: Origin) -> Rc<Resolver> {
+        Rc::new(Resolver { origin, cache: RefCell::default(), asking: RefCell::default(), asked: Cell::new(0) })
+    }
+
+    /// The settings that hold now. Answers that others gave are forgotten with them.
+    fn system(&self) -> Rc<System> {
+        self.system_at(Instant::now())
+    }
+
+    fn system_at(&self, now: Instant) -> Rc<System> {
+        let (system, changed) = self.origin.system(now);
+        if changed {
+            self.cache.replace(Cache::default());
+        }
+        system
     }
 
     /// The addresses of a host, IPv4 first; of an address, itself. A name that ends with a dot is full: no domain is tried behind it.
@@ -184,7 +214,8 @@ impl Resolver {
         }
         let full = host.ends_with('.');
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        if let Some(addresses) = self.system.hosts.get(&host) {
+        let system = self.system();
+        if let Some(addresses) = system.hosts.get(&host) {
             return Ok(addresses.clone());
         }
         // RFC 6761 section 6.3: this name never leaves the machine.
@@ -192,7 +223,7 @@ impl Resolver {
             return Ok(vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])]);
         }
         let mut last = DnsError::NoSuchName(host.clone());
-        let names = if full { vec![host] } else { self.system.candidates(&host) };
+        let names = if full { vec![host] } else { system.candidates(&host) };
         for name in names {
             match self.both_families(&name).await {
                 Err(DnsError::NoSuchName(_) | DnsError::NoData(_)) => {}
@@ -230,6 +261,7 @@ impl Resolver {
     pub async fn resolve(&self, name: &str, kind: RecordType) -> Result<Vec<Record>, DnsError> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let key = (name.clone(), kind);
+        let system = self.system();
         let (_asking, _asker) = loop {
             if let Some(known) = self.cache.borrow_mut().get(&name, kind, Instant::now()) {
                 return known;
@@ -246,8 +278,8 @@ impl Resolver {
             break (asking, Asker { list: &self.asking, key });
         };
         let question = Self::question(&name, kind)?;
-        let first = if self.system.rotate { self.asked.replace(self.asked.get().wrapping_add(1)) } else { 0 };
-        let answer = Box::pin(exchange::ask(&self.system, first, &name, &question, |bytes| is_answer(bytes, &question))).await?;
+        let first = if system.rotate { self.asked.replace(self.asked.get().wrapping_add(1)) } else { 0 };
+        let answer = Box::pin(exchange::ask(&system, first, &name, &question, |bytes| is_answer(bytes, &question))).await?;
         let (result, ttl) = read_answer(&answer, &name, kind);
         if let Some(ttl) = ttl {
             self.cache.borrow_mut().insert(name, kind, result.clone(), ttl, Instant::now());
@@ -260,7 +292,7 @@ impl Resolver {
     /// # Errors
     /// [`DnsError`].
     pub async fn reverse(&self, address: IpAddr) -> Result<Vec<String>, DnsError> {
-        let names = self.system.names_of(address);
+        let names = self.system().names_of(address);
         if !names.is_empty() {
             return Ok(names);
         }

@@ -12,7 +12,7 @@ const MAX_SEARCH: usize = 6;
 /// Lines of the hosts file that are read at most.
 const MAX_HOSTS: usize = 100_000;
 
-static REMEMBERED: OnceLock<System> = OnceLock::new();
+static ADOPTED: OnceLock<System> = OnceLock::new();
 
 /// Hosts, servers and how to ask them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,22 +47,16 @@ impl Default for System {
 }
 
 impl System {
-    /// Reads the files. One that is not there is empty.
+    /// The settings given to [`System::adopt`].
     #[must_use]
-    pub fn read() -> System {
-        let text = |path: &str| std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        System::parse(&text("/etc/hosts"), &text("/etc/resolv.conf"))
+    pub fn adopted() -> Option<System> {
+        ADOPTED.get().cloned()
     }
 
-    /// The settings of this process: those given to [`System::adopt`], else as the files were at the first call.
-    pub fn remember() -> &'static System {
-        REMEMBERED.get_or_init(System::read)
-    }
-
-    /// Makes the texts of the two files the settings of this process: for a process whose root directory may hide them. Call it before
+    /// Makes the texts of the two files the settings of this process for good: for a process whose root directory hides them. Call it before
     /// anybody looks up a name; whether that was so.
     pub fn adopt(hosts: &str, resolv: &str) -> bool {
-        REMEMBERED.set(System::parse(hosts, resolv)).is_ok()
+        ADOPTED.set(System::parse(hosts, resolv)).is_ok()
     }
 
     /// Settings from the texts of the two files. Lines that mean nothing are skipped.

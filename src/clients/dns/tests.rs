@@ -209,6 +209,51 @@ fn servers_take_turns_when_asked_to() {
 }
 
 #[test]
+fn changed_files_are_read_again() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let (hosts, resolv) = (folder.path().join("hosts"), folder.path().join("resolv.conf"));
+    let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+    std::fs::write(&hosts, "10.1.1.1 one.test\n").expect("written");
+    let began = Instant::now();
+    let files = Files::read(&hosts, &resolv, began);
+    let known = |files: &Files, name: &str, after: u64| {
+        let (system, changed) = files.system(began + Duration::from_millis(after));
+        (system.hosts.get(name).cloned(), changed)
+    };
+    assert_eq!(known(&files, "one.test", 5000), (Some(vec![ip("10.1.1.1")]), false));
+    std::fs::write(&hosts, "10.2.2.22 one.test\n").expect("written");
+    assert_eq!(known(&files, "one.test", 5999), (Some(vec![ip("10.1.1.1")]), false), "looked at within the last second");
+    assert_eq!(known(&files, "one.test", 6000), (Some(vec![ip("10.2.2.22")]), true));
+    // Replaced as editors do it, by a file of the same size.
+    let other = folder.path().join("other");
+    std::fs::write(&other, "10.3.3.33 one.test\n").expect("written");
+    std::fs::rename(&other, &hosts).expect("renamed");
+    assert_eq!(known(&files, "one.test", 7000), (Some(vec![ip("10.3.3.33")]), true));
+    std::fs::write(&resolv, "search example.test\n").expect("written");
+    assert_eq!(files.system(began + Duration::from_secs(8)).0.search, ["example.test"]);
+    std::fs::remove_file(&hosts).expect("removed");
+    assert_eq!(known(&files, "one.test", 9000), (None, true));
+}
+
+#[test]
+fn a_resolver_forgets_with_its_settings_what_it_was_told_under_them() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let (hosts, resolv) = (folder.path().join("hosts"), folder.path().join("resolv.conf"));
+    let resolver = Resolver::of_files(&hosts, &resolv);
+    let remember = || {
+        let mut cache = resolver.cache.borrow_mut();
+        cache.insert("old.test".into(), RecordType::A, Ok(Vec::new()), Duration::from_hours(1), Instant::now());
+    };
+    let is_known = || resolver.cache.borrow_mut().get("old.test", RecordType::A, Instant::now()).is_some();
+    remember();
+    assert_eq!(*resolver.system_at(Instant::now() + Duration::from_secs(2)), System::default());
+    assert!(is_known());
+    std::fs::write(&resolv, "nameserver 127.0.0.9\n").expect("written");
+    assert_eq!(resolver.system_at(Instant::now() + Duration::from_secs(4)).servers, ["127.0.0.9:53".parse().expect("an address")]);
+    assert!(!is_known());
+}
+
+#[test]
 fn reverse_names_are_built_backwards() {
     assert_eq!(reverse_name("192.0.2.1".parse().expect("an address")), "1.2.0.192.in-addr.arpa");
     let name = reverse_name("2001:db8::1".parse().expect("an address"));

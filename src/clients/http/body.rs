@@ -3,11 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::pool::{Connection, Pool};
+use super::upload::{Unsent, Upload};
 use super::{ClientRequest, HttpError, Url};
 use crate::codec::http::http1::{BodyFraming, ChunkEvent, ChunkedDecoder};
 use crate::reactor::timeout;
@@ -31,7 +33,15 @@ pub struct ResponseBody {
 struct State {
     connection: Connection,
     framing: Framing,
-    keep: bool,
+    ending: Ending,
+}
+
+/// What remains to be done beside reading the body, and after it.
+pub(super) struct Ending {
+    /// Whether the connection may serve another request.
+    pub keep: bool,
+    /// What is still being sent of the request.
+    pub upload: Option<Upload>,
 }
 
 /// What the bytes at hand come to.
@@ -48,14 +58,20 @@ enum Framing {
 }
 
 impl ResponseBody {
-    pub(super) fn new(connection: Connection, framing: BodyFraming, keep: bool, pool: Rc<Pool>, request: &ClientRequest) -> ResponseBody {
+    pub(super) fn new(
+        connection: Connection,
+        framing: BodyFraming,
+        ending: Ending,
+        pool: Rc<Pool>,
+        request: &ClientRequest,
+    ) -> ResponseBody {
         let framing = match framing {
             BodyFraming::None => Framing::Length(0),
             BodyFraming::Length(length) => Framing::Length(length),
             BodyFraming::Chunked => Framing::Chunked(Box::default()),
             BodyFraming::UntilClose => Framing::UntilClose,
         };
-        let state = State { connection, framing, keep };
+        let state = State { connection, framing, ending };
         let body = ResponseBody {
             state: RefCell::new(None),
             ended: false.into(),
@@ -65,7 +81,7 @@ impl ResponseBody {
             limit: request.timeout,
             most: Cell::new(None),
         };
-        if matches!(state.framing, Framing::Length(0)) {
+        if matches!(state.framing, Framing::Length(0)) && state.ending.upload.is_none() {
             body.end(state);
         } else {
             body.state.replace(Some(state));
@@ -75,7 +91,7 @@ impl ResponseBody {
 
     fn end(&self, state: State) {
         self.ended.set(true);
-        if state.keep {
+        if state.ending.keep {
             self.pool.put(&self.url, self.authorities.as_ref(), state.connection);
         }
     }
@@ -108,6 +124,7 @@ impl ResponseBody {
                 Ok(Some(piece))
             }
             None => {
+                state.finish_upload(self.limit).await?;
                 self.end(state);
                 Ok(None)
             }
@@ -129,8 +146,11 @@ impl ResponseBody {
         Ok(all.freeze())
     }
 
-    /// Reads a small rest away.
+    /// Reads a small rest away. A request that is still being sent is broken off.
     pub(super) async fn finish_small(&self) {
+        if self.state.borrow().as_ref().is_some_and(|state| state.ending.upload.is_some()) {
+            return self.close();
+        }
         // What cannot be read away just costs the connection.
         let _ = self.bytes(SMALL).await;
     }
@@ -142,23 +162,53 @@ impl ResponseBody {
 }
 
 impl State {
+    /// The next piece, while what is left of the request goes out.
     async fn next(&mut self, url: &Url) -> Result<Option<Bytes>, HttpError> {
-        loop {
-            match self.take()? {
-                Found::Piece(piece) => return Ok(Some(piece)),
-                Found::End => return Ok(None),
-                Found::Nothing => {}
-            }
-            let read = poll_fn(|cx| self.connection.poll_fill(cx)).await;
-            match read {
-                Ok(0) if matches!(self.framing, Framing::UntilClose) => {
-                    self.keep = false;
-                    return Ok(None);
+        poll_fn(|cx| {
+            self.poll_upload(cx)?;
+            loop {
+                match self.take()? {
+                    Found::Piece(piece) => return Poll::Ready(Ok(Some(piece))),
+                    Found::End => return Poll::Ready(Ok(None)),
+                    Found::Nothing => {}
                 }
-                Ok(0) => return Err(HttpError::Truncated),
-                Ok(_) => {}
-                Err(error) => return Err(HttpError::Io(error, url.server())),
+                match ready!(self.connection.poll_fill(cx)) {
+                    Ok(0) if matches!(self.framing, Framing::UntilClose) => {
+                        self.ending.keep = false;
+                        return Poll::Ready(Ok(None));
+                    }
+                    Ok(0) => return Poll::Ready(Err(HttpError::Truncated)),
+                    Ok(_) => {}
+                    Err(error) => return Poll::Ready(Err(HttpError::Io(error, url.server()))),
+                }
             }
+        })
+        .await
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), HttpError> {
+        let Some(upload) = &mut self.ending.upload else { return Ok(()) };
+        let Poll::Ready(result) = upload.poll(cx) else { return Ok(()) };
+        self.ending.upload = None;
+        self.uploaded(result)
+    }
+
+    /// Sends the rest of the request, where the connection is worth it: the answer is there whole.
+    async fn finish_upload(&mut self, limit: Duration) -> Result<(), HttpError> {
+        let Some(upload) = self.ending.upload.take_if(|_| self.ending.keep) else { return Ok(()) };
+        let result = timeout(limit, upload.finish()).await;
+        self.uploaded(result.unwrap_or_else(|timed_out| Err(Unsent::Io(timed_out.into()))))
+    }
+
+    /// A server that takes no more of a request that it has answered costs the connection and nothing else.
+    fn uploaded(&mut self, result: Result<(), Unsent>) -> Result<(), HttpError> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(Unsent::Io(_)) => {
+                self.ending.keep = false;
+                Ok(())
+            }
+            Err(Unsent::Body(why)) => Err(HttpError::Body(why)),
         }
     }
 

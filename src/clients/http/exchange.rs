@@ -1,19 +1,17 @@
 //! One request and the head of its answer.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
-use bytes::Bytes;
-use futures_lite::StreamExt;
-
-use super::body::ResponseBody;
+use super::body::{Ending, ResponseBody};
 use super::pool::{Connection, Pool};
+use super::upload::{Unsent, Upload};
 use super::{ClientRequest, ClientResponse, HttpError, RequestBody};
-use crate::codec::http::http1::{HeadLimits, ParsedResponse, ResponseParser, chunked, write};
+use crate::codec::http::http1::{HeadLimits, ParsedResponse, ResponseParser, write};
 use crate::codec::http::{Fields, Method, RequestHead, Version};
+use crate::net::Socket;
 
 /// Fields that say how long the body is: ours to write.
 const FRAMING: [&str; 4] = ["content-length", "transfer-encoding", "connection", "keep-alive"];
@@ -24,7 +22,7 @@ pub(super) struct Exchange<'a> {
     request: &'a mut ClientRequest,
 }
 
-/// What went wrong, and whether it is worth another try on a new connection: nothing came back over one that was kept.
+/// What went wrong, and whether another try on a new connection is right: nothing came back over one that was kept, and no harm can be done.
 type Failure = (HttpError, bool);
 
 impl<'a> Exchange<'a> {
@@ -32,25 +30,28 @@ impl<'a> Exchange<'a> {
         Exchange { connection, request }
     }
 
-    /// Sends the request and reads the head of the answer. An answer that comes before the request is out ends the sending.
+    /// Sends the request and reads the head of the answer. What is not sent by then goes out while the body of the answer is read, unless the
+    /// server says that it will close and that it has no use for it (RFC 9112 section 9.5).
     pub(super) async fn run(self, pool: &Rc<Pool>) -> Result<ClientResponse, Failure> {
         let Exchange { mut connection, request } = self;
         let head = head(request).map_err(|error| (error, false))?;
         let server = request.url.server();
-        let mut body = std::mem::take(&mut request.body);
-        let outcome = send_and_read(&mut connection, &head, &mut body, &request.method).await;
-        // Used up or not: a redirect must know that there was a stream, which cannot be sent again.
-        request.body = body;
-        let (parsed, sent) = match outcome {
-            Ok(outcome) => outcome,
+        let moved = connection.stream.with_socket(Socket::moved);
+        let mut outgoing = Outgoing { upload: Some(Upload::new(&connection.stream, head, request.body.taken())), failure: None };
+        let parsed = match read_head(&mut connection, &mut outgoing, &request.method).await {
+            Ok(parsed) => parsed,
             Err(error) => {
-                let again = connection.reused && connection.input.is_empty() && matches!(error, Failed::Io(_));
-                return Err((error.into_http(server), again));
+                let unanswered = connection.reused && connection.input.is_empty() && matches!(error, Failed::Io(_));
+                // RFC 9110 section 9.2.2: what may have been done must not be done twice, unless twice is the same as once.
+                let harmless = request.method.is_idempotent() || connection.stream.with_socket(Socket::moved) == moved;
+                return Err((error.into_http(server), unanswered && harmless));
             }
         };
         let _ = connection.input.split_to(parsed.consumed);
-        let keep = parsed.keep_alive && sent;
-        let body = ResponseBody::new(connection, parsed.framing, keep, pool.clone(), request);
+        let keep = parsed.keep_alive && outgoing.failure.is_none();
+        let refused = !parsed.keep_alive && parsed.head.status >= 300;
+        let upload = outgoing.upload.filter(|_| !refused);
+        let body = ResponseBody::new(connection, parsed.framing, Ending { keep, upload }, pool.clone(), request);
         Ok(ClientResponse { head: parsed.head, url: request.url.clone(), body })
     }
 }
@@ -95,28 +96,31 @@ impl Failed {
     }
 }
 
-/// The head, and whether the whole request was sent.
-async fn send_and_read(
-    connection: &mut Connection,
-    head: &[u8],
-    body: &mut RequestBody,
-    method: &Method,
-) -> Result<(ParsedResponse, bool), Failed> {
+/// What is left of the sending.
+struct Outgoing {
+    /// `None` when it is over.
+    upload: Option<Upload>,
+    /// Why it ended too early.
+    failure: Option<io::Error>,
+}
+
+/// Reads the head of the answer while the request goes out.
+async fn read_head(connection: &mut Connection, outgoing: &mut Outgoing, method: &Method) -> Result<ParsedResponse, Failed> {
     let Connection { stream, input, .. } = connection;
-    let mut sent = None;
     let mut parser = ResponseParser::new(method.clone(), false, HeadLimits::default());
-    let mut sending = pin!(async { send(stream, head, body).await });
     let mut buffer = [0; 4096];
     poll_fn(|cx| {
-        if sent.is_none()
-            && let Poll::Ready(result) = sending.as_mut().poll(cx)
+        if let Some(upload) = &mut outgoing.upload
+            && let Poll::Ready(result) = upload.poll(cx)
         {
-            // A server may refuse a body and close: what it has said counts, so reading goes on after a failure too.
-            if let Err(Unsent::Body(why)) = result {
+            outgoing.upload = None;
+            match result {
+                Ok(()) => {}
+                // A server may refuse a body and close: what it has said counts, so reading goes on.
+                Err(Unsent::Io(error)) => outgoing.failure = Some(error),
                 // The server would wait for the rest.
-                return Poll::Ready(Err(Failed::Http(HttpError::Body(why))));
+                Err(Unsent::Body(why)) => return Poll::Ready(Err(Failed::Http(HttpError::Body(why)))),
             }
-            sent = Some(result);
         }
         loop {
             let read = match stream.poll_read(cx, &mut buffer) {
@@ -125,58 +129,16 @@ async fn send_and_read(
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Failed::Io(error))),
             };
             if read == 0 {
-                let error = match sent.take() {
-                    Some(Err(Unsent::Io(error))) => error,
-                    _ => io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection without an answer"),
-                };
-                return Poll::Ready(Err(Failed::Io(error)));
+                let silent = || io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection without an answer");
+                return Poll::Ready(Err(Failed::Io(outgoing.failure.take().unwrap_or_else(silent))));
             }
             input.extend_from_slice(&buffer[..read]);
             match parser.parse(input) {
-                Ok(Some(parsed)) => return Poll::Ready(Ok((parsed, matches!(sent, Some(Ok(())))))),
+                Ok(Some(parsed)) => return Poll::Ready(Ok(parsed)),
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Err(Failed::Http(HttpError::Response(error)))),
             }
         }
     })
     .await
-}
-
-/// Why a request did not go out whole.
-enum Unsent {
-    Io(io::Error),
-    /// Whoever makes the body failed.
-    Body(String),
-}
-
-impl From<io::Error> for Unsent {
-    fn from(error: io::Error) -> Unsent {
-        Unsent::Io(error)
-    }
-}
-
-async fn send(stream: &crate::net::Stream, head: &[u8], body: &mut RequestBody) -> Result<(), Unsent> {
-    match body {
-        RequestBody::Empty => Ok(stream.write_all(head).await?),
-        RequestBody::Bytes(bytes) => Ok(stream.write_all_vectored(&mut [io::IoSlice::new(head), io::IoSlice::new(bytes)]).await?),
-        RequestBody::Stream(pieces) => {
-            stream.write_all(head).await?;
-            while let Some(piece) = next(pieces).await.map_err(|error| Unsent::Body(error.to_string()))? {
-                let mut size = Vec::with_capacity(18);
-                chunked::chunk_header(piece.len(), &mut size);
-                stream.write_all_vectored(&mut [io::IoSlice::new(&size), io::IoSlice::new(&piece), io::IoSlice::new(b"\r\n")]).await?;
-            }
-            Ok(stream.write_all(b"0\r\n\r\n").await?)
-        }
-    }
-}
-
-/// The next piece that is not empty: an empty chunk would end the body.
-async fn next(pieces: &mut Pin<Box<dyn futures_lite::Stream<Item = io::Result<Bytes>>>>) -> io::Result<Option<Bytes>> {
-    loop {
-        match pieces.next().await.transpose()? {
-            Some(piece) if piece.is_empty() => {}
-            piece => return Ok(piece),
-        }
-    }
 }

@@ -3,6 +3,7 @@
 mod body;
 mod exchange;
 mod pool;
+mod upload;
 mod url;
 
 use std::any::Any;
@@ -104,6 +105,16 @@ pub enum RequestBody {
     Stream(Pin<Box<dyn BytesStream<Item = io::Result<Bytes>>>>),
 }
 
+impl RequestBody {
+    /// The body to send now. Bytes stay for another try; a stream is gone then.
+    fn taken(&mut self) -> RequestBody {
+        match self {
+            RequestBody::Bytes(bytes) => RequestBody::Bytes(bytes.clone()),
+            other => std::mem::take(other),
+        }
+    }
+}
+
 /// A request to be sent.
 pub struct ClientRequest {
     /// The method.
@@ -159,19 +170,27 @@ impl Client {
 
     async fn follow(&self, mut request: ClientRequest) -> Result<ClientResponse, HttpError> {
         let mut followed = 0;
+        // A stream is gone once it was sent.
+        let mut replayable = !matches!(request.body, RequestBody::Stream(_));
         loop {
             let response = self.exchange(&mut request).await?;
-            let Some(next) = redirect(&response, &request)? else { return Ok(response) };
+            let Some(next) = redirect(&response, &request, replayable)? else { return Ok(response) };
             if followed == request.redirects {
                 return if request.redirects == 0 { Ok(response) } else { Err(HttpError::TooManyRedirects(request.redirects)) };
             }
             followed += 1;
             response.body.finish_small().await;
-            prepare_redirect(&mut request, response.head.status, next);
+            replayable |= prepare_redirect(&mut request, response.head.status, next);
         }
     }
 
-    /// One request and its answer, over a kept connection if there is one. A kept connection that the server has closed meanwhile costs one more try.
+    /// Closes the connection that has been kept for longest without use; whether there was one.
+    pub fn close_idle(&self) -> bool {
+        self.pool.close_oldest()
+    }
+
+    /// One request and its answer, over a kept connection if there is one. When the server closes that one at the same time, the request is sent
+    /// once more on a new connection if nothing of it was done or if its method may be repeated (RFC 9110 section 9.2.2).
     async fn exchange(&self, request: &mut ClientRequest) -> Result<ClientResponse, HttpError> {
         let replayable = !matches!(request.body, RequestBody::Stream(_));
         if replayable {
@@ -191,13 +210,12 @@ impl Client {
 }
 
 /// Where an answer sends us (RFC 9110 section 15.4).
-fn redirect(response: &ClientResponse, request: &ClientRequest) -> Result<Option<Url>, HttpError> {
+fn redirect(response: &ClientResponse, request: &ClientRequest, replayable: bool) -> Result<Option<Url>, HttpError> {
     let keeps_body = matches!(response.head.status, 307 | 308);
     if !matches!(response.head.status, 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
-    if keeps_body && matches!(request.body, RequestBody::Stream(_)) {
-        // The body is gone.
+    if keeps_body && !replayable {
         return Ok(None);
     }
     match response.head.fields.get_str("location") {
@@ -206,7 +224,8 @@ fn redirect(response: &ClientResponse, request: &ClientRequest) -> Result<Option
     }
 }
 
-fn prepare_redirect(request: &mut ClientRequest, status: u16, next: Url) {
+/// Makes the request that follows a redirect; whether that is one without a body.
+fn prepare_redirect(request: &mut ClientRequest, status: u16, next: Url) -> bool {
     let to_get = status == 303 && request.method != Method::Head || matches!(status, 301 | 302) && request.method == Method::Post;
     if to_get {
         request.method = Method::Get;
@@ -222,6 +241,7 @@ fn prepare_redirect(request: &mut ClientRequest, status: u16, next: Url) {
         }
     }
     request.url = next;
+    to_get
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::{Connected, Url};
-use crate::net::Stream;
+use crate::net::{Socket, Stream};
 use crate::reactor::{sleep_until, spawn};
 
 /// Connections kept to one server.
@@ -24,7 +24,8 @@ const PIECE: usize = 16 << 10;
 
 /// A connection with what was read and not used yet.
 pub(super) struct Connection {
-    pub stream: Stream,
+    /// Shared with the sending of a request, which may last longer than the head of its answer.
+    pub stream: Rc<Stream>,
     pub input: BytesMut,
     /// Whether it has served a request before.
     pub reused: bool,
@@ -33,7 +34,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(connected: Connected) -> Connection {
-        Connection { stream: connected.stream, input: BytesMut::new(), reused: false, _kept: connected.kept }
+        Connection { stream: Rc::new(connected.stream), input: BytesMut::new(), reused: false, _kept: connected.kept }
     }
 
     /// Reads more into the buffer; 0 at the end. Nothing is held while nothing comes.
@@ -44,10 +45,11 @@ impl Connection {
         Poll::Ready(Ok(read))
     }
 
-    /// Whether the server has neither closed it nor said what nobody asked for, which would pass for the next answer.
+    /// Whether the server has neither closed it nor said what nobody asked for, which would pass for the next answer. Asks the kernel: a
+    /// request that may not be repeated must not go to who has closed already.
     fn is_quiet(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        !self.stream.with_socket(crate::net::Socket::is_hung_up) && self.stream.poll_read(&mut cx, &mut [0; 1]).is_pending()
+        self.stream.with_socket(Socket::recheck);
+        self.stream.poll_read(&mut Context::from_waker(Waker::noop()), &mut [0; 1]).is_pending()
     }
 }
 
@@ -107,6 +109,14 @@ impl Pool {
         if !self.swept.replace(true) {
             spawn(sweep(Rc::downgrade(self))).detach();
         }
+    }
+
+    /// Closes the connection that was kept first; whether there was one.
+    pub(super) fn close_oldest(&self) -> bool {
+        let mut kept = self.kept.borrow_mut();
+        let oldest = if kept.is_empty() { None } else { Some(kept.remove(0)) };
+        drop(kept);
+        oldest.is_some()
     }
 
     fn drop_old(&self, now: Instant) {

@@ -1,3 +1,5 @@
+mod upload;
+
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -106,12 +108,69 @@ fn a_kept_connection_that_was_closed_costs_another_try() {
         let client = Client::new(Box::new(Direct));
         let first = client.send(get(format!("http://{address}/"))).await.expect("an answer");
         assert_eq!(text(first).await, "1");
-        let mut request = get(format!("http://{address}/"));
-        request.method = Method::Post;
-        request.body = RequestBody::Bytes(Bytes::from_static(b"body"));
+        assert_eq!(text(client.send(get(format!("http://{address}/"))).await.expect("an answer")).await, "2");
+        told.recv().expect("the first");
+        assert!(told.recv().expect("the second").starts_with("GET / "));
+    });
+}
+
+/// A server that answers the first request, and closes without an answer when it has the second one, which came over the same connection;
+/// whoever comes after that is answered. It tells what it was sent.
+fn forgetful() -> (SocketAddr, mpsc::Receiver<String>) {
+    let good: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1";
+    server(vec![vec![good, b""], vec![good]])
+}
+
+#[test]
+fn only_what_may_be_done_twice_is_sent_twice() {
+    for (method, expected) in [(Method::Get, 3), (Method::Put, 3), (Method::Delete, 3), (Method::Post, 2), (Method::Patch, 2)] {
+        let (address, told) = forgetful();
+        let name = method.clone();
+        run(async move {
+            let client = Client::new(Box::new(Direct));
+            text(client.send(get(format!("http://{address}/"))).await.expect("an answer")).await;
+            let body = RequestBody::Bytes(Bytes::from_static(b"body"));
+            let sent = client.send(ClientRequest { method, body, ..get(format!("http://{address}/")) }).await;
+            assert_eq!(sent.is_ok(), expected == 3);
+        });
+        assert_eq!(told.try_iter().count(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_kept_connection_that_is_closed_already_gets_no_request() {
+    let (address, told) =
+        server(vec![vec![b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"], vec![b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n2"]]);
+    run(async move {
+        let client = Client::new(Box::new(Direct));
+        text(client.send(get(format!("http://{address}/"))).await.expect("an answer")).await;
+        // Until the kernel knows of the end; the reactor has not been asked since.
+        let kept = client.pool.take(&Url::parse(&format!("http://{address}/")).expect("an address"), None);
+        if let Some(kept) = kept {
+            assert_eq!(kept.stream.read(&mut [0; 1]).await.expect("readable"), 0);
+            client.pool.put(&Url::parse(&format!("http://{address}/")).expect("an address"), None, kept);
+        }
+        let request = ClientRequest {
+            method: Method::Post,
+            body: RequestBody::Bytes(Bytes::from_static(b"body")),
+            ..get(format!("http://{address}/"))
+        };
         assert_eq!(text(client.send(request).await.expect("an answer")).await, "2");
         told.recv().expect("the first");
         assert!(told.recv().expect("the second").ends_with("content-length: 4\r\n\r\nbody"));
+    });
+}
+
+#[test]
+fn idle_connections_can_be_given_up() {
+    let good: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1";
+    let (address, _told) = server(vec![vec![good]]);
+    run(async move {
+        let client = Client::new(Box::new(Direct));
+        assert!(!client.close_idle());
+        text(client.send(get(format!("http://{address}/"))).await.expect("an answer")).await;
+        assert!(client.close_idle());
+        assert!(!client.close_idle());
     });
 }
 

@@ -65,6 +65,11 @@ impl Method {
         }
     }
 
+    /// Whether doing it twice is the same as doing it once (RFC 9110 §9.2.2).
+    pub fn is_idempotent(&self) -> bool {
+        self.is_safe() || matches!(self, Self::Put | Self::Delete)
+    }
+
     /// Whether the method only reads (RFC 9110 §9.2.1).
     pub fn is_safe(&self) -> bool {
         matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace)

@@ -1,8 +1,10 @@
 //! From what is written to what the program works with, and everything that could be known to fail at the start.
 
 mod apps;
+mod clients;
 mod disk;
 mod listeners;
+mod locks;
 mod luau;
 mod process;
 mod servers;
@@ -120,6 +122,9 @@ impl Checker<'_> {
         let servers = self.servers(written.servers, &written.apps, &data);
         let apps = self.apps(written.apps, &servers);
         let admin = self.admin(written.admin);
+        if written.cache.max_value > written.cache.memory {
+            self.error(&top.name("cache").name("max_value"), "a value cannot be larger than the memory of the whole cache");
+        }
         let settings = Settings {
             file: self.sources.files.first().map(|source| source.path.clone()),
             base: self.base.to_owned(),
@@ -136,9 +141,11 @@ impl Checker<'_> {
             access_log,
             workers,
             admin,
+            cache: written.cache,
             store,
             events: written.events,
-            clients: written.clients,
+            locks: self.locks(written.locks),
+            clients: self.clients(written.clients),
             apps,
             servers,
         };

@@ -1,3 +1,6 @@
+mod cookies;
+mod forms;
+
 use bytes::Bytes;
 use futures_lite::StreamExt;
 use serde_json::json;

@@ -28,6 +28,9 @@ const OPTIONS: &[&str] = &["method", "url", "headers", "query", "body", "json", 
 
 pub(super) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Table> {
     let client = Rc::new(Client::new(Box::new(Dialer(Rc::downgrade(app)))));
+    // Kept connections count as sockets, but they go before the application goes without one.
+    let idle = Rc::downgrade(&client);
+    app.sockets.on_full(move || idle.upgrade().is_some_and(|client| client.close_idle()));
     let module = lua.create_table()?;
     for (name, method) in [("get", Method::Get), ("head", Method::Head), ("delete", Method::Delete)] {
         let client = client.clone();

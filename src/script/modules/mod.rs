@@ -1,10 +1,13 @@
 //! The modules that scripts get by `require("@skep/NAME")`: native code in `NAME.rs`, its description in `NAME.d.luau`.
 
 mod cache;
+mod cookie;
 mod crypto;
 mod dns;
+mod events;
 mod http;
 pub(crate) mod json;
+mod lock;
 pub(super) mod log;
 pub(super) mod net;
 mod process;
@@ -39,6 +42,8 @@ pub const ALL: &[Module] = &[
     Module { name: "log", open: log::open, types: include_str!("log.d.luau") },
     Module { name: "cache", open: cache::open, types: include_str!("cache.d.luau") },
     Module { name: "store", open: store::open, types: include_str!("store.d.luau") },
+    Module { name: "lock", open: lock::open, types: include_str!("lock.d.luau") },
+    Module { name: "events", open: events::open, types: include_str!("events.d.luau") },
     Module { name: "crypto", open: crypto::open, types: include_str!("crypto.d.luau") },
     Module { name: "http", open: http::open, types: include_str!("http.d.luau") },
     Module { name: "net", open: net::open, types: include_str!("net.d.luau") },

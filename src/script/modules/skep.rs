@@ -98,6 +98,7 @@ fn replies(lua: &Lua, module: &Table, app: &Rc<AppContext>) -> mlua::Result<()> 
         })?,
     )?;
     module.raw_set("file", lua.create_function(file)?)?;
+    module.raw_set("cookie", lua.create_function(super::cookie::cookie)?)?;
     let own = app.clone();
     let read = move |_: &Lua, path: String| {
         let text = resolve("", &path).map(|path| own.source.read(&path)).transpose().map_err(mlua::Error::external)?.flatten();

@@ -23,9 +23,11 @@ const REWRITE: &str = "SKEP_REWRITE";
 
 /// Where the methods and fields of the described objects are: the object, its file, the place in it.
 const OBJECTS: &[(&str, &str, &str)] = &[
+    ("WebSocket", include_str!("../websocket.rs"), "impl UserData for WebSocketHandle"),
     ("Connection", include_str!("../connection.rs"), "impl UserData for ConnectionHandle"),
     ("Listener", include_str!("net.rs"), "impl UserData for ListenerHandle"),
     ("Udp", include_str!("net.rs"), "impl UserData for UdpHandle"),
+    ("Subscription", include_str!("events.rs"), "impl UserData for SubscriptionHandle"),
     ("Process", include_str!("process.rs"), "impl UserData for ProcessHandle"),
     ("File", include_str!("stream.rs"), "impl UserData for FileHandle"),
     ("HttpResponse", include_str!("http.rs"), "impl UserData for Response"),
@@ -35,6 +37,7 @@ const OBJECTS: &[(&str, &str, &str)] = &[
     ("StoreDate", include_str!("stored.rs"), "impl UserData for Date"),
     ("StoreBinary", include_str!("stored.rs"), "impl UserData for Binary"),
     ("StoreInteger", include_str!("stored.rs"), "impl UserData for Integer"),
+    ("Lock", include_str!("lock.rs"), "impl UserData for LockHandle"),
     ("Task", include_str!("../task.rs"), "impl UserData for Task"),
 ];
 

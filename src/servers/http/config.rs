@@ -9,6 +9,7 @@ use crate::net::Address;
 use crate::net::tls_files::TlsFiles;
 use crate::request::route::Route;
 use crate::units::{HumanDuration, HumanSize};
+use crate::websocket::config::WebSocket;
 
 /// An HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +37,8 @@ pub struct Http {
     pub timeouts: HttpTimeouts,
     /// What happens to files that clients send in forms.
     pub uploads: Uploads,
+    /// WebSocket connections.
+    pub websocket: Box<WebSocket>,
     /// Whether the Server header is sent.
     pub server_tokens: bool,
     /// Requests that take longer are reported in the log. None: none.
@@ -56,6 +59,7 @@ impl Default for Http {
             keep_alive_requests: 10_000,
             timeouts: HttpTimeouts::default(),
             uploads: Uploads::default(),
+            websocket: Box::default(),
             server_tokens: true,
             slow_request: Some(HumanDuration::seconds(5)),
         }

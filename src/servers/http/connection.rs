@@ -16,8 +16,9 @@ use super::server::{HttpServer, Live};
 use super::wire::{OUTPUT, Wire};
 use crate::codec::http::http1::{BodyFraming, HeadError, Parsed, ParsedRequest, RequestParser};
 use crate::codec::http::{Method, Version};
+use crate::codec::websocket::handshake;
 use crate::reactor::{self, Alarm};
-use crate::request::{Answer, Body, Origin, Request, RequestId, Response, ResponseBody, Routed};
+use crate::request::{Answer, Body, Handler, Origin, Request, RequestId, Response, ResponseBody, Routed, Takeover};
 
 /// A rest of a request body up to this size is read away, so that the connection can be kept.
 const REST: u64 = 256 << 10;
@@ -29,7 +30,6 @@ const LINGER_BYTES: usize = 1 << 20;
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
 /// What came at the place where a request should begin.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once; a box would be an allocation a request")]
 enum Next {
     Request(ParsedRequest),
     Refused(HeadError),
@@ -46,6 +46,8 @@ enum After {
     Close,
     /// Close, but read on for a while: the client may still be sending.
     Linger,
+    /// Another protocol goes on with it.
+    Upgrade(Takeover),
 }
 
 pub(super) struct Connection {
@@ -56,7 +58,8 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Serves the connection until it ends.
-    pub(super) async fn serve(self) {
+    /// Gives the connection back when another protocol goes on with it.
+    pub(super) async fn serve(self) -> Option<(Rc<Wire>, Takeover)> {
         let mut live = self.server.live();
         let mut parser = RequestParser::new(live.head_limits);
         let mut count = 0u64;
@@ -76,12 +79,16 @@ impl Connection {
                 // What is rare is boxed, here and below: a connection is as large as the largest thing it may ever wait for.
                 Next::Refused(error) => Box::pin(self.refuse(&live, error.status(), error.reason())).await,
                 Next::TooSlow => Box::pin(self.refuse(&live, 408, "the request head came too slowly")).await,
-                Next::Over => return,
+                Next::Over => return None,
             };
             match after {
                 After::Keep => {}
-                After::Close => return,
-                After::Linger => return Box::pin(self.linger()).await,
+                After::Close => return None,
+                After::Linger => {
+                    Box::pin(self.linger()).await;
+                    return None;
+                }
+                After::Upgrade(takeover) => return Some((self.wire, takeover)),
             }
         }
     }
@@ -137,7 +144,7 @@ impl Connection {
 
     /// Answers one request.
     async fn exchange(&self, live: &Rc<Live>, parsed: ParsedRequest, last: bool) -> After {
-        let ParsedRequest { mut head, framing, keep_alive, expect_continue, .. } = parsed;
+        let ParsedRequest { mut head, framing, keep_alive, expect_continue, upgrade, .. } = parsed;
         let keep_alive = keep_alive && !last && self.server.draining_since().is_none();
         let framing_of_reply = Framing {
             version: head.version,
@@ -148,6 +155,7 @@ impl Connection {
         };
         let exchange = Exchange::begin(&self.server, live, &self.origin, &head, self.wire.sent.get() + self.wire.pending() as u64);
         let (body, source) = self.body(live, framing, expect_continue);
+        let mut asked = None;
         let answer = match framing {
             BodyFraming::Length(length) if length > live.max_body => {
                 if let Some(source) = &source {
@@ -160,13 +168,21 @@ impl Connection {
                 Routed::App { handler, base_length } => {
                     let request =
                         Request { id: exchange.id(), head, body, origin: self.origin.clone(), base_length, uploads: live.uploads.clone() };
-                    guarded(|| handler.request(request)).unwrap_or_else(|| Answer::Now(broken(exchange.id())))
+                    asked = Some(handler.clone());
+                    let answer = || {
+                        if upgrade && source.is_none() && handshake::is_asked(&request.head) {
+                            handler.websocket(request, &self.server.sockets)
+                        } else {
+                            handler.request(request)
+                        }
+                    };
+                    guarded(answer).unwrap_or_else(|| Answer::Now(broken(exchange.id())))
                 }
             },
         };
         let response = match answer {
             Answer::Now(response) => Some(response),
-            Answer::Later(future) => Box::pin(self.wait(live, future, source.as_ref(), exchange.id())).await,
+            Answer::Later(future) => Box::pin(self.wait(live, future, source.as_ref(), &exchange, asked)).await,
         };
         let Some(response) = response else {
             exchange.abandoned(live);
@@ -193,16 +209,25 @@ impl Connection {
         live: &Live,
         mut future: Pin<Box<dyn Future<Output = Response>>>,
         source: Option<&Rc<WireBody>>,
-        id: RequestId,
+        exchange: &Exchange,
+        handler: Option<Rc<dyn Handler>>,
     ) -> Option<Response> {
         if self.wire.pending() > 0 && self.wire.flush(&[], live.timeouts.write).await.is_err() {
             return None;
+        }
+        let slow = Alarm::new();
+        if let Some(patience) = exchange.patience(live) {
+            slow.set(patience);
         }
         poll_fn(|cx| {
             match guarded(|| future.as_mut().poll(cx)) {
                 Some(Poll::Ready(response)) => return Poll::Ready(Some(response)),
                 Some(Poll::Pending) => {}
-                None => return Poll::Ready(Some(broken(id))),
+                None => return Poll::Ready(Some(broken(exchange.id()))),
+            }
+            if slow.poll(cx).is_ready() {
+                slow.clear();
+                exchange.report_waiting(handler.as_ref().and_then(|handler| handler.trace(exchange.id())).as_deref());
             }
             // A client may close its side only after it has sent everything; before, the body's reader is who notices.
             if source.is_none_or(|source| source.is_done()) { self.wire.stream.poll_hang_up(cx).map(|()| None) } else { Poll::Pending }
@@ -228,6 +253,10 @@ impl Connection {
             ResponseBody::Bytes(bytes) if !framing.head_only && bytes.len() <= 4096 => {
                 self.wire.with_output(|out| out.extend_from_slice(&bytes));
                 Ok(())
+            }
+            ResponseBody::Upgrade(takeover) => {
+                exchange.finish(live, status, self.wire.sent.get() + self.wire.pending() as u64, None);
+                return if self.wire.flush(&[], limit).await.is_ok() { After::Upgrade(takeover) } else { After::Close };
             }
             _ => Box::pin(write_body(&self.wire, response, framing, limit)).await,
         };

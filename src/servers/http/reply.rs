@@ -88,9 +88,12 @@ pub(super) fn write_head(wire: &Wire, response: &Response, framing: Framing) -> 
             None if chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
             None => {}
         }
-        let usual = keep_alive && !framing.tell_keep_alive;
+        let upgrade = matches!(response.body, ResponseBody::Upgrade(_));
+        let usual = keep_alive && !framing.tell_keep_alive && !upgrade;
         push_tail(out, framing.server_token, usual);
-        if !keep_alive {
+        if upgrade {
+            out.extend_from_slice(b"Connection: Upgrade\r\n\r\n");
+        } else if !keep_alive {
             out.extend_from_slice(b"Connection: close\r\n\r\n");
         } else if !usual {
             out.extend_from_slice(b"Connection: keep-alive\r\n\r\n");
@@ -108,7 +111,7 @@ pub(super) async fn write_body(wire: &Wire, response: Response, framing: Framing
         return Ok(());
     }
     match response.body {
-        ResponseBody::Empty => Ok(()),
+        ResponseBody::Empty | ResponseBody::Upgrade(_) => Ok(()),
         ResponseBody::Bytes(bytes) => write_bytes(wire, &bytes, limit).await,
         ResponseBody::File(range) => write_file(wire, range, limit).await,
         ResponseBody::Parts(parts) => {

@@ -12,13 +12,16 @@ use super::config::{Http, Uploads};
 use super::connection::Connection;
 use super::wire::Wire;
 use crate::codec::http::http1::HeadLimits;
+use crate::log_error;
 use crate::net::{Accepted, Peer, Socket, Stream};
 use crate::reactor::{self, Scope};
 use crate::request::form::{FormLimits, UploadLimits};
-use crate::request::{Handler, Origin, RequestId, Site};
+use crate::request::{Handler, Origin, RequestId, Site, Takeover, Upgraded};
 use crate::scoreboard::{Slot, State, add, subtract};
 use crate::telemetry::AccessLog;
 use crate::units::HumanSize;
+use crate::websocket::Sessions;
+use crate::websocket::config::Settings;
 
 /// What a server serves now. Replaced as a whole by an update; an exchange ends with the one it began with.
 pub struct Live {
@@ -32,6 +35,7 @@ pub struct Live {
     pub(super) slow_request: Option<Duration>,
     pub(super) max_connections: u64,
     pub(super) uploads: Rc<UploadLimits>,
+    pub(super) websocket: Settings,
 }
 
 /// The times of [`super::config::HttpTimeouts`].
@@ -61,6 +65,7 @@ impl Live {
             slow_request: config.slow_request.map(|limit| *limit),
             max_connections: config.max_connections.into(),
             uploads: Rc::new(uploads(&config.uploads)),
+            websocket: Settings::from(&*config.websocket),
         }
     }
 }
@@ -101,9 +106,11 @@ impl RequestIds {
 pub struct HttpServer {
     name: Rc<str>,
     live: RefCell<Rc<Live>>,
-    connections: RefCell<Slab<Rc<Wire>>>,
+    /// `None` for one that has left HTTP.
+    connections: RefCell<Slab<Option<Rc<Wire>>>>,
     scope: Scope,
     draining: Cell<Option<Instant>>,
+    pub(super) sockets: Rc<Sessions>,
     pub(super) slot: Slot,
     pub(super) label: usize,
     pub(super) ids: Rc<RequestIds>,
@@ -113,12 +120,14 @@ impl HttpServer {
     /// A server that serves `live` and shows itself in `slot`; its steps go under `label` there.
     #[must_use]
     pub fn new(name: &str, live: Live, slot: Slot, label: usize, ids: Rc<RequestIds>) -> Rc<Self> {
+        let sockets = Sessions::new(live.websocket.clone());
         Rc::new(Self {
             name: name.into(),
             live: RefCell::new(Rc::new(live)),
             connections: RefCell::default(),
             scope: Scope::new(),
             draining: Cell::new(None),
+            sockets,
             slot,
             label,
             ids,
@@ -133,6 +142,7 @@ impl HttpServer {
 
     /// Serves something else from the next request on. Connections stay.
     pub fn replace(&self, live: Live) {
+        self.sockets.replace(live.websocket.clone());
         self.live.replace(Rc::new(live));
     }
 
@@ -156,14 +166,15 @@ impl HttpServer {
         let stream = Stream::from(Socket::new(accepted.fd)?);
         let origin = Rc::new(Origin { peer: accepted.peer, local: local.clone(), secure: false, server: self.name.clone() });
         let wire = Rc::new(Wire::new(stream));
-        let entry = Entry { key: self.connections.borrow_mut().insert(wire.clone()), server: self.clone() };
+        let entry = Entry { key: self.connections.borrow_mut().insert(Some(wire.clone())), server: self.clone() };
         add(self.slot.accepts(), 1);
         add(self.slot.connections(), 1);
         let connection = Connection { wire, origin, server: self.clone() };
         self.scope.spawn(async move {
             let entry = entry;
-            connection.serve().await;
-            drop(entry);
+            if let Some((wire, takeover)) = connection.serve().await {
+                entry.hand_over(wire, takeover);
+            }
         });
         Ok(())
     }
@@ -178,9 +189,10 @@ impl HttpServer {
     pub async fn drain(&self) {
         if self.draining.get().is_none() {
             self.draining.set(Some(reactor::now()));
-            for (_, wire) in &*self.connections.borrow() {
+            for wire in self.connections.borrow().iter().filter_map(|(_, wire)| wire.as_ref()) {
                 wire.stream.with_socket(Socket::wake_reader);
             }
+            self.sockets.drain();
         }
         self.scope.wait().await;
     }
@@ -209,13 +221,34 @@ struct Entry {
     server: Rc<HttpServer>,
 }
 
+impl Entry {
+    /// Gives the connection to another protocol, in a task of its own: what HTTP needed is gone with the present one.
+    fn hand_over(self, wire: Rc<Wire>, takeover: Takeover) {
+        let server = self.server.clone();
+        let listed = server.connections.borrow_mut().get_mut(self.key).and_then(Option::take);
+        self.count(&wire);
+        drop(listed);
+        let Some(wire) = Rc::into_inner(wire) else {
+            log_error!("{}: a connection that is still in use cannot leave HTTP", server.name);
+            return;
+        };
+        let (stream, early) = wire.into_parts();
+        let future = takeover(Upgraded { stream, early, place: Box::new(self) });
+        server.scope.spawn(future);
+    }
+
+    fn count(&self, wire: &Wire) {
+        add(self.server.slot.bytes_in(), wire.received.get());
+        add(self.server.slot.bytes_out(), wire.sent.get());
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         let wire = self.server.connections.borrow_mut().try_remove(self.key);
         subtract(self.server.slot.connections(), 1);
-        if let Some(wire) = wire {
-            add(self.server.slot.bytes_in(), wire.received.get());
-            add(self.server.slot.bytes_out(), wire.sent.get());
+        if let Some(wire) = wire.flatten() {
+            self.count(&wire);
         }
     }
 }

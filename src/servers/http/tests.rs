@@ -47,8 +47,6 @@ impl Handler for Probe {
     fn connection(self: Rc<Self>, _: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(async {})
     }
-
-    fn drain(&self) {}
 }
 
 struct Always;

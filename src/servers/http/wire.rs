@@ -68,6 +68,12 @@ impl Wire {
         }
     }
 
+    /// The stream, and what has arrived and is not used yet: the connection leaves HTTP.
+    pub(super) fn into_parts(self) -> (Stream, Vec<u8>) {
+        let early = self.with_input(<[u8]>::to_vec);
+        (self.stream, early)
+    }
+
     /// Looks at what has arrived and is not used yet.
     pub(super) fn with_input<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
         let input = self.input.borrow();

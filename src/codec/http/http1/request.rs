@@ -37,6 +37,8 @@ pub struct ParsedRequest {
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends its body (RFC 9110 §10.1.1).
     pub expect_continue: bool,
+    /// Whether it names another protocol to go on with (RFC 9110 §7.8).
+    pub upgrade: bool,
 }
 
 /// Why a request head is refused. After any of these the connection must be closed: where the next request would
@@ -206,6 +208,11 @@ impl RequestParser {
     /// # Errors
     /// See [`HeadError`]; the parser is of no further use then.
     pub fn parse(&mut self, buf: &[u8]) -> Result<Parsed, HeadError> {
+        if self.is_fresh()
+            && let Some(parsed) = self.parse_at_once(buf)
+        {
+            return Ok(Parsed::Complete(parsed));
+        }
         if !self.skip_empty_line(buf)? || !self.check_method(buf)? {
             return Ok(Parsed::Partial);
         }
@@ -217,6 +224,44 @@ impl RequestParser {
         self.start = 0;
         self.method = Some(0);
         Ok(Parsed::Complete(parsed))
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.start == 0 && self.method == Some(0)
+    }
+
+    /// Reads a head that has come whole and is as it should be, which nearly every one is. `None` says nothing: the way through the lines,
+    /// one by one, then finds what is missing or wrong.
+    fn parse_at_once(&self, buf: &[u8]) -> Option<ParsedRequest> {
+        if buf.first().is_none_or(|&byte| !is_token_byte(byte)) {
+            return None;
+        }
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut raw = httparse::Request::new(&mut []);
+        let Ok(httparse::Status::Complete(end)) = raw.parse_with_uninit_headers(buf, &mut slots) else { return None };
+        let bytes = &buf[..end];
+        if !self.keeps_limits(&raw, bytes) || raw.method.is_none_or(|method| method.len() > MAX_METHOD) {
+            return None;
+        }
+        read_parts(&raw, bytes, end).ok()
+    }
+
+    /// Whether every line is within its limit and ends with CR LF: httparse takes LF alone too.
+    fn keeps_limits(&self, raw: &httparse::Request<'_, '_>, bytes: &[u8]) -> bool {
+        let limits = &self.limits;
+        let Some(ends) = bytes.len().checked_sub(4).map(|at| &bytes[at..]) else { return false };
+        if ends != b"\r\n\r\n" || bytes.len() > limits.total || raw.headers.len() > limits.fields {
+            return false;
+        }
+        let (mut line, mut limit) = (0, limits.line);
+        for header in raw.headers.iter() {
+            let next = header.name.as_ptr().addr() - bytes.as_ptr().addr();
+            if bytes[next - 2] != b'\r' || next - line > limit {
+                return false;
+            }
+            (line, limit) = (next, limits.field);
+        }
+        bytes.len() - 2 - line <= limit
     }
 
     /// One empty line in front of a request is tolerated (RFC 9112 §2.2). Whether enough arrived to go on.
@@ -269,6 +314,10 @@ fn read_head(bytes: &[u8], consumed: usize) -> Result<ParsedRequest, HeadError> 
         Ok(httparse::Status::Partial) => return Err(HeadError::RequestLine),
         Err(error) => return Err(explain(error, bytes)),
     }
+    read_parts(&raw, bytes, consumed)
+}
+
+fn read_parts(raw: &httparse::Request<'_, '_>, bytes: &[u8], consumed: usize) -> Result<ParsedRequest, HeadError> {
     let (Some(method), Some(target), Some(minor)) = (raw.method, raw.path, raw.version) else {
         return Err(HeadError::RequestLine);
     };
@@ -290,7 +339,7 @@ fn read_head(bytes: &[u8], consumed: usize) -> Result<ParsedRequest, HeadError> 
     let (framing, expect_continue) = meaning.conclude(&method, version)?;
     let keep_alive = meaning.persistence.keep_alive(version);
     let head = RequestHead::from_parts(method, version, target, fields, placement.with_host(meaning.host));
-    Ok(ParsedRequest { head, consumed, framing, keep_alive, expect_continue })
+    Ok(ParsedRequest { head, consumed, framing, keep_alive, expect_continue, upgrade: meaning.upgrade })
 }
 
 /// What the fields that concern the connection say, gathered while they are read.
@@ -301,6 +350,7 @@ struct Meaning {
     framing: Framing,
     persistence: Persistence,
     expect: Option<bool>,
+    upgrade: bool,
 }
 
 impl Meaning {
@@ -315,6 +365,7 @@ impl Meaning {
                 }
             }
             6 if is("expect") => self.expect = Some(self.expect != Some(false) && value.eq_ignore_ascii_case(b"100-continue")),
+            7 if is("upgrade") => self.upgrade = true,
             10 if is("connection") => self.persistence.connection(value),
             14 if is("content-length") => self.framing.content_length(value),
             17 if is("transfer-encoding") => self.framing.transfer_encoding(value),

@@ -1,0 +1,547 @@
+//! One WebSocket connection.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::config::{Overflow, Settings};
+use super::flush;
+use super::output::{Bounds, Output};
+use super::shared::Shared;
+use crate::codec::websocket::close::{self, Close};
+use crate::codec::websocket::deflate::{self, Agreement, MOST_WINDOW};
+use crate::codec::websocket::frame::{Head, encode};
+use crate::codec::websocket::{Decoder, Event, Kind, Opcode, Role};
+use crate::net::Stream;
+use crate::reactor;
+
+/// What is read at once, for whichever connection has something to read.
+const SCRATCH: usize = 64 << 10;
+/// Reads in a row before other tasks have their turn.
+const READS: usize = 8;
+
+thread_local! {
+    static INPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A message of the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Text is valid UTF-8.
+    pub kind: Kind,
+    /// The bytes.
+    pub data: Vec<u8>,
+}
+
+/// The connection has ended, or is about to: nothing can be sent any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended;
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the connection is closed")
+    }
+}
+
+impl std::error::Error for Ended {}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// We have sent a close and wait for the peer's until the time.
+    Closing(Instant),
+    /// Everything was said; what waits still leaves, then our side is shut. What comes is read away until the peer shuts its own.
+    Last(Instant),
+    /// The stream is gone.
+    Over,
+}
+
+/// A connection. Everything works on a shared reference: one task reads, others may send.
+pub struct Session {
+    stream: RefCell<Option<Stream>>,
+    settings: Rc<Settings>,
+    role: Role,
+    deflate: Option<Agreement>,
+    decoder: RefCell<Decoder>,
+    inbox: RefCell<VecDeque<Message>>,
+    output: RefCell<Output>,
+    phase: Cell<Phase>,
+    /// What the application is told of the end.
+    ended: RefCell<Option<Close>>,
+    /// The task that reads.
+    driver: RefCell<Option<Waker>>,
+    /// The task that wants a message.
+    receiver: RefCell<Option<Waker>>,
+    heard: Cell<Instant>,
+    pinged: Cell<bool>,
+    /// When a drain closes it.
+    leaves: Cell<Option<Instant>>,
+    noted: Cell<bool>,
+    shut: Cell<bool>,
+    /// Nobody takes messages any more.
+    deaf: Cell<bool>,
+    dropped: Cell<u64>,
+    received: Cell<u64>,
+    sent: Cell<u64>,
+}
+
+impl Session {
+    /// A session over `stream`, of which `early` was read already.
+    #[must_use]
+    pub fn new(stream: Stream, early: &[u8], role: Role, deflate: Option<Agreement>, settings: Rc<Settings>) -> Rc<Self> {
+        let session = Rc::new(Self {
+            stream: RefCell::new(Some(stream)),
+            role,
+            deflate,
+            decoder: RefCell::new(Decoder::new(role, deflate.is_some(), settings.limits)),
+            settings,
+            inbox: RefCell::default(),
+            output: RefCell::default(),
+            phase: Cell::new(Phase::Open),
+            ended: RefCell::default(),
+            driver: RefCell::default(),
+            receiver: RefCell::default(),
+            heard: Cell::new(reactor::now()),
+            pinged: Cell::new(false),
+            leaves: Cell::new(None),
+            noted: Cell::new(false),
+            shut: Cell::new(false),
+            deaf: Cell::new(false),
+            dropped: Cell::new(0),
+            received: Cell::new(0),
+            sent: Cell::new(0),
+        });
+        session.take(early);
+        session
+    }
+
+    /// Serves the connection: reads while `handler` runs, closes when it has ended, and returns when both have.
+    pub async fn serve(self: &Rc<Self>, handler: impl Future<Output = ()>) {
+        let mut handler = pin!(handler);
+        let mut handled = false;
+        poll_fn(|cx| {
+            loop {
+                let over = self.poll_read(cx).is_ready();
+                let had = self.inbox.borrow().len();
+                if !handled && handler.as_mut().poll(cx).is_ready() {
+                    handled = true;
+                    self.deaf.set(true);
+                    self.inbox.take();
+                    self.close(close::NORMAL, "");
+                }
+                if over && handled {
+                    return Poll::Ready(());
+                }
+                // What the handler took made room for more.
+                let freed = had > 0 && self.inbox.borrow().is_empty();
+                if over || !freed {
+                    return if handled && self.phase.get() == Phase::Over { Poll::Ready(()) } else { Poll::Pending };
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Reads what there is; ready when the stream is gone. Nothing is read while messages wait to be taken, or too much to be sent.
+    pub fn poll_read(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..READS {
+            if self.phase.get() == Phase::Over {
+                return Poll::Ready(());
+            }
+            if !self.inbox.borrow().is_empty() || self.is_behind() {
+                keep(&self.driver, cx.waker());
+                return Poll::Pending;
+            }
+            let read = INPUT.with_borrow_mut(|input| {
+                let stream = self.stream.borrow();
+                let Some(stream) = stream.as_ref() else { return Poll::Ready(None) };
+                input.resize(SCRATCH, 0);
+                stream.poll_read(cx, input).map(|read| match read {
+                    Ok(count) if count > 0 => Some(std::mem::take(input)).map(|input| (input, count)),
+                    _ => None,
+                })
+            });
+            match read {
+                Poll::Pending => {
+                    keep(&self.driver, cx.waker());
+                    return Poll::Pending;
+                }
+                Poll::Ready(None) => {
+                    self.end(&Close { code: close::ABNORMAL, reason: "the connection broke".to_owned() });
+                    return Poll::Ready(());
+                }
+                Poll::Ready(Some((input, count))) => {
+                    self.received.set(self.received.get() + count as u64);
+                    self.heard.set(reactor::now());
+                    self.pinged.set(false);
+                    self.take(&input[..count]);
+                    INPUT.set(input);
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// So much waits to be sent that reading more would only make it more.
+    fn is_behind(&self) -> bool {
+        self.phase.get() == Phase::Open && self.output.borrow().bytes() > self.settings.queue / 2
+    }
+
+    /// Decodes bytes of the peer.
+    fn take(self: &Rc<Self>, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let event = self.decoder.borrow_mut().next(&mut bytes);
+            match event {
+                Ok(None) => {}
+                Ok(Some(Event::Message(kind, data))) => {
+                    if self.phase.get() == Phase::Open && !self.deaf.get() {
+                        self.inbox.borrow_mut().push_back(Message { kind, data });
+                    }
+                }
+                Ok(Some(Event::Ping(payload))) if self.phase.get() == Phase::Open => self.push_control(Opcode::Pong, &payload),
+                Ok(Some(Event::Ping(_) | Event::Pong(_))) => {}
+                Ok(Some(Event::Close(close))) => self.answer_close(&close),
+                Err(violation) => self.fail(violation.code(), &violation.to_string()),
+            }
+        }
+        if !self.inbox.borrow().is_empty() {
+            self.wake_receiver();
+        }
+    }
+
+    fn wake_receiver(&self) {
+        if let Some(waker) = self.receiver.take() {
+            // The task that reads polls its handler next anyway.
+            let same = self.driver.borrow().as_ref().is_some_and(|driver| driver.will_wake(&waker));
+            if !same || self.ended.borrow().is_some() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// The peer's close: it is answered with the same, unless it answers ours (RFC 6455 §5.5.1).
+    fn answer_close(self: &Rc<Self>, close: &Close) {
+        if self.phase.get() == Phase::Open {
+            let payload = Close::new(close.code, "").payload();
+            self.push_control(Opcode::Close, &payload);
+            self.tell(close);
+        }
+        self.last();
+    }
+
+    /// Ends a connection whose peer does what it must not (RFC 6455 §7.1.7).
+    fn fail(self: &Rc<Self>, code: u16, why: &str) {
+        if self.phase.get() == Phase::Open {
+            let close = Close::new(code, why);
+            self.output.borrow_mut().clear_unsent();
+            self.push_control(Opcode::Close, &close.payload());
+            self.tell(&close);
+        }
+        self.last();
+    }
+
+    fn last(self: &Rc<Self>) {
+        if !matches!(self.phase.get(), Phase::Last(_) | Phase::Over) {
+            self.phase.set(Phase::Last(self.deadline()));
+            self.note();
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        reactor::now() + self.settings.close_timeout
+    }
+
+    /// Begins to close the connection: nothing is sent behind this. Without effect when it is closing already.
+    pub fn close(self: &Rc<Self>, code: u16, reason: &str) {
+        if self.phase.get() != Phase::Open {
+            return;
+        }
+        let close = Close::new(code, reason);
+        self.push_control(Opcode::Close, &close.payload());
+        self.tell(&close);
+        self.phase.set(Phase::Closing(self.deadline()));
+        self.wake_driver();
+    }
+
+    /// Remembers why it ended, for the application; the first reason counts.
+    fn tell(&self, close: &Close) {
+        self.ended.borrow_mut().get_or_insert_with(|| close.clone());
+        self.wake_receiver();
+        self.wake_driver();
+    }
+
+    fn wake_driver(&self) {
+        if let Some(waker) = self.driver.take() {
+            waker.wake();
+        }
+    }
+
+    /// Drops the stream at once.
+    fn end(&self, close: &Close) {
+        if self.phase.replace(Phase::Over) == Phase::Over {
+            return;
+        }
+        self.tell(close);
+        *self.output.borrow_mut() = Output::default();
+        self.stream.take();
+        self.wake_driver();
+        flush::look();
+    }
+
+    /// Breaks the connection off without a word: its task was cancelled.
+    pub fn abandon(&self) {
+        self.end(&Close { code: close::ABNORMAL, reason: "the connection was broken off".to_owned() });
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// [`Ended`]; also when too much waited for the peer already, which closes the connection.
+    pub fn send(self: &Rc<Self>, kind: Kind, payload: &[u8]) -> Result<(), Ended> {
+        let opcode = Opcode::from(kind);
+        let frame = match self.deflate {
+            Some(Agreement { window }) if payload.len() >= self.settings.compression_min => {
+                let deflated = deflate::deflate(payload, window);
+                if deflated.len() < payload.len() {
+                    encode(Head { opcode, last: true, compressed: true }, &deflated, self.mask())
+                } else {
+                    encode(Head::whole(opcode), payload, self.mask())
+                }
+            }
+            _ => encode(Head::whole(opcode), payload, self.mask()),
+        };
+        self.push_message(frame, false)
+    }
+
+    /// Sends a message that goes to many; it may be dropped when the peer cannot follow and the settings say so. For servers, which do not mask.
+    ///
+    /// # Errors
+    /// As [`Session::send`].
+    pub fn publish(self: &Rc<Self>, message: &Shared) -> Result<(), Ended> {
+        let compressed =
+            self.deflate.is_some_and(|deflate| deflate.window == MOST_WINDOW) && message.payload().len() >= self.settings.compression_min;
+        let frame = if compressed { message.compressed_frame() } else { message.frame() };
+        self.push_message(frame, true)
+    }
+
+    fn push_message(self: &Rc<Self>, frame: Bytes, published: bool) -> Result<(), Ended> {
+        if self.phase.get() != Phase::Open {
+            return Err(Ended);
+        }
+        let Settings { queue, queue_messages, overflow, .. } = *self.settings;
+        let pushed = self.output.borrow_mut().push_within(frame, published, Bounds { bytes: queue, messages: queue_messages, overflow });
+        match pushed {
+            Ok(dropped) => {
+                self.dropped.set(self.dropped.get() + dropped);
+                self.note();
+                Ok(())
+            }
+            Err(_) => {
+                self.fail(close::POLICY, "too slow");
+                Err(Ended)
+            }
+        }
+    }
+
+    fn push_control(self: &Rc<Self>, opcode: Opcode, payload: &[u8]) {
+        let frame = encode(Head::whole(opcode), payload, self.mask());
+        self.output.borrow_mut().push(frame);
+        self.note();
+    }
+
+    /// A fresh mask for each frame of a client (RFC 6455 §5.3).
+    fn mask(&self) -> Option<[u8; 4]> {
+        (self.role == Role::Client).then(|| {
+            let mut mask = [0; 4];
+            // Without randomness from the kernel the mask is zeros: it protects proxies, not the message.
+            let _ = getrandom::fill(&mut mask);
+            mask
+        })
+    }
+
+    fn note(self: &Rc<Self>) {
+        if !self.noted.replace(true) {
+            flush::note(self.clone());
+        }
+    }
+
+    pub(super) fn unnote(&self) {
+        self.noted.set(false);
+    }
+
+    /// Writes what waits; pending while the peer takes no more.
+    pub(super) fn poll_flush(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let behind = self.is_behind();
+        let result = self.poll_write(cx);
+        if behind && !self.is_behind() {
+            self.wake_driver();
+        }
+        match result {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(false) => {
+                self.end(&Close { code: close::ABNORMAL, reason: "the connection broke".to_owned() });
+                Poll::Ready(())
+            }
+            Poll::Ready(true) => Poll::Ready(()),
+        }
+    }
+
+    /// `false` when the connection is broken, or over because everything is done.
+    fn poll_write(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let stream = self.stream.borrow();
+        let Some(stream) = stream.as_ref() else { return Poll::Ready(true) };
+        let mut output = self.output.borrow_mut();
+        GATHERED
+            .with_borrow_mut(|scratch| {
+                while !output.is_empty() {
+                    let bytes = output.next(scratch);
+                    match stream.poll_write_vectored(cx, &[std::io::IoSlice::new(bytes)]) {
+                        Poll::Ready(Ok(count)) if count > 0 => {
+                            self.sent.set(self.sent.get() + count as u64);
+                            output.advance(count);
+                            output.since = None;
+                        }
+                        Poll::Ready(_) => return Poll::Ready(false),
+                        Poll::Pending => {
+                            output.since.get_or_insert_with(reactor::now);
+                            return Poll::Pending;
+                        }
+                    }
+                }
+                output.since = None;
+                Poll::Ready(true)
+            })
+            .map(|written| written && self.shut_when_done(stream))
+    }
+
+    /// After the last frame our side is shut. `false` when nothing more can come of it.
+    fn shut_when_done(&self, stream: &Stream) -> bool {
+        if !matches!(self.phase.get(), Phase::Last(_)) || self.shut.replace(true) {
+            return true;
+        }
+        // The peer reads our end, and shuts its side: until then what it still sends is read, so that no reset takes our close with it.
+        // A client leaves it to the server to close first (RFC 6455 §7.1.1).
+        self.role == Role::Client || stream.with_socket(crate::net::Socket::shutdown_write).is_ok()
+    }
+
+    /// The next message; `None` when the connection has ended. One task at a time.
+    pub fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        let next = self.inbox.borrow_mut().pop_front();
+        if let Some(message) = next {
+            if self.inbox.borrow().is_empty() && !self.driver.borrow().as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+                self.wake_driver();
+            }
+            return Poll::Ready(Some(message));
+        }
+        if self.ended.borrow().is_some() {
+            return Poll::Ready(None);
+        }
+        keep(&self.receiver, cx.waker());
+        Poll::Pending
+    }
+
+    /// The next message; `None` when the connection has ended.
+    pub async fn receive(&self) -> Option<Message> {
+        poll_fn(|cx| self.poll_receive(cx)).await
+    }
+
+    /// Why it has ended, or is about to.
+    #[must_use]
+    pub fn ended(&self) -> Option<Close> {
+        self.ended.borrow().clone()
+    }
+
+    /// Whether messages can be sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.phase.get() == Phase::Open
+    }
+
+    /// Bytes that wait to be sent.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.output.borrow().bytes()
+    }
+
+    /// Published messages that were dropped because the peer could not follow.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.get()
+    }
+
+    /// Bytes received and sent.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.received.get(), self.sent.get())
+    }
+
+    /// Sends a ping.
+    pub fn ping(self: &Rc<Self>, payload: &[u8]) {
+        if self.is_open() {
+            self.push_control(Opcode::Ping, &payload[..payload.len().min(125)]);
+        }
+    }
+
+    /// Has it closed at a time: the worker goes.
+    pub(super) fn leave_at(&self, at: Instant) {
+        if self.leaves.get().is_none() {
+            self.leaves.set(Some(at));
+        }
+    }
+
+    /// Looks whether the time for anything has come.
+    pub(super) fn look(self: &Rc<Self>, now: Instant) {
+        let broken = |why: &str| self.end(&Close { code: close::ABNORMAL, reason: why.to_owned() });
+        match self.phase.get() {
+            Phase::Over => return,
+            Phase::Closing(until) | Phase::Last(until) => {
+                if now >= until {
+                    broken("the close was not answered in time");
+                }
+                return;
+            }
+            Phase::Open => {}
+        }
+        let patience = self.settings.pong_timeout;
+        if self.output.borrow().since.is_some_and(|since| now.saturating_duration_since(since) >= patience) {
+            return broken("the peer took nothing for too long");
+        }
+        if self.leaves.get().is_some_and(|at| now >= at) {
+            return self.close(close::GOING_AWAY, "the server restarts");
+        }
+        // What we do not read we cannot hear.
+        if !self.inbox.borrow().is_empty() || self.is_behind() {
+            self.heard.set(now);
+            return;
+        }
+        let silence: Duration = now.saturating_duration_since(self.heard.get());
+        if silence >= self.settings.ping + patience {
+            broken("the peer answered no ping");
+        } else if silence >= self.settings.ping && !self.pinged.replace(true) {
+            self.push_control(Opcode::Ping, b"");
+        }
+    }
+
+    /// Whether published messages are dropped for it rather than the connection closed.
+    #[must_use]
+    pub fn drops(&self) -> bool {
+        self.settings.overflow == Overflow::DropOldest
+    }
+}
+
+/// Stores a waker, unless it is there already.
+fn keep(place: &RefCell<Option<Waker>>, waker: &Waker) {
+    let mut place = place.borrow_mut();
+    if !place.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+        *place = Some(waker.clone());
+    }
+}
