@@ -4,6 +4,7 @@ mod apps;
 mod clients;
 mod disk;
 mod listeners;
+mod locks;
 mod luau;
 mod process;
 mod servers;
@@ -121,13 +122,13 @@ impl Checker<'_> {
                 self.name(map, name);
             }
         }
-        self.clients(&written.clients, &written.events);
         let servers = self.servers(written.servers, &written.apps, &data);
         let apps = self.apps(written.apps, &servers);
         let admin = self.admin(written.admin);
         if written.cache.max_value > written.cache.memory {
             self.error(&top.name("cache").name("max_value"), "a value cannot be larger than the memory of the whole cache");
         }
+        let clients = self.clients(written.clients, &written.events);
         let settings = Settings {
             file: self.sources.files.first().map(|source| source.path.clone()),
             base: self.base.to_owned(),
@@ -147,7 +148,8 @@ impl Checker<'_> {
             cache: written.cache,
             store: Store::Embedded { path: store },
             events: written.events,
-            clients: written.clients,
+            locks: self.locks(written.locks),
+            clients,
             apps,
             servers,
         };

@@ -60,13 +60,16 @@ impl Events {
             scope: Scope::new(),
         });
         if let Source::Redis(redis) = &settings.events {
-            match settings.clients.get(&redis.client).map(|Client::Redis(client)| client.target()) {
-                Some(Ok(target)) => {
+            let target = match settings.clients.get(&redis.client) {
+                Some(Client::Redis(client)) => client.target(),
+                _ => Err(format!("there is no client {:?}", redis.client)),
+            };
+            match target {
+                Ok(target) => {
                     events.bridge.replace(Some(Bridge::start(&events, target, redis.prefix.clone(), limits)));
                 }
                 // The check of the configuration has refused that.
-                Some(Err(why)) => log_error!("events: {why}"),
-                None => log_error!("events: there is no client {:?}", redis.client),
+                Err(why) => log_error!("events: {why}"),
             }
         }
         events
