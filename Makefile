@@ -26,6 +26,7 @@ setup:
 
 setup-test: setup
 	@tests/peers/http.sh
+	@tests/peers/redis.sh
 	@tests/peers/browser.sh
 	@tests/peers/autobahn.sh
 	@tests/peers/luau.sh

@@ -120,6 +120,8 @@ fn spoken(outer: &str) -> &str {
     match outer {
         "ScriptApp" | "ScriptServer" => "Script",
         "EmbeddedStore" => "Embedded",
+        "LocalEvents" => "Local",
+        "RedisEvents" => "Redis",
         "ScriptLimits" => "limits",
         "HttpTimeouts" => "timeouts",
         "FileCache" => "cache",

@@ -90,6 +90,11 @@ impl Asked {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.borrow().is_empty()
+    }
+
     fn take(&self, ticket: u64) -> Option<Waiting> {
         self.waiting.borrow_mut().remove(&ticket)
     }

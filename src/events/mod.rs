@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `core` | all topics, as the hub (or a process that stands alone) keeps them: a state machine |
+//! | `config` | its block of the configuration |
 //! | `event` | a publication as the subscribers of this worker share it; what a subscriber gets |
 //! | `group` | the subscribers of one pattern |
 //! | `queue` | a subscription with a bounded queue, read as a stream |
@@ -15,6 +16,7 @@
 pub mod core;
 
 mod ask;
+pub mod config;
 mod event;
 mod group;
 mod queue;
@@ -494,7 +496,9 @@ impl Events {
         let name = exact.as_ref().map_or_else(|| topic.into(), |(name, _)| name.clone());
         let event = Delivery::Event(Rc::new(Event::new(name.clone(), position, past.at, past.data.0)));
         let mut delivered = 0;
-        if let Some((_, group)) = exact.filter(|(_, group)| group.live.get()) {
+        // What a group has already may be meant for those who follow a prefix.
+        let is_new = |group: &Group| group.last.get().is_none_or(|last| last.epoch != epoch || last.offset < position.offset);
+        if let Some((_, group)) = exact.filter(|(_, group)| group.live.get() && is_new(group)) {
             if let Some(told) = irregular(&name, group.last.replace(Some(position)), position) {
                 group.deliver(&told);
             }
@@ -611,6 +615,12 @@ impl EventSink for Events {
             }
             EventsFromHub::Gap { topic, position } => {
                 self.broadcast(&topic, position, |topic| Delivery::Gap { topic: Some(topic), position: Some(position) });
+            }
+            EventsFromHub::PrefixGap(prefix) => {
+                let group = self.prefixes.borrow().get(prefix.as_str()).cloned();
+                if let Some(group) = group.filter(|group| group.live.get()) {
+                    group.deliver(&Delivery::Gap { topic: None, position: None });
+                }
             }
             EventsFromHub::Joined { topic, member } => self.presence_changed(&topic, member, true),
             EventsFromHub::Left { topic, member } => self.presence_changed(&topic, member, false),

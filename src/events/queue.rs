@@ -13,6 +13,9 @@ use super::group::Subscriber;
 use super::{Events, Registration};
 use crate::link::events::Position;
 
+/// What may wait besides as many as there may be events: who came and left, gaps.
+const OTHERS: usize = 16;
+
 /// What happens when a subscription's queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
@@ -26,6 +29,8 @@ pub enum Overflow {
 /// The queue between the events and a reader.
 pub(super) struct Queue {
     waiting: RefCell<VecDeque<Delivery>>,
+    /// How many of them are events.
+    waiting_events: Cell<usize>,
     waker: RefCell<Option<Waker>>,
     missed: Cell<u64>,
     limit: usize,
@@ -38,6 +43,7 @@ impl Queue {
     pub(super) fn new(limit: usize, overflow: Overflow, events: Weak<Events>) -> Rc<Self> {
         Rc::new(Self {
             waiting: RefCell::default(),
+            waiting_events: Cell::new(0),
             waker: RefCell::default(),
             missed: Cell::new(0),
             limit: limit.max(1),
@@ -62,19 +68,20 @@ impl Queue {
     fn close(&self) {
         self.closed.set(true);
         self.waiting.take();
+        self.waiting_events.set(0);
         self.missed.set(0);
         self.wake();
     }
 
     fn next(&self) -> Option<Delivery> {
         let mut waiting = self.waiting.borrow_mut();
-        if matches!(waiting.front(), Some(Delivery::Event(_))) {
-            let count = self.missed.take();
-            if count > 0 {
-                return Some(Delivery::Missed { topic: None, count });
-            }
+        if self.missed.get() > 0 && !matches!(waiting.front(), Some(Delivery::Ready { .. })) {
+            return Some(Delivery::Missed { topic: None, count: self.missed.take() });
         }
         let next = waiting.pop_front();
+        if matches!(next, Some(Delivery::Event(_))) {
+            self.waiting_events.set(self.waiting_events.get() - 1);
+        }
         if waiting.is_empty() && waiting.capacity() > 16 {
             waiting.shrink_to(4);
         }
@@ -88,27 +95,27 @@ impl Subscriber for Queue {
             return;
         }
         let mut waiting = self.waiting.borrow_mut();
-        if waiting.len() >= self.limit {
-            match self.overflow {
-                Overflow::DropOldest => {
-                    // Events go first; of what else waits there is never much, but it is bounded all the same.
-                    let oldest = waiting.iter().position(|delivery| matches!(delivery, Delivery::Event(_)));
-                    if oldest.is_some() {
-                        self.missed.set(self.missed.get() + 1);
-                        self.count_dropped(1);
-                    }
-                    waiting.remove(oldest.unwrap_or(0));
-                }
-                Overflow::Close => {
-                    self.count_dropped(waiting.len() + 1);
-                    waiting.clear();
-                    waiting.push_back(Delivery::Closed(Closed::Slow));
-                    self.closed.set(true);
-                    drop(waiting);
-                    self.wake();
-                    return;
-                }
-            }
+        let is_event = |delivery: &Delivery| matches!(delivery, Delivery::Event(_));
+        let same = |other: &Delivery| is_event(other) == is_event(delivery);
+        let events = self.waiting_events.get();
+        let full = if is_event(delivery) { events >= self.limit } else { waiting.len() - events >= self.limit + OTHERS };
+        if full && self.overflow == Overflow::Close {
+            self.count_dropped(events + 1);
+            waiting.clear();
+            waiting.push_back(Delivery::Closed(Closed::Slow));
+            self.closed.set(true);
+            self.waiting_events.set(0);
+            drop(waiting);
+            return self.wake();
+        }
+        if is_event(delivery) {
+            self.waiting_events.set(events + 1);
+        }
+        if full && let Some(oldest) = waiting.iter().position(same) {
+            waiting.remove(oldest);
+            self.missed.set(self.missed.get() + 1);
+            self.count_dropped(1);
+            self.waiting_events.set(self.waiting_events.get() - usize::from(is_event(delivery)));
         }
         if matches!(delivery, Delivery::Closed(_)) {
             self.closed.set(true);

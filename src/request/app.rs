@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
 
-use super::{Origin, Request, Response};
+use super::{Origin, Request, RequestId, Response};
 use crate::net::Stream;
 use crate::websocket::Sessions;
 
@@ -107,6 +107,12 @@ pub trait Handler {
 
     /// Serves a raw connection until it ends.
     fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>>;
+
+    /// Where a request's handler waits, a line each call, each begun by a line end; `None` when it does not, or that cannot be said.
+    fn trace(&self, id: RequestId) -> Option<String> {
+        let _ = id;
+        None
+    }
 
     /// The worker is about to go. Ends when the application has done what it does about that; requests under way are waited for in any case.
     fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {

@@ -14,7 +14,7 @@ use mlua::{Function, IntoLua, Lua, Table, Value};
 use super::arguments::kind;
 use super::call::{self, RequestCall};
 use super::context::{self, AppContext, Mode};
-use super::fault::Fault;
+use super::fault::{Fault, waiting_trace};
 use super::form;
 use super::limits::Limits;
 use super::modules::{self, json};
@@ -29,7 +29,7 @@ use super::vm::{Stepped, Vm};
 use super::websocket::taken;
 use crate::codec::http::Method;
 use crate::reactor::timeout;
-use crate::request::{Answer, Connection, Handler, Request, Response};
+use crate::request::{Answer, Connection, Handler, Request, RequestId, Response};
 use crate::telemetry::Level;
 use crate::websocket::Sessions;
 
@@ -77,6 +77,8 @@ pub struct ScriptApp {
     /// Makes the object of a request.
     object: Function,
     drain: Option<Function>,
+    /// `debug.traceback`.
+    traceback: Function,
     streamed: Streamed,
     pub(super) passage: Passage,
     last_fault: RefCell<Option<Fault>>,
@@ -191,6 +193,7 @@ impl ScriptApp {
             protocols: protocols(&table)?,
             object: wrap.object,
             drain: handler(&table, "drain")?,
+            traceback: lua.globals().get::<Table>("debug").and_then(|debug| debug.get("traceback")).map_err(fault)?,
             streamed: Streamed::of(&table.get("stream").map_err(fault)?)?,
             passage,
             last_fault: RefCell::new(None),
@@ -364,6 +367,14 @@ impl Handler for ScriptApp {
             // A script that keeps the object past its handler keeps a closed one.
             modules::net::close(&connection);
         })
+    }
+
+    fn trace(&self, id: RequestId) -> Option<String> {
+        let request = self.active.with_id(id)?;
+        let thread = request.suspended.borrow().clone()?;
+        // Only a native function could fail here, and then there is no trace.
+        let trace: String = self.traceback.call(thread).ok()?;
+        Some(waiting_trace(&trace, &self.context.name))
     }
 
     fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {

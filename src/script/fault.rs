@@ -179,6 +179,24 @@ fn parse_lines(trace: &str) -> impl Iterator<Item = (&str, u32, Option<&str>)> {
     })
 }
 
+/// What `debug.traceback` says of a coroutine that waits, a line each call: `\n    at main.luau:20 in request`. Native functions and skep's own code
+/// are left out.
+pub(super) fn waiting_trace(trace: &str, app: &str) -> String {
+    let mut text = String::new();
+    for line in trace.lines() {
+        let (place, function) = line.split_once(' ').unwrap_or((line, ""));
+        let Some((file, number)) = place.rsplit_once(':') else { continue };
+        if file == OWN_CHUNK || !file.contains(".luau") {
+            continue;
+        }
+        text.push_str(&format!("\n    at {}:{number}", own_path(file, app)));
+        if let Some(name) = function.strip_prefix("function ") {
+            text.push_str(&format!(" in {name}"));
+        }
+    }
+    text
+}
+
 fn parse_trace(trace: &str, app: &str) -> Vec<Frame> {
     parse_lines(trace)
         .map(|(file, line, function)| Frame {
@@ -235,6 +253,12 @@ mod tests {
         assert_eq!(fault.with_trace(), "lib/a.luau:2: no such: thing\n    at lib/a.luau:2 in f\n    at main.luau:7");
         let excerpt = fault.excerpt.expect("source is there");
         assert_eq!((excerpt.first, excerpt.lines), (1, vec!["one".to_owned(), "two".to_owned(), "three".to_owned()]));
+    }
+
+    #[test]
+    fn a_coroutine_that_waits_shows_its_calls() {
+        let trace = "[C] function sleep\napp/lib/a.luau:12 function rest\napp/main.luau:20\n[skep]:71\n";
+        assert_eq!(waiting_trace(trace, "app"), "\n    at lib/a.luau:12 in rest\n    at main.luau:20");
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
 use event_listener::Event;
-use mlua::{Function, Lua, LuaString, Table, Value};
+use mlua::thread::{ThreadEvent, ThreadTriggers};
+use mlua::{Function, Lua, LuaString, Table, Thread, Value};
 use slab::Slab;
 
 use super::app::METHODS;
@@ -26,6 +27,13 @@ const HIGH_WATER: usize = 64 << 10;
 
 thread_local! {
     static CURRENT: Cell<Option<RequestId>> = const { Cell::new(None) };
+    /// The coroutine that a request's handler was suspended in just now.
+    static SUSPENDED: RefCell<Option<Thread>> = const { RefCell::new(None) };
+}
+
+/// The coroutine that a request's handler was suspended in just now, for who looks where it waits.
+pub(super) fn take_suspended() -> Option<Thread> {
+    SUSPENDED.take()
 }
 
 /// The number of the request whose handler runs now, for log lines.
@@ -74,6 +82,8 @@ pub struct ScriptRequest {
     woken: Cell<bool>,
     wakeup: Event,
     pub(super) terminated: Cell<bool>,
+    /// The coroutine, while its handler waits.
+    pub(super) suspended: RefCell<Option<Thread>>,
     pub(super) hooks: RefCell<Option<Hooks>>,
 }
 
@@ -102,6 +112,7 @@ impl ScriptRequest {
             woken: Cell::new(false),
             wakeup: Event::new(),
             terminated: Cell::new(false),
+            suspended: RefCell::default(),
             hooks: RefCell::default(),
         }
     }
@@ -202,6 +213,10 @@ impl ActiveRequests {
         self.slots.borrow().len()
     }
 
+    pub(super) fn with_id(&self, id: RequestId) -> Option<Rc<ScriptRequest>> {
+        self.slots.borrow().iter().find(|(_, (_, request))| request.id == id).map(|(_, (_, request))| request.clone())
+    }
+
     fn of(&self, number: f64) -> mlua::Result<Rc<ScriptRequest>> {
         self.get(number).ok_or_else(|| mlua::Error::runtime("this request is over"))
     }
@@ -231,6 +246,14 @@ pub(super) struct Wrappers {
 pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<(Wrappers, Passage)> {
     let key = lua.create_string("_number")?;
     active.key.get_or_init(|| key);
+    lua.set_thread_event_callback(ThreadTriggers::ON_YIELD, |_, event| {
+        if CURRENT.get().is_some()
+            && let ThreadEvent::Yield(thread) = event
+        {
+            SUSPENDED.replace(Some(thread));
+        }
+        Ok(())
+    });
     let encode = lua.create_function(|lua, value: Value| lua.create_string(json::encode(lua, &value)?))?;
     let own = format!("={}", super::fault::OWN_CHUNK);
     let event_stream: Function = lua.load(include_str!("events.luau")).set_name(&own).call(encode)?;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::config::Watch;
 use crate::reactor::{Io, Scope, sleep};
-use crate::request::{Answer, Connection, Handler, Request, Response};
+use crate::request::{Answer, Connection, Handler, Request, RequestId, Response};
 use crate::script::config::ScriptApp as Config;
 use crate::script::{Limits, Mode, ScriptApp, ScriptError, Services, Source, embedded, error_page};
 use crate::websocket::Sessions;
@@ -234,6 +234,13 @@ impl Handler for LiveScript {
         match &*self.current.borrow() {
             Current::App(app) => app.clone().connection(connection),
             Current::Broken(_) => Box::pin(async {}),
+        }
+    }
+
+    fn trace(&self, id: RequestId) -> Option<String> {
+        match &*self.current.borrow() {
+            Current::App(app) => app.trace(id),
+            Current::Broken(_) => None,
         }
     }
 

@@ -5,6 +5,7 @@ mod commands;
 mod foreground;
 mod instance;
 mod privileges;
+mod reports;
 mod supervision;
 mod update;
 mod upgrade;

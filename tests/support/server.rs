@@ -40,11 +40,16 @@ impl Site {
 
     /// Writes config.ron: `workers`, `apps` and `routes` are what stands between their brackets.
     pub fn configure(&self, workers: &str, apps: &str, routes: &str) {
+        self.configure_with("", workers, apps, routes);
+    }
+
+    /// The same with more fields of the whole, each with its comma.
+    pub fn configure_with(&self, fields: &str, workers: &str, apps: &str, routes: &str) {
         let address = self.address;
         self.write(
             "config.ron",
             &format!(
-                "Config(\n    data: \"data\", run: \"run\", pid_file: \"run/skep.pid\", auto_reload: false,\n    log: (level: Warn),\n    \
+                "Config(\n    data: \"data\", run: \"run\", pid_file: \"run/skep.pid\", auto_reload: false,\n    log: (level: Warn), {fields}\n    \
                  workers: ({workers}),\n    admin: (listen: []),\n    apps: {{{apps}}},\n    servers: {{\n        \
                  \"web\": Http(listen: [\"{address}\"], routes: [{routes}]),\n    }},\n)\n"
             ),

@@ -33,6 +33,7 @@ const OBJECTS: &[(&str, &str, &str)] = &[
     ("HttpResponse", include_str!("http.rs"), "impl UserData for Response"),
     ("Upload", include_str!("../upload.rs"), "impl UserData for UploadFile"),
     ("Part", include_str!("../form.rs"), "impl UserData for Part"),
+    ("Lock", include_str!("lock.rs"), "impl UserData for LockHandle"),
     ("Task", include_str!("../task.rs"), "impl UserData for Task"),
 ];
 

@@ -18,7 +18,7 @@ use crate::codec::http::http1::{BodyFraming, HeadError, Parsed, ParsedRequest, R
 use crate::codec::http::{Method, Version};
 use crate::codec::websocket::handshake;
 use crate::reactor::{self, Alarm};
-use crate::request::{Answer, Body, Origin, Request, RequestId, Response, ResponseBody, Routed, Takeover};
+use crate::request::{Answer, Body, Handler, Origin, Request, RequestId, Response, ResponseBody, Routed, Takeover};
 
 /// A rest of a request body up to this size is read away, so that the connection can be kept.
 const REST: u64 = 256 << 10;
@@ -155,6 +155,7 @@ impl Connection {
         };
         let exchange = Exchange::begin(&self.server, live, &self.origin, &head, self.wire.sent.get() + self.wire.pending() as u64);
         let (body, source) = self.body(live, framing, expect_continue);
+        let mut asked = None;
         let answer = match framing {
             BodyFraming::Length(length) if length > live.max_body => {
                 if let Some(source) = &source {
@@ -167,6 +168,7 @@ impl Connection {
                 Routed::App { handler, base_length } => {
                     let request =
                         Request { id: exchange.id(), head, body, origin: self.origin.clone(), base_length, uploads: live.uploads.clone() };
+                    asked = Some(handler.clone());
                     let answer = || {
                         if upgrade && source.is_none() && handshake::is_asked(&request.head) {
                             handler.websocket(request, &self.server.sockets)
@@ -180,7 +182,7 @@ impl Connection {
         };
         let response = match answer {
             Answer::Now(response) => Some(response),
-            Answer::Later(future) => Box::pin(self.wait(live, future, source.as_ref(), exchange.id())).await,
+            Answer::Later(future) => Box::pin(self.wait(live, future, source.as_ref(), &exchange, asked)).await,
         };
         let Some(response) = response else {
             exchange.abandoned(live);
@@ -207,16 +209,25 @@ impl Connection {
         live: &Live,
         mut future: Pin<Box<dyn Future<Output = Response>>>,
         source: Option<&Rc<WireBody>>,
-        id: RequestId,
+        exchange: &Exchange,
+        handler: Option<Rc<dyn Handler>>,
     ) -> Option<Response> {
         if self.wire.pending() > 0 && self.wire.flush(&[], live.timeouts.write).await.is_err() {
             return None;
+        }
+        let slow = Alarm::new();
+        if let Some(patience) = exchange.patience(live) {
+            slow.set(patience);
         }
         poll_fn(|cx| {
             match guarded(|| future.as_mut().poll(cx)) {
                 Some(Poll::Ready(response)) => return Poll::Ready(Some(response)),
                 Some(Poll::Pending) => {}
-                None => return Poll::Ready(Some(broken(id))),
+                None => return Poll::Ready(Some(broken(exchange.id()))),
+            }
+            if slow.poll(cx).is_ready() {
+                slow.clear();
+                exchange.report_waiting(handler.as_ref().and_then(|handler| handler.trace(exchange.id())).as_deref());
             }
             // A client may close its side only after it has sent everything; before, the body's reader is who notices.
             if source.is_none_or(|source| source.is_done()) { self.wire.stream.poll_hang_up(cx).map(|()| None) } else { Poll::Pending }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::server::{HttpServer, Live};
 use crate::codec::http::{Method, RequestHead};
@@ -77,6 +77,19 @@ impl Exchange {
 
     pub(super) fn id(&self) -> RequestId {
         self.id
+    }
+
+    /// How long the exchange may take before it is reported, from now on; `None` when it never is.
+    pub(super) fn patience(&self, live: &Live) -> Option<Duration> {
+        live.slow_request.map(|limit| limit.saturating_sub(self.begun.elapsed()))
+    }
+
+    /// Reports an exchange that waits for longer than it should, and where.
+    pub(super) fn report_waiting(&self, trace: Option<&str>) {
+        let Some(line) = &self.line else { return };
+        let elapsed = self.begun.elapsed().as_secs_f64();
+        let trace = trace.unwrap_or_default();
+        log_warn!(request = &self.id.to_string(); "slow: {} {} waits since {elapsed:.3} s{trace}", line.method, line.target);
     }
 
     /// The response is written, or could not be.
