@@ -4,9 +4,10 @@ mod cache;
 mod cookie;
 mod crypto;
 mod dns;
-mod events;
+pub(super) mod events;
 mod http;
 pub(crate) mod json;
+mod live;
 pub(super) mod log;
 pub(super) mod net;
 mod process;
@@ -19,6 +20,7 @@ use std::rc::Rc;
 use mlua::{Lua, Table};
 
 pub(crate) use super::context::AppContext;
+pub(super) use crypto::hex;
 pub(super) use skep::FileReply;
 
 /// One module.
@@ -39,6 +41,7 @@ pub const ALL: &[Module] = &[
     Module { name: "log", open: log::open, types: include_str!("log.d.luau") },
     Module { name: "cache", open: cache::open, types: include_str!("cache.d.luau") },
     Module { name: "events", open: events::open, types: include_str!("events.d.luau") },
+    Module { name: "live", open: live::open, types: include_str!("live.d.luau") },
     Module { name: "crypto", open: crypto::open, types: include_str!("crypto.d.luau") },
     Module { name: "http", open: http::open, types: include_str!("http.d.luau") },
     Module { name: "net", open: net::open, types: include_str!("net.d.luau") },
