@@ -279,11 +279,10 @@ export class Live {
     }
   }
 
-  /** The connection works. */
-  #opened() {
+  /** The connection works: the server has said something. */
+  #works() {
     this.#tries = 0;
     this.#failures = 0;
-    this.#set("open");
   }
 
   /** The connection was not made. After a few times the next way is tried, and after the last one the first again. */
@@ -314,6 +313,7 @@ export class Live {
     const socket = new this.#world.WebSocket(this.#address("websocket"));
     let mine = true;
     let opened = false;
+    let works = false;
     /** @type {any} */
     let timer;
     const asked = new Set(this.#topics.keys());
@@ -323,7 +323,7 @@ export class Live {
       this.#world.clearTimeout(timer);
       this.#link = undefined;
       socket.close();
-      if (opened) this.#again(soon);
+      if (works) this.#again(soon);
       else this.#failed();
     };
     const heard = () => {
@@ -341,11 +341,13 @@ export class Live {
       // Topics that came or went while the connection was made.
       for (const topic of this.#topics.values()) if (!asked.delete(topic.name)) this.#subscribe(topic);
       for (const topic of asked) socket.send(JSON.stringify({ type: "unsubscribe", topic }));
-      this.#opened();
+      this.#set("open");
     };
     socket.onmessage = (/** @type {{data: any}} */ message) => {
       if (!mine) return;
       heard();
+      works = true;
+      this.#works();
       this.#take(message.data);
     };
     socket.onclose = (/** @type {{code: number}} */ event) => done(RESTARTS.includes(event.code));
@@ -365,26 +367,28 @@ export class Live {
   #sse() {
     const source = new this.#world.EventSource(this.#address(), { withCredentials: true });
     let mine = true;
-    let opened = false;
+    let works = false;
     /** @type {any} */
-    let timer = this.#world.setTimeout(() => done(false), this.#options.timeout ?? 10_000);
+    const timer = this.#world.setTimeout(() => done(false), this.#options.timeout ?? 10_000);
     const done = (/** @type {boolean} */ soon) => {
       if (!mine) return;
       mine = false;
       this.#world.clearTimeout(timer);
       this.#link = undefined;
       source.close();
-      if (opened) this.#again(soon);
+      if (works) this.#again(soon);
       else this.#failed();
     };
     source.onopen = () => {
       if (!mine) return;
-      opened = true;
       this.#world.clearTimeout(timer);
-      this.#opened();
+      this.#set("open");
     };
     source.onmessage = (/** @type {{data: string}} */ message) => {
-      if (mine && this.#take(message.data) === "goodbye") done(true);
+      if (!mine) return;
+      works = true;
+      this.#works();
+      if (this.#take(message.data) === "goodbye") done(true);
     };
     // The browser would come back by itself, but with the topics and places of the beginning.
     source.onerror = () => done(false);
@@ -418,8 +422,9 @@ export class Live {
           if (!reply.ok) throw new LiveError(`status ${reply.status}`);
           const { messages } = await reply.json();
           if (!mine) return;
-          if (!opened) this.#opened();
           opened = true;
+          this.#works();
+          this.#set("open");
           for (const message of messages) this.#handle(message);
         } catch {
           if (!mine) return;
