@@ -144,6 +144,8 @@ words! {
     events_dropped = 23;
     /// Subscribers of this worker, or subscriptions of workers at the hub.
     subscriptions = 24;
+    /// Until when lasting leases on locks may run that a worker's parties were told of, milliseconds of [`now_ms`]; 0 when there are none.
+    leases_until = 25;
 }
 
 const NAMED_WORDS: usize = 40;

@@ -2,3 +2,5 @@
 
 pub mod dns;
 pub mod http;
+pub mod lock;
+pub mod redis;

@@ -1,5 +1,7 @@
 //! Bytes in, events out: no socket, no clock.
 
 pub mod http;
+pub mod lock;
 pub mod percent;
+pub mod resp;
 pub mod websocket;

@@ -77,6 +77,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
         (old.dev != new.dev, "dev changed"),
         (old.auto_reload != new.auto_reload, "auto_reload changed"),
         (old.clients != new.clients, "clients changed"),
+        (old.locks != new.locks, "locks changed"),
     ] {
         if changed {
             changes.applied.push(line.to_owned());
@@ -164,6 +165,7 @@ fn without_listeners(server: &Server) -> Server {
     let mut server = server.clone();
     match &mut server {
         Server::Http(http) => http.listen.clear(),
+        Server::Lock(lock) => lock.listen.clear(),
         Server::Script(script) => script.listen.clear(),
     }
     server

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::written::{Admin, App, Cache, Client, Events, Server, Workers};
+use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
 use crate::telemetry::config::{AccessLog, Log, LogFile};
 
@@ -50,6 +51,8 @@ pub struct Settings {
     pub store: Store,
     /// What carries events between workers.
     pub events: Events,
+    /// Bounds of locks.
+    pub locks: LockLimits,
     /// Connections to other servers, by name.
     pub clients: BTreeMap<String, Client>,
     /// Applications, by name.

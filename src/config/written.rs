@@ -7,11 +7,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::apps::files::config::Files;
+use crate::clients::lock::config::LockClient;
+use crate::clients::redis::config::Redis;
 pub use crate::events::config::Events;
+use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
 use crate::script::config::ScriptApp;
 use crate::secret::Secret;
 use crate::servers::http::config::Http;
+use crate::servers::lock::config::LockServer;
 use crate::servers::script::config::ScriptServer;
 use crate::telemetry::config::{AccessLog, Log};
 use crate::units::{HumanDuration, HumanSize};
@@ -52,6 +56,8 @@ pub struct Config {
     pub store: Store,
     /// What carries events between workers.
     pub events: Events,
+    /// Bounds of the locks of this machine.
+    pub locks: LockLimits,
     /// Connections to other servers, by a name of your choice.
     pub clients: BTreeMap<String, Client>,
     /// Applications, by a name of your choice.
@@ -81,6 +87,7 @@ impl Default for Config {
             cache: Cache::default(),
             store: Store::default(),
             events: Events::default(),
+            locks: LockLimits::default(),
             clients: BTreeMap::new(),
             apps: BTreeMap::new(),
             servers: BTreeMap::new(),
@@ -259,9 +266,14 @@ pub struct EmbeddedStore {
     pub path: Option<PathBuf>,
 }
 
-/// A connection to another server. This version has none yet.
+/// A connection to another server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Client {}
+pub enum Client {
+    /// Lock servers.
+    Lock(LockClient),
+    /// A Redis server.
+    Redis(Redis),
+}
 
 /// An application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -289,6 +301,8 @@ pub struct NativeApp {
 pub enum Server {
     /// HTTP, routed to applications.
     Http(Http),
+    /// Locks for programs on this and other machines.
+    Lock(LockServer),
     /// Raw connections for the `connection` handler of a Luau application.
     Script(ScriptServer),
 }
@@ -311,6 +325,7 @@ impl Server {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Http(_) => "Http",
+            Self::Lock(_) => "Lock",
             Self::Script(_) => "Script",
         }
     }
@@ -320,6 +335,7 @@ impl Server {
     pub fn listen(&self) -> &[Address] {
         match self {
             Self::Http(http) => &http.listen,
+            Self::Lock(lock) => &lock.listen,
             Self::Script(script) => &script.listen,
         }
     }

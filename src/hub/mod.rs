@@ -1,4 +1,4 @@
-//! The one process for what must exist once: the shared cache, elections, events, the admin listener.
+//! The one process for what must exist once: the shared cache, elections, events, locks, the admin listener.
 //!
 //! It keeps nothing that must survive it. When it dies the master starts another one; the workers serve on meanwhile, tell the new
 //! one what they run, and the cache begins empty.
@@ -7,19 +7,23 @@ mod admin;
 mod cache;
 mod elections;
 mod events;
+mod locks;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use cache::Cache;
 use elections::{Elections, Notice, Worker};
 use events::Events;
+use locks::Locks;
 
+use crate::clients::dns::System;
 use crate::config::{Server, Settings};
+use crate::link::locks::Tell;
 use crate::link::{Call, FromHub, Port, ToHub};
 use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenSocket, ToChild, ToMaster};
@@ -44,7 +48,7 @@ pub fn main(context: ChildContext) -> i32 {
 
 async fn serve(context: ChildContext) -> i32 {
     let slot = context.own_slot();
-    let ChildContext { settings, listeners, control, slot: number, boot, .. } = context;
+    let ChildContext { settings, listeners, control, slot: number, scoreboard, boot, .. } = context;
     let control = match Port::new(control) {
         Ok(control) => control,
         Err(error) => {
@@ -52,14 +56,25 @@ async fn serve(context: ChildContext) -> i32 {
             return 1;
         }
     };
+    // In a chroot the files themselves cannot be seen any more.
+    System::adopt(&boot.hosts, &boot.resolv_conf);
     let hub = Rc::new(Hub {
         workers: RefCell::default(),
         cache: RefCell::new(Cache::new(settings.cache.limits())),
         elections: RefCell::default(),
-        events: Events::new(settings.events.limits(), slot),
+        events: Events::new(&settings, slot),
+        locks: Locks::new(locks::Start {
+            limits: settings.locks.clone(),
+            data: settings.data.clone(),
+            board: scoreboard,
+            instance: format!("{}-{}", boot.master_pid, boot.started_ms),
+            orphans_until: boot.leases_until,
+        }),
         admin: admin::Admin::new(&settings, control.clone(), slot, number),
         scope: Scope::new(),
     });
+    let speaker: Weak<dyn locks::Speaker> = Rc::<Hub>::downgrade(&hub);
+    hub.locks.speak_through(speaker);
     for socket in listeners {
         hub.listen(socket);
     }
@@ -74,7 +89,9 @@ async fn serve(context: ChildContext) -> i32 {
     hub.scope.spawn(clean_uploads(settings));
     slot.set_state(State::Idle);
     tell(&control, &ToMaster::Ready);
-    hub.obey(&control).await
+    let code = hub.clone().obey(&control).await;
+    hub.locks.close();
+    code
 }
 
 /// Removes what a killed worker left of uploads.
@@ -95,6 +112,7 @@ struct Hub {
     workers: RefCell<BTreeMap<Worker, Rc<Port>>>,
     cache: RefCell<Cache>,
     elections: RefCell<Elections>,
+    locks: Rc<Locks>,
     events: Rc<Events>,
     admin: Rc<admin::Admin>,
     scope: Scope,
@@ -133,7 +151,11 @@ impl Hub {
                     Err(error) => log_error!("worker {slot} cannot be reached: {error}"),
                 }
             }
-            ToChild::WorkerGone { slot, pid } => self.lose((slot, pid)),
+            ToChild::WorkerGone { slot, pid } => {
+                self.lose((slot, pid));
+                // A channel that broke does not say that the worker's parties hold nothing any more; the master does.
+                self.locks.gone((slot, pid));
+            }
             ToChild::Update { revision, settings, added, removed } => {
                 let result = self.update(&settings);
                 if result.is_ok() {
@@ -160,6 +182,7 @@ impl Hub {
     fn update(&self, settings: &str) -> Result<Vec<String>, String> {
         let settings: Settings = serde_json::from_str(settings).map_err(|error| format!("the settings cannot be read: {error}"))?;
         self.admin.update(&settings);
+        self.locks.update(&settings.locks);
         self.cache.borrow_mut().set_limits(settings.cache.limits());
         telemetry::configure(&settings.log);
         Ok(Vec::new())
@@ -206,7 +229,12 @@ impl Hub {
 
     fn serve(&self, worker: Worker, port: &Rc<Port>, message: ToHub) {
         let notices = match message {
-            ToHub::Hello(candidates) => self.elections.borrow_mut().hello(worker, candidates),
+            ToHub::Hello(candidates) => {
+                self.locks.heard(worker);
+                self.elections.borrow_mut().hello(worker, candidates)
+            }
+            ToHub::Locks(asks) => return self.locks.ask(worker, asks),
+            ToHub::LockClaims(claims) => return self.locks.claim(worker, claims),
             ToHub::Campaign(name) => self.elections.borrow_mut().campaign(worker, name),
             ToHub::Resign(name) => self.elections.borrow_mut().resign(worker, &name),
             ToHub::Events(message) => {
@@ -231,6 +259,14 @@ impl Hub {
             if let Some(port) = self.workers.borrow().get(&worker) {
                 send(port, &message);
             }
+        }
+    }
+}
+
+impl locks::Speaker for Hub {
+    fn tell(&self, worker: Worker, tells: Vec<Tell>) {
+        if let Some(port) = self.workers.borrow().get(&worker) {
+            send(port, &FromHub::Locks(tells));
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use event_listener::Event;
 
 use super::events::{EventsFromHub, EventsToHub};
+use super::locks::Parties;
 use super::message::{Call, Candidate, FromHub, Reply, ToHub};
 use super::port::Port;
 use crate::reactor::{Scope, timeout, yield_now};
@@ -67,6 +68,7 @@ pub struct HubLink {
     calls: RefCell<HashMap<u64, Waiting>>,
     next: Cell<u64>,
     candidacies: RefCell<BTreeMap<String, Rc<Office>>>,
+    locks: Rc<Parties>,
     scope: Scope,
 }
 
@@ -95,8 +97,15 @@ impl HubLink {
             calls: RefCell::default(),
             next: Cell::new(1),
             candidacies: RefCell::default(),
+            locks: Parties::new(),
             scope: Scope::new(),
         })
+    }
+
+    /// The parties of this worker to locks.
+    #[must_use]
+    pub fn locks(&self) -> &Rc<Parties> {
+        &self.locks
     }
 
     /// Takes a channel to the hub: the first, or one to a hub that was started again.
@@ -104,12 +113,17 @@ impl HubLink {
     /// # Errors
     /// When the channel cannot be used.
     pub fn connect(self: &Rc<Self>, channel: Channel) -> io::Result<()> {
+        self.hear_out();
         self.lose();
         let port = Port::new(channel)?;
         let hello =
             self.candidacies.borrow().iter().map(|(name, office)| Candidate { name: name.clone(), elected: office.held.get() }).collect();
+        for claims in self.locks.claims() {
+            send(&port, &ToHub::LockClaims(claims))?;
+        }
         send(&port, &ToHub::Hello(hello))?;
         self.port.replace(Some(port.clone()));
+        self.locks.connect(port.clone());
         if let Some(sink) = self.sink() {
             sink.connected();
         }
@@ -119,13 +133,18 @@ impl HubLink {
             let mut taken = 0_usize;
             while let Ok((body, _)) = port.receive().await {
                 taken += 1;
-                if taken.is_multiple_of(MESSAGES_A_TURN) {
-                    yield_now().await;
-                }
                 let Some(link) = link.upgrade() else { return };
+                if !link.is_current(&port) {
+                    return;
+                }
                 // What cannot be read is from another version in the middle of an upgrade; the hub's end follows.
                 let Ok(message) = postcard::from_bytes::<FromHub>(&body) else { break };
                 link.take(message);
+                drop(link);
+                // With no message in hand: a new hub may come meanwhile, before which all that was said is heard.
+                if taken.is_multiple_of(MESSAGES_A_TURN) {
+                    yield_now().await;
+                }
             }
             if let Some(link) = link.upgrade() {
                 link.lose_port(&port);
@@ -139,6 +158,7 @@ impl HubLink {
             FromHub::Reply { id, reply } => self.answer(id, reply.map_err(LinkError::Refused)),
             FromHub::Elected(name) => self.set_held(&name, true),
             FromHub::Dismissed(name) => self.set_held(&name, false),
+            FromHub::Locks(tells) => self.locks.take(tells),
             FromHub::Events(message) => {
                 if let Some(sink) = self.sink() {
                     sink.take(message);
@@ -189,8 +209,21 @@ impl HubLink {
         }
     }
 
+    fn is_current(&self, port: &Rc<Port>) -> bool {
+        self.port.borrow().as_ref().is_some_and(|current| Rc::ptr_eq(current, port))
+    }
+
+    /// Takes what the hub that ended had still said, before the next one is greeted: what it said later than that is not heard any more.
+    fn hear_out(&self) {
+        let Some(port) = self.port.borrow().clone() else { return };
+        while let Ok(Some((body, _))) = port.received() {
+            let Ok(message) = postcard::from_bytes::<FromHub>(&body) else { return };
+            self.take(message);
+        }
+    }
+
     fn lose_port(&self, port: &Rc<Port>) {
-        if self.port.borrow().as_ref().is_some_and(|current| Rc::ptr_eq(current, port)) {
+        if self.is_current(port) {
             self.lose();
         }
     }
@@ -198,6 +231,7 @@ impl HubLink {
     /// The hub is gone: who waits for an answer is told. An office stays held: the worker that runs a task goes on with it.
     fn lose(&self) {
         if self.port.take().is_some() {
+            self.locks.disconnect();
             let ids: Vec<u64> = self.calls.borrow().keys().copied().collect();
             ids.into_iter().for_each(|id| self.answer(id, Err(LinkError::Lost)));
             if let Some(sink) = self.sink() {

@@ -1,8 +1,11 @@
 //! The messages.
 
+use std::rc::Rc;
+
 use serde::{Deserialize, Serialize};
 
 use super::events::{EventsFromHub, EventsToHub};
+use super::locks::{Ask, Claim, Tell};
 
 /// From a worker to the hub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +23,10 @@ pub enum ToHub {
     Campaign(String),
     /// It would not any more; if it ran the task, it has stopped.
     Resign(String),
+    /// What its parties ask about locks, in order.
+    Locks(Vec<Rc<Ask>>),
+    /// What its parties believe of locks; before [`ToHub::Hello`], which then means that all is said.
+    LockClaims(Vec<Claim>),
     /// About events.
     Events(EventsToHub),
 }
@@ -110,6 +117,8 @@ pub enum FromHub {
     Elected(String),
     /// Stop running it: another worker has shown an older right to it after a restart of the hub.
     Dismissed(String),
+    /// What parties of this worker are told about locks, in order.
+    Locks(Vec<Tell>),
     /// About events.
     Events(EventsFromHub),
 }

@@ -5,6 +5,7 @@
 
 mod client;
 pub mod events;
+pub mod locks;
 mod message;
 mod port;
 mod pulse;

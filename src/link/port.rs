@@ -88,6 +88,14 @@ impl Port {
         }
     }
 
+    /// The next message that is there already.
+    ///
+    /// # Errors
+    /// As [`Port::receive`].
+    pub fn received(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+        self.io.get_ref().recv()
+    }
+
     /// The next message and its descriptors.
     ///
     /// # Errors

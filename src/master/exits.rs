@@ -1,5 +1,6 @@
 //! How children end, and what follows.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -55,6 +56,7 @@ impl Master {
         } else if child.killed.is_none() {
             log_debug!("{} has ended", child.name());
         }
+        self.boot.leases_until = self.boot.leases_until.max(slot.leases_until().load(Relaxed));
         slot.clear();
         self.follow_up(&child, status, crashed);
     }

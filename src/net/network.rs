@@ -73,6 +73,13 @@ impl Network {
     }
 }
 
+/// One address.
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+}
+
 impl FromStr for Network {
     type Err = NetworkError;
 

@@ -89,6 +89,8 @@ pub struct BootInfo {
     pub resolv_conf: String,
     /// `/etc/hosts`, empty when there is none.
     pub hosts: String,
+    /// Until when lasting leases on locks may run whose workers have ended, milliseconds of [`crate::scoreboard::now_ms`]: for a new hub.
+    pub leases_until: u64,
     /// No worker can know of an earlier hub: this is the first one of a start that took nothing over.
     pub first_hub: bool,
     /// What dropping privileges could not do, in words, for the log; empty when all was done.

@@ -11,6 +11,7 @@ use mlua::function::AsyncCallFuture;
 
 use super::app::ScriptApp;
 use super::error_page;
+use super::lifetime::Lifetime;
 use super::reply::{self, Reply, Returned};
 use super::request::{self, ScriptRequest};
 use super::step::StepKind;
@@ -23,6 +24,7 @@ pub(super) struct RequestCall {
     number: f64,
     /// `None` when the handler has ended.
     call: Option<AsyncCallFuture<Returned>>,
+    lifetime: Lifetime,
 }
 
 /// How far a handler has come.
@@ -41,7 +43,7 @@ impl RequestCall {
         let path = request::decoded_path(request.raw_path());
         // The caller runs the call at once, before another text can take the path's place.
         let call = handler.call_async((ScriptApp::method(&request.head.method), app.passage.put(&path), number));
-        RequestCall { app, request, number, call: Some(call) }
+        RequestCall { app, request, number, call: Some(call), lifetime: Lifetime::new() }
     }
 
     /// Runs the handler until it waits or ends.
@@ -53,6 +55,7 @@ impl RequestCall {
         }
         let polled = {
             let _id = request::enter(self.request.id);
+            let _running = self.lifetime.enter();
             let _step = self.app.vm.ticket().begin(StepKind::Request, self.request.head.path().as_bytes());
             Pin::new(call).poll(cx)
         };

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::events::Events;
+use crate::link::locks::{Door, Parties};
 use crate::link::{CacheCall, CacheValue, Call, Candidacy as LinkCandidacy, HubLink, Reply};
 
 /// A future of this thread.
@@ -58,6 +59,35 @@ impl Candidacy for LinkCandidacy {
     }
 }
 
+/// Where locks are: here, and where clients of the configuration lead. Clones share everything.
+#[derive(Clone)]
+pub struct LockDoors {
+    here: Rc<dyn Door>,
+    named: Rc<RefCell<BTreeMap<String, Rc<dyn Door>>>>,
+}
+
+impl LockDoors {
+    /// The locks of this machine, and no others yet.
+    #[must_use]
+    pub fn new(here: Rc<dyn Door>) -> Self {
+        Self { here, named: Rc::default() }
+    }
+
+    /// The clients of the configuration, from now on.
+    pub fn replace(&self, named: BTreeMap<String, Rc<dyn Door>>) {
+        self.named.replace(named);
+    }
+
+    /// The locks of a client, or those here.
+    #[must_use]
+    pub fn find(&self, client: Option<&str>) -> Option<Rc<dyn Door>> {
+        match client {
+            None => Some(self.here.clone()),
+            Some(name) => self.named.borrow().get(name).cloned(),
+        }
+    }
+}
+
 /// What an application is given. Clones share everything.
 #[derive(Clone)]
 pub struct Services {
@@ -65,6 +95,8 @@ pub struct Services {
     pub cache: Rc<dyn CacheClient>,
     /// Once-a-machine tasks.
     pub elections: Rc<dyn Elections>,
+    /// Locks.
+    pub locks: LockDoors,
     /// Events.
     pub events: Rc<Events>,
     /// The number of this worker, from 1; 0 where there are no workers.
@@ -74,14 +106,16 @@ pub struct Services {
 impl Services {
     /// Services of a worker with a link to the hub.
     #[must_use]
-    pub fn of_worker(link: &Rc<HubLink>, events: &Rc<Events>, worker: u32) -> Services {
-        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events: events.clone(), worker }
+    pub fn of_worker(link: &Rc<HubLink>, events: &Rc<Events>, locks: &LockDoors, worker: u32) -> Services {
+        let (events, locks) = (events.clone(), locks.clone());
+        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events, locks, worker }
     }
 
-    /// Services of a process that stands alone: an own cache, own events, and every election is won.
+    /// Services of a process that stands alone: an own cache, own events, own locks, and every election is won.
     #[must_use]
     pub fn alone() -> Services {
-        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), events: Events::alone(), worker: 0 }
+        let locks = LockDoors::new(Rc::new(Parties::alone()));
+        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), events: Events::alone(), locks, worker: 0 }
     }
 }
 

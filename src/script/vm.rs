@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 
 use super::fault::{self, OWN_CHUNK};
+use super::lifetime::Lifetime;
 use super::limits::Limits;
 use super::step::{StepKind, StepTicket};
 
@@ -94,12 +95,15 @@ pub struct Stepped<'a, F> {
     kind: StepKind,
     text: &'a [u8],
     future: F,
+    /// None while an application loads: what it makes then is the application's.
+    lifetime: Option<Lifetime>,
 }
 
 impl<'a, F: Future + Unpin> Stepped<'a, F> {
     /// `text` says in reports what it is for.
     pub fn new(vm: &'a Vm, kind: StepKind, text: &'a [u8], future: F) -> Stepped<'a, F> {
-        Stepped { vm, kind, text, future }
+        let lifetime = (kind != StepKind::Load).then(Lifetime::new);
+        Stepped { vm, kind, text, future, lifetime }
     }
 }
 
@@ -108,6 +112,7 @@ impl<F: Future + Unpin> Future for Stepped<'_, F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
+        let _running = this.lifetime.as_ref().map(Lifetime::enter);
         let _step = this.vm.ticket.begin(this.kind, this.text);
         Pin::new(&mut this.future).poll(cx)
     }

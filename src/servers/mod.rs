@@ -1,4 +1,5 @@
 //! Protocols that take connections.
 
 pub mod http;
+pub mod lock;
 pub mod script;

@@ -3,11 +3,13 @@
 //! | file | what it is |
 //! |---|---|
 //! | `apps` | the applications of the configuration, made and replaced |
+//! | `clients` | the clients of the configuration, made and replaced |
 //! | `scripts` | Luau applications that follow their files |
 //! | `servers` | the servers and the listeners they take connections from |
 //! | `crew` | where this worker stands among the others |
 
 mod apps;
+mod clients;
 mod crew;
 mod scripts;
 mod servers;
@@ -20,6 +22,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use apps::Apps;
+use clients::Clients;
 use crew::Crew;
 use servers::Servers;
 
@@ -31,6 +34,7 @@ use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenerName, ToChild, ToMaster};
 use crate::reactor::{self, Scope};
 use crate::scoreboard::{Scoreboard, Slot, State};
+use crate::script::LockDoors;
 use crate::servers::http::RequestIds;
 use crate::sys::channel::Channel;
 use crate::telemetry::{self, AccessLog};
@@ -94,6 +98,8 @@ struct Worker {
     servers: RefCell<Servers>,
     access: RefCell<Option<Rc<AccessLog>>>,
     hub: Rc<HubLink>,
+    clients: Clients,
+    locks: LockDoors,
     /// What goes on beside requests: servers that end, the drain.
     scope: Scope,
 }
@@ -102,17 +108,21 @@ impl Worker {
     async fn start(number: usize, board: Scoreboard, settings: Settings, hub: Option<Channel>) -> Result<Rc<Self>, String> {
         let slot = board.slot(number);
         let link = HubLink::new();
+        link.locks().show(slot);
         let events = Events::of_worker(&link, Some(slot));
         if let Some(channel) = hub {
             link.connect(channel).map_err(|error| format!("the hub cannot be reached: {error}"))?;
         }
         slot.set_state(State::Init);
         let access = open_access_log(&settings)?;
-        let environment = apps::Environment { number, hub: link.clone(), events };
+        let locks = LockDoors::new(Rc::new(link.locks().clone()));
+        let clients = Clients::default();
+        clients.apply(&settings, &locks);
+        let environment = apps::Environment { number, hub: link.clone(), events, locks: locks.clone() };
         let apps = Apps::start(environment, &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
-        let mut servers = Servers::new(crew, slot, LABEL, ids);
+        let mut servers = Servers::new(crew, slot, LABEL, ids, link.locks().clone());
         servers.apply(&settings, &apps.handlers(), access.as_ref());
         slot.applications().store(apps.handlers().len() as u64, Relaxed);
         Ok(Rc::new(Self {
@@ -122,6 +132,8 @@ impl Worker {
             servers: RefCell::new(servers),
             access: RefCell::new(access),
             hub: link,
+            clients,
+            locks,
             scope: Scope::new(),
         }))
     }
@@ -195,6 +207,7 @@ impl Worker {
         let access = if settings.access_log == before.access_log { self.access.borrow().clone() } else { open_access_log(&settings)? };
         let next = self.apps.borrow().updated(&settings);
         let apps = next.await?;
+        self.clients.apply(&settings, &self.locks);
         let handlers = apps.handlers();
         let replaced = self.apps.replace(apps);
         for drain in replaced.retire(&handlers) {

@@ -8,12 +8,14 @@ use nix::sys::socket::{SockaddrStorage, getsockname};
 
 use super::crew::Crew;
 use crate::config::{Server, Settings};
+use crate::link::locks::Parties;
 use crate::net::{Accepted, Address, Balance, Listener, Peer};
 use crate::process::ListenerName;
 use crate::reactor::{Task, spawn};
 use crate::request::Handler;
 use crate::scoreboard::Slot;
 use crate::servers::http::{HttpServer, Live, RequestIds};
+use crate::servers::lock::LockServer;
 use crate::servers::script::RawServer;
 use crate::telemetry::AccessLog;
 use crate::{log_error, log_warn};
@@ -25,6 +27,7 @@ pub(super) type Handlers = BTreeMap<String, Rc<dyn Handler>>;
 #[derive(Clone)]
 enum Kind {
     Http(Rc<HttpServer>),
+    Lock(Rc<LockServer>),
     Raw(Rc<RawServer>),
 }
 
@@ -41,11 +44,12 @@ pub(super) struct Servers {
     slot: Slot,
     label: usize,
     ids: Rc<RequestIds>,
+    parties: Rc<Parties>,
 }
 
 impl Servers {
-    pub(super) fn new(crew: Crew, slot: Slot, label: usize, ids: Rc<RequestIds>) -> Self {
-        Self { running: BTreeMap::new(), crew, slot, label, ids }
+    pub(super) fn new(crew: Crew, slot: Slot, label: usize, ids: Rc<RequestIds>, parties: Rc<Parties>) -> Self {
+        Self { running: BTreeMap::new(), crew, slot, label, ids, parties }
     }
 
     /// Makes the servers those of `settings`: new ones come, changed ones serve otherwise from the next request on, what is gone is
@@ -56,7 +60,9 @@ impl Servers {
         for name in names {
             let stays = matches!(
                 (settings.servers.get(&name), self.running.get(&name).map(|running| &running.kind)),
-                (Some(Server::Http(_)), Some(Kind::Http(_))) | (Some(Server::Script(_)), Some(Kind::Raw(_)))
+                (Some(Server::Http(_)), Some(Kind::Http(_)))
+                    | (Some(Server::Lock(_)), Some(Kind::Lock(_)))
+                    | (Some(Server::Script(_)), Some(Kind::Raw(_)))
             );
             if !stays && let Some(running) = self.running.remove(&name) {
                 gone.push(Ending(running.kind));
@@ -69,6 +75,11 @@ impl Servers {
                     let live = Live::new(config, apps, access.cloned());
                     let http = HttpServer::new(name, live, self.slot, self.label, self.ids.clone());
                     self.running.insert(name.clone(), Running { kind: Kind::Http(http), listeners: BTreeMap::new() });
+                }
+                (Server::Lock(config), Some(Kind::Lock(lock))) => lock.replace(config.clone()),
+                (Server::Lock(config), _) => {
+                    let lock = LockServer::new(name, config.clone(), self.parties.clone(), self.slot);
+                    self.running.insert(name.clone(), Running { kind: Kind::Lock(lock), listeners: BTreeMap::new() });
                 }
                 (Server::Script(config), kind) => {
                     let Some(app) = apps.get(&config.app).cloned() else {
@@ -128,6 +139,7 @@ impl Ending {
     pub(super) async fn wait(self) {
         match self.0 {
             Kind::Http(http) => http.drain().await,
+            Kind::Lock(lock) => lock.drain().await,
             Kind::Raw(raw) => raw.drain().await,
         }
     }
@@ -138,6 +150,11 @@ impl Ending {
             Kind::Http(http) => {
                 let left = http.connections() as u64;
                 http.stop().await;
+                left
+            }
+            Kind::Lock(lock) => {
+                let left = lock.connections() as u64;
+                lock.stop().await;
                 left
             }
             Kind::Raw(raw) => {
@@ -163,6 +180,7 @@ impl Balance for Place {
     fn has_room(&self) -> bool {
         match &self.kind {
             Kind::Http(http) => http.has_room(),
+            Kind::Lock(lock) => lock.has_room(),
             Kind::Raw(raw) => raw.has_room(),
         }
     }
@@ -181,6 +199,7 @@ async fn accept(listener: Listener, place: Place, local: Peer, name: ListenerNam
         };
         let served = match &place.kind {
             Kind::Http(http) => http.serve(accepted, &local),
+            Kind::Lock(lock) => lock.serve(accepted, &local),
             Kind::Raw(raw) => raw.serve(accepted, &local),
         };
         if let Err(error) = served {

@@ -1,8 +1,10 @@
 //! From what is written to what the program works with, and everything that could be known to fail at the start.
 
 mod apps;
+mod clients;
 mod disk;
 mod listeners;
+mod locks;
 mod luau;
 mod process;
 mod servers;
@@ -126,6 +128,7 @@ impl Checker<'_> {
         if written.cache.max_value > written.cache.memory {
             self.error(&top.name("cache").name("max_value"), "a value cannot be larger than the memory of the whole cache");
         }
+        let clients = self.clients(written.clients, &written.events);
         let settings = Settings {
             file: self.sources.files.first().map(|source| source.path.clone()),
             base: self.base.to_owned(),
@@ -145,7 +148,8 @@ impl Checker<'_> {
             cache: written.cache,
             store: Store::Embedded { path: store },
             events: written.events,
-            clients: written.clients,
+            locks: self.locks(written.locks),
+            clients,
             apps,
             servers,
         };

@@ -43,6 +43,7 @@ impl Checker<'_> {
             );
             let server = match server {
                 Server::Http(http) => Server::Http(self.http(&place, http, apps, data)),
+                Server::Lock(lock) => Server::Lock(self.lock_server(&place, lock)),
                 Server::Script(script) => Server::Script(self.raw(&place, script, apps)),
             };
             checked.insert(name, server);
@@ -126,7 +127,7 @@ impl Checker<'_> {
     }
 
     /// Addresses with their socket paths made absolute.
-    fn addresses(&mut self, place: &Place, listen: Vec<Address>) -> Vec<Address> {
+    pub(super) fn addresses(&mut self, place: &Place, listen: Vec<Address>) -> Vec<Address> {
         let place = place.name("listen");
         let mut checked = Vec::new();
         for (index, address) in listen.into_iter().enumerate() {

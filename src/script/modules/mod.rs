@@ -8,12 +8,14 @@ pub(super) mod events;
 mod http;
 pub(crate) mod json;
 mod live;
+mod lock;
 pub(super) mod log;
 pub(super) mod net;
 mod process;
 mod skep;
 mod stream;
 mod template;
+mod websocket;
 
 use std::rc::Rc;
 
@@ -40,10 +42,12 @@ pub const ALL: &[Module] = &[
     Module { name: "template", open: template::open, types: include_str!("template.d.luau") },
     Module { name: "log", open: log::open, types: include_str!("log.d.luau") },
     Module { name: "cache", open: cache::open, types: include_str!("cache.d.luau") },
+    Module { name: "lock", open: lock::open, types: include_str!("lock.d.luau") },
     Module { name: "events", open: events::open, types: include_str!("events.d.luau") },
     Module { name: "live", open: live::open, types: include_str!("live.d.luau") },
     Module { name: "crypto", open: crypto::open, types: include_str!("crypto.d.luau") },
     Module { name: "http", open: http::open, types: include_str!("http.d.luau") },
+    Module { name: "websocket", open: websocket::open, types: include_str!("websocket.d.luau") },
     Module { name: "net", open: net::open, types: include_str!("net.d.luau") },
     Module { name: "dns", open: dns::open, types: include_str!("dns.d.luau") },
     Module { name: "process", open: process::open, types: include_str!("process.d.luau") },

@@ -23,7 +23,7 @@ const REWRITE: &str = "SKEP_REWRITE";
 
 /// Where the methods and fields of the described objects are: the object, its file, the place in it.
 const OBJECTS: &[(&str, &str, &str)] = &[
-    ("WebSocket", include_str!("../websocket.rs"), "impl UserData for WebSocketHandle"),
+    ("WebSocket", include_str!("../websocket/handle.rs"), "impl UserData for WebSocketHandle"),
     ("Connection", include_str!("../connection.rs"), "impl UserData for ConnectionHandle"),
     ("Listener", include_str!("net.rs"), "impl UserData for ListenerHandle"),
     ("Udp", include_str!("net.rs"), "impl UserData for UdpHandle"),
@@ -33,6 +33,7 @@ const OBJECTS: &[(&str, &str, &str)] = &[
     ("HttpResponse", include_str!("http.rs"), "impl UserData for Response"),
     ("Upload", include_str!("../upload.rs"), "impl UserData for UploadFile"),
     ("Part", include_str!("../form.rs"), "impl UserData for Part"),
+    ("Lock", include_str!("lock.rs"), "impl UserData for LockHandle"),
     ("Task", include_str!("../task.rs"), "impl UserData for Task"),
 ];
 

@@ -1,0 +1,95 @@
+//! Connections to other servers, and what uses them: addresses that are some, limits that make sense.
+
+use std::collections::BTreeMap;
+
+use super::Checker;
+use crate::clients::lock::config::LockClient;
+use crate::config::tree::Place;
+use crate::config::written::{Client, Events};
+use crate::units::HumanDuration;
+
+impl Checker<'_> {
+    /// Every client, and that the events find theirs.
+    pub(super) fn clients(&mut self, clients: BTreeMap<String, Client>, events: &Events) -> BTreeMap<String, Client> {
+        for (name, client) in &clients {
+            let place = Place::top().name("clients").name(name.as_str());
+            match client {
+                Client::Lock(lock) => self.lock_client(&place, lock),
+                Client::Redis(redis) => {
+                    if let Err(why) = redis.target() {
+                        self.error(&place.name("uri"), why);
+                    }
+                }
+            }
+        }
+        if let Events::Redis(redis) = events
+            && !matches!(clients.get(&redis.client), Some(Client::Redis(_)))
+        {
+            let place = Place::top().name("events").name("client");
+            self.error(&place, format!("there is no client {:?} of the kind `Redis`", redis.client));
+        }
+        clients
+    }
+
+    fn lock_client(&mut self, place: &Place, client: &LockClient) {
+        let none = client.servers.is_empty();
+        self.not_empty(place, none, "a client of lock servers needs servers", "write for example `servers: [\"127.0.0.1:833\"]`");
+        for (index, address) in client.servers.iter().enumerate() {
+            let is_unix = address.strip_prefix("unix:").is_some_and(|path| path.starts_with('/'));
+            let is_host =
+                address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
+            if !is_unix && !is_host {
+                let message = format!("`{address}` is no address: write \"host:port\" or \"unix:/path\"");
+                self.error(&place.name("servers").index(index), message);
+            }
+        }
+        if client.prefix.len() > 64 || client.prefix.bytes().any(|byte| byte.is_ascii_control()) {
+            self.error(&place.name("prefix"), "a prefix has at most 64 bytes, and no control characters");
+        }
+        self.within(&place.name("max_connections"), client.max_connections, 1, 10_000);
+        for (name, span) in [
+            ("connect_timeout", client.connect_timeout),
+            ("ping", client.ping),
+            ("shortest_pause", client.shortest_pause),
+            ("longest_pause", client.longest_pause),
+        ] {
+            self.at_least(&place.name(name), span, HumanDuration::milliseconds(10));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load_with;
+    use crate::events::config::{Events, LocalEvents};
+    use crate::units::HumanSize;
+
+    fn read(text: &str) -> Result<Events, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.ron");
+        std::fs::write(&file, text).unwrap();
+        match load_with(Some(&file), &|_| None) {
+            Ok(loaded) => Ok(loaded.settings.events),
+            Err(errors) => Err(errors.to_string()),
+        }
+    }
+
+    #[test]
+    fn local_may_stand_alone() {
+        assert_eq!(read("Config(events: Local)"), Ok(Events::default()));
+        assert_eq!(read("Config(events: Local, data: \"d\")"), Ok(Events::default()));
+        let Ok(Events::Local(local)) = read("Config(events: Local(history: 7, memory: \"1 MiB\"), data: \"d\")") else {
+            panic!("it is read")
+        };
+        assert_eq!((local.history, local.memory, local.idle), (7, HumanSize::mib(1), LocalEvents::default().idle));
+        assert!(read("Config(events: Local(histroy: 7))").unwrap_err().contains("did you mean `history`"));
+        assert!(read("Config(events: Locl)").unwrap_err().contains("Local"));
+        assert!(read("Config(events: Local(history: 0))").is_ok());
+        let redis = r#"Config(events: Redis(client: "r"), clients: {"r": Redis(uri: "redis://127.0.0.1")})"#;
+        assert!(matches!(read(redis), Ok(Events::Redis(redis)) if redis.client == "r" && redis.prefix == "skep:"));
+        assert!(read(r#"Config(events: Redis(client: "other"))"#).unwrap_err().contains("no client"));
+        assert!(read(r#"Config(clients: {"r": Redis(uri: "http://x")})"#).unwrap_err().contains("redis://"));
+        let json = serde_json::to_string(&Events::default()).unwrap();
+        assert_eq!(serde_json::from_str::<Events>(&json).unwrap(), Events::default());
+    }
+}

@@ -1,0 +1,387 @@
+//! The worker's side: what each of its parties asks and believes.
+//!
+//! What was asked and not answered is asked again of a hub that was started anew, after it was told what every party believes, so that
+//! a restart of the hub costs nobody a lock. Asks of one turn of the loop go to the hub in one message.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::config::Limits;
+use super::door::{Door, Party};
+use super::message::{Act, Ask, Claim, Claimed, Name, PartyId, Said, Tell};
+use super::table::Table;
+use crate::link::{Port, ToHub};
+use crate::reactor;
+use crate::scoreboard::{Slot, now_ms};
+
+/// The most claims in one message.
+const CLAIMS_A_MESSAGE: usize = 10_000;
+/// The worker of a table that is in the same process.
+const ALONE: (usize, i32) = (0, 0);
+
+/// Who is told what a party is told.
+pub trait Hearer {
+    /// The party is told something. It must not ask from within.
+    fn hear(&self, tell: &Tell);
+}
+
+/// A party as this worker knows it.
+struct Known {
+    /// None when its connection has ended and only lasting leases are left.
+    hearer: Option<Rc<dyn Hearer>>,
+    /// Which handle is the present one.
+    entry: u64,
+    beliefs: BTreeMap<Name, Claimed>,
+}
+
+/// Where asks go.
+#[derive(Default)]
+enum Authority {
+    /// No hub just now: they wait for one.
+    #[default]
+    Nobody,
+    /// The hub.
+    Hub(Rc<Port>),
+    /// A table of this process, which has no others.
+    Own(Box<Table>),
+}
+
+/// All parties of this worker.
+pub struct Parties {
+    /// For handles.
+    this: std::rc::Weak<Parties>,
+    known: RefCell<HashMap<PartyId, Known>>,
+    /// Asked and not answered, in order, each with the handle that asked.
+    pending: RefCell<VecDeque<(u64, Rc<Ask>)>>,
+    /// How many of them the present hub has been asked.
+    sent: Cell<usize>,
+    seq: Cell<u64>,
+    entries: Cell<u64>,
+    /// The beginning of the identities of parties that are not sessions.
+    nonce: u64,
+    authority: RefCell<Authority>,
+    flushing: Cell<bool>,
+    slot: Cell<Option<Slot>>,
+    lasting: Cell<usize>,
+}
+
+impl Parties {
+    /// No parties, and no hub yet.
+    #[must_use]
+    pub fn new() -> Rc<Self> {
+        Self::with(Authority::Nobody)
+    }
+
+    /// Parties of a process that stands alone: it has its own table, which forgets everything with it.
+    #[must_use]
+    pub fn alone() -> Rc<Self> {
+        let mut table = Table::new(Limits::default());
+        table.extend(1, u64::MAX / 2, u64::MAX, 0);
+        table.open(0);
+        Self::with(Authority::Own(Box::new(table)))
+    }
+
+    fn with(authority: Authority) -> Rc<Self> {
+        let mut nonce = [0; 8];
+        // Without random numbers the process id tells workers of one machine apart, which is what it is for.
+        if getrandom::fill(&mut nonce).is_err() {
+            nonce = u64::from(std::process::id()).to_le_bytes();
+        }
+        Rc::new_cyclic(|this| Self {
+            this: this.clone(),
+            known: RefCell::default(),
+            pending: RefCell::default(),
+            sent: Cell::new(0),
+            seq: Cell::new(1),
+            entries: Cell::new(1),
+            nonce: u64::from_le_bytes(nonce),
+            authority: RefCell::new(authority),
+            flushing: Cell::new(false),
+            slot: Cell::new(None),
+            lasting: Cell::new(0),
+        })
+    }
+
+    /// Shows in `slot` until when lasting leases may run that parties of this worker were told of.
+    pub fn show(&self, slot: Slot) {
+        self.slot.set(Some(slot));
+    }
+
+    /// A party that ends with its handle.
+    #[must_use]
+    pub fn enter_new(&self, hearer: Rc<dyn Hearer>) -> PartyHandle {
+        let entry = self.entries.get();
+        self.enter_as(u128::from(self.nonce) << 64 | u128::from(entry), hearer)
+    }
+
+    /// The party of a session. An earlier handle of it is told [`Said::Moved`] and means nothing from now on.
+    #[must_use]
+    pub fn enter_as(&self, party: PartyId, hearer: Rc<dyn Hearer>) -> PartyHandle {
+        let entry = self.entries.get();
+        self.entries.set(entry + 1);
+        let before = {
+            let mut all = self.known.borrow_mut();
+            let known = all.entry(party).or_insert_with(|| Known { hearer: None, entry, beliefs: BTreeMap::new() });
+            known.entry = entry;
+            known.beliefs.retain(|_, state| lasting_in(Some(state)) == 1);
+            known.hearer.replace(hearer)
+        };
+        if let Some(before) = before {
+            before.hear(&Tell { party, answers: None, name: Name::default(), said: Said::Moved });
+        }
+        PartyHandle { parties: self.this.upgrade(), party, entry }
+    }
+
+    fn ask(&self, party: PartyId, entry: u64, act: Act) {
+        if let Act::End { name, .. } = &act
+            && let Some(Claimed::Job { ending, .. }) = self.known.borrow_mut().get_mut(&party).and_then(|known| known.beliefs.get_mut(name))
+        {
+            *ending = true;
+        }
+        let seq = self.seq.get();
+        self.seq.set(seq + 1);
+        self.pending.borrow_mut().push_back((entry, Rc::new(Ask { seq, party, act })));
+        if reactor::is_running()
+            && !self.flushing.replace(true)
+            && let Some(parties) = self.this.upgrade()
+        {
+            // It runs after the tasks that are ready now: what they ask goes along.
+            reactor::spawn(async move {
+                parties.flushing.set(false);
+                parties.flush();
+            })
+            .detach();
+        }
+    }
+
+    /// Asks what the authority has not been asked yet.
+    fn flush(&self) {
+        let asks: Vec<Rc<Ask>> = self.pending.borrow().iter().skip(self.sent.get()).map(|(_, ask)| ask.clone()).collect();
+        if asks.is_empty() {
+            return;
+        }
+        let count = asks.len();
+        let answered = match &mut *self.authority.borrow_mut() {
+            Authority::Nobody => return,
+            Authority::Hub(port) => {
+                let sent = postcard::to_stdvec(&ToHub::Locks(asks)).map_err(std::io::Error::other).and_then(|body| port.send(&body, &[]));
+                // A hub that is gone is noticed by who receives from it; the next one is asked again.
+                if sent.is_ok() {
+                    self.sent.set(self.sent.get() + count);
+                }
+                return;
+            }
+            Authority::Own(table) => {
+                let now = now_ms();
+                asks.iter().for_each(|ask| table.ask(ALONE, Ask::clone(ask), now));
+                table.take_tells()
+            }
+        };
+        self.sent.set(self.sent.get() + count);
+        self.take(answered.into_iter().map(|(_, tell)| tell).collect());
+        self.tick_later();
+    }
+
+    /// With an own table: does what is due when it is.
+    fn tick_later(&self) {
+        let Authority::Own(table) = &*self.authority.borrow() else { return };
+        let (Some(end), Some(parties)) = (table.next_end(), self.this.upgrade()) else { return };
+        reactor::spawn(async move {
+            reactor::sleep(std::time::Duration::from_millis(end.saturating_sub(now_ms()))).await;
+            let tells = match &mut *parties.authority.borrow_mut() {
+                Authority::Own(table) => {
+                    table.tick(now_ms());
+                    table.take_tells()
+                }
+                _ => return,
+            };
+            let more = !tells.is_empty();
+            parties.take(tells.into_iter().map(|(_, tell)| tell).collect());
+            if more {
+                parties.tick_later();
+            }
+        })
+        .detach();
+    }
+
+    /// What every party believes, in messages.
+    pub(in crate::link) fn claims(&self) -> Vec<Vec<Claim>> {
+        let known = self.known.borrow();
+        let claims: Vec<Claim> = known
+            .iter()
+            .flat_map(|(party, known)| known.beliefs.iter().map(|(name, state)| Claim { party: *party, name: name.clone(), state: *state }))
+            .collect();
+        claims.chunks(CLAIMS_A_MESSAGE).map(<[Claim]>::to_vec).collect()
+    }
+
+    /// There is a new hub, which has been told [`Parties::claims`].
+    pub(in crate::link) fn connect(&self, port: Rc<Port>) {
+        self.authority.replace(Authority::Hub(port));
+        self.sent.set(0);
+        self.flush();
+    }
+
+    /// The hub is gone.
+    pub(in crate::link) fn disconnect(&self) {
+        self.authority.replace(Authority::Nobody);
+        self.sent.set(0);
+    }
+
+    /// What the authority tells.
+    pub(in crate::link) fn take(&self, tells: Vec<Tell>) {
+        for tell in tells {
+            let asker = tell.answers.and_then(|seq| self.answered(seq));
+            let Some((hearer, entry)) = self.believe(&tell) else { continue };
+            // An earlier connection of a session asked: the present one would not understand the answer.
+            if asker.is_none_or(|asker| asker == entry) {
+                hearer.hear(&tell);
+            }
+        }
+    }
+
+    /// Takes out what is answered; gives the handle that asked it.
+    fn answered(&self, seq: u64) -> Option<u64> {
+        let mut pending = self.pending.borrow_mut();
+        let is_first = pending.front().is_some_and(|(_, ask)| ask.seq == seq);
+        let at = if is_first { 0 } else { pending.iter().position(|(_, ask)| ask.seq == seq)? };
+        let (entry, _) = pending.remove(at)?;
+        self.sent.set(self.sent.get().saturating_sub(1));
+        Some(entry)
+    }
+
+    /// Notes what a party believes from now on; gives who is to hear it, and by which handle.
+    fn believe(&self, tell: &Tell) -> Option<(Rc<dyn Hearer>, u64)> {
+        let mut all = self.known.borrow_mut();
+        let known = all.get_mut(&tell.party)?;
+        let name = &tell.name;
+        let mut lasting = 0;
+        match &tell.said {
+            Said::Run { token } => {
+                known.beliefs.insert(name.clone(), Claimed::Job { token: *token, ending: false });
+            }
+            Said::Wait => {
+                known.beliefs.entry(name.clone()).or_insert(Claimed::JobWait);
+            }
+            Said::Granted { token, until_ms, lease_ms, mode, lasting } => {
+                let lease = Claimed::Lease { token: *token, mode: *mode, until_ms: *until_ms, lease_ms: *lease_ms, lasting: *lasting };
+                known.beliefs.insert(name.clone(), lease);
+                self.note_lasting(*lasting, *until_ms, 1);
+            }
+            Said::Queued { ticket, deadline_ms, want } => {
+                known.beliefs.insert(name.clone(), Claimed::Queued { ticket: *ticket, deadline_ms: *deadline_ms, want: *want });
+            }
+            Said::Renewed { until_ms: until } => {
+                if let Some(Claimed::Lease { until_ms, lasting, .. }) = known.beliefs.get_mut(name) {
+                    *until_ms = *until;
+                    self.note_lasting(*lasting, *until, 0);
+                }
+            }
+            Said::Ended { .. } | Said::TimedOut | Said::Lost | Said::Released => {
+                lasting = lasting_in(known.beliefs.remove(name).as_ref());
+            }
+            Said::Holds(holds) => {
+                for hold in holds {
+                    let (token, mode, until_ms, lease_ms) = (hold.token, hold.mode, hold.until_ms, hold.lease_ms);
+                    let lease = Claimed::Lease { token, mode, until_ms, lease_ms, lasting: true };
+                    let before = known.beliefs.insert(hold.name.clone(), lease);
+                    self.note_lasting(true, until_ms, 1 - lasting_in(before.as_ref()));
+                }
+            }
+            Said::Moved => {
+                lasting = std::mem::take(&mut known.beliefs).values().map(|state| lasting_in(Some(state))).sum();
+                let (hearer, entry) = (known.hearer.take(), known.entry);
+                all.remove(&tell.party);
+                self.forget_lasting(lasting);
+                return hearer.map(|hearer| (hearer, entry));
+            }
+            Said::NotRun | Said::NotEnded | Said::Busy | Said::NotHeld | Said::Left | Said::Limit | Said::Unavailable | Said::Locks(_) => {}
+        }
+        let (hearer, entry) = (known.hearer.clone(), known.entry);
+        if hearer.is_none() && known.beliefs.is_empty() {
+            all.remove(&tell.party);
+        }
+        self.forget_lasting(lasting);
+        hearer.map(|hearer| (hearer, entry))
+    }
+
+    fn note_lasting(&self, lasting: bool, until_ms: u64, more: usize) {
+        if lasting {
+            self.lasting.set(self.lasting.get() + more);
+            if let Some(slot) = self.slot.get() {
+                slot.leases_until().fetch_max(until_ms, Relaxed);
+            }
+        }
+    }
+
+    fn forget_lasting(&self, count: usize) {
+        let left = self.lasting.get().saturating_sub(count);
+        self.lasting.set(left);
+        if count > 0
+            && left == 0
+            && let Some(slot) = self.slot.get()
+        {
+            slot.leases_until().store(0, Relaxed);
+        }
+    }
+
+    fn leave(&self, party: PartyId, entry: u64) {
+        {
+            let mut all = self.known.borrow_mut();
+            let Some(known) = all.get_mut(&party).filter(|known| known.entry == entry) else { return };
+            known.hearer = None;
+            known.beliefs.retain(|_, state| lasting_in(Some(state)) == 1);
+            if known.beliefs.is_empty() {
+                all.remove(&party);
+            }
+        }
+        self.ask(party, entry, Act::Leave);
+    }
+}
+
+/// Whether a belief is a lasting lease, as a count.
+fn lasting_in(state: Option<&Claimed>) -> usize {
+    usize::from(matches!(state, Some(Claimed::Lease { lasting: true, .. })))
+}
+
+/// A party of this worker. Dropping it ends its jobs, waits and leases, but for lasting ones.
+pub struct PartyHandle {
+    parties: Option<Rc<Parties>>,
+    party: PartyId,
+    entry: u64,
+}
+
+impl PartyHandle {
+    /// Its identity.
+    #[must_use]
+    pub fn id(&self) -> PartyId {
+        self.party
+    }
+}
+
+impl Party for PartyHandle {
+    fn ask(&self, act: Act) {
+        if let Some(parties) = &self.parties {
+            parties.ask(self.party, self.entry, act);
+        }
+    }
+}
+
+impl Drop for PartyHandle {
+    fn drop(&mut self) {
+        if let Some(parties) = self.parties.take() {
+            parties.leave(self.party, self.entry);
+        }
+    }
+}
+
+impl Door for Rc<Parties> {
+    fn enter(&self, _: &Name, hearer: Rc<dyn Hearer>) -> Box<dyn Party> {
+        Box::new(self.enter_new(hearer))
+    }
+
+    fn enter_everywhere(&self, hearer: Rc<dyn Hearer>) -> Vec<Box<dyn Party>> {
+        vec![Box::new(self.enter_new(hearer))]
+    }
+}
