@@ -259,3 +259,5 @@ if (user) {
   listen();
   sender();
 }
+
+export {};

@@ -267,7 +267,8 @@ export class Live {
     const there = { websocket: "WebSocket", sse: "EventSource", poll: "fetch" }[way];
     if (!(there in this.#world) && this.#way + 1 < this.#transports.length) {
       this.#way += 1;
-      return this.#open();
+      this.#open();
+      return;
     }
     this.#set("connecting");
     try {
