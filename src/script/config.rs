@@ -12,7 +12,7 @@ use crate::units::{HumanDuration, HumanSize};
 pub const EMBEDDED_PREFIX: &str = "embedded:";
 
 /// The applications inside the binary.
-pub const EMBEDDED: [&str; 1] = ["examples"];
+pub const EMBEDDED: [&str; 2] = ["examples", "push"];
 
 /// The file of an application's directory that is loaded first: the first of these that is there.
 pub const ENTRIES: [&str; 2] = ["main.luau", "init.luau"];

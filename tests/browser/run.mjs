@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { EXAMPLES } from "./examples.mjs";
+import { push } from "./push.mjs";
 import { start } from "./server.mjs";
 import { Suite, accessible, equal, fits, says } from "./suite.mjs";
 
@@ -99,9 +100,13 @@ const server = await start(BINARY);
 const browser = await chromium.launch({ executablePath: BROWSER, args: ["--no-sandbox"] });
 const suite = new Suite(browser, server.origin);
 try {
-  await index(suite);
-  await examples(suite);
-  await appearance(suite);
+  const only = process.env.ONLY?.split(",") ?? ["examples", "push"];
+  if (only.includes("examples")) {
+    await index(suite);
+    await examples(suite);
+    await appearance(suite);
+  }
+  if (only.includes("push")) await push(suite, server);
 } finally {
   await browser.close();
   await server.stop();

@@ -5,6 +5,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { SEND_TOKEN } from "./push.mjs";
 
 const APPS = fileURLToPath(new URL("../../apps", import.meta.url));
 const START_LIMIT = 30_000;
@@ -31,6 +32,7 @@ function configuration(web, admin) {
         "mounted": Script(path: ${path}),
         "permitted": Script(path: ${path}, limits: (processes: true)),
         "hello": Script(path: ${JSON.stringify(join(APPS, "hello"))}),
+        "push": Script(path: ${JSON.stringify(join(APPS, "push"))}, config: {"demo": true, "send_token": "${SEND_TOKEN}", "keep": {"count": 2000, "ttl": "1h"}}),
     },
     servers: {
         "web": Http(listen: ["127.0.0.1:${web}"], routes: [
@@ -38,6 +40,7 @@ function configuration(web, admin) {
             (path: "/below/here", app: "mounted"),
             (path: "/permitted", app: "permitted"),
             (path: "/new", app: "hello"),
+            (path: "/push", app: "push"),
         ]),
     },
 )
@@ -54,7 +57,7 @@ async function answers(origin, ended) {
   throw new Error(ended() ? "the server ended before it answered" : "the server does not answer");
 }
 
-/** Gives `origin`, `log()` and `stop()`. Rejects with the server's own words when it does not come up. */
+/** Gives `origin`, `log()`, `reload()` and `stop()`. Rejects with the server's own words when it does not come up. */
 export async function start(binary) {
   const directory = await mkdtemp(join(tmpdir(), "skep-browser-"));
   const [web, admin] = [await freePort(), await freePort()];
@@ -81,5 +84,10 @@ export async function start(binary) {
     await stop();
     throw new Error(`${error.message}\n${log}`);
   }
-  return { origin, stop, log: () => log };
+  /** Replaces every worker; rejects when the command fails. */
+  const reload = () => new Promise((done, fail) => {
+    const command = spawn(binary, ["reload", "--config", file], { cwd: directory, stdio: ["ignore", "ignore", "inherit"] });
+    command.on("error", fail).on("close", (status) => (status === 0 ? done() : fail(new Error(`skep reload ended with ${status}`))));
+  });
+  return { origin, stop, reload, log: () => log };
 }
