@@ -8,13 +8,16 @@ export class Suite {
   passed = 0;
   failed = 0;
 
-  constructor(browser, origin) {
+  /** Runs the checks with `only` in their names; without it, all. */
+  constructor(browser, origin, only = "") {
     this.browser = browser;
     this.origin = origin;
+    this.only = only;
   }
 
   /** Runs `body(page, open)`; `open()` gives a page of somebody else. `expected` are patterns of console messages that belong to the check. */
   async check(name, options, body) {
+    if (!name.includes(this.only)) return;
     const { expected = [], ...context } = options;
     const places = [];
     const complaints = [];
