@@ -131,11 +131,12 @@ function arrived(room, line) {
 }
 
 // Somebody joined or left rooms: a line says so, together with those just before.
-function moved({ sid, username, tags, ts }, notice, change) {
+function moved({ sid, username: told, tags, ts }, notice, change) {
   for (const tag of tags) {
     const room = rooms.get(tag);
     const isNew = notice === "parts" || !room?.people.has(sid);
     if (!room || (notice === "parts" && !room.people.has(sid))) continue;
+    const username = room.people.get(sid)?.username ?? told;
     change(room);
     if (!isNew || sid === me.sid || !username) continue;
     const last = room.lines.at(-1);
@@ -287,6 +288,15 @@ document.addEventListener("click", ({ target }) => {
   }
   if (retry) outbox.retry(retry);
   if (remove) outbox.remove(remove);
+});
+
+// Alt with the arrows goes from room to room.
+document.addEventListener("keydown", (event) => {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!event.altKey || !step || rooms.size === 0) return;
+  event.preventDefault();
+  const tags = [...rooms.keys()];
+  open(tags[(tags.indexOf(current?.tag) + step + tags.length) % tags.length]);
 });
 
 function looked() {
