@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::written::{Admin, App, Cache, Client, Events, Server, Workers};
 use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
+use crate::store::EmbeddedSettings;
 use crate::telemetry::config::{AccessLog, Log, LogFile};
 
 /// The configuration as checked. Every path is absolute, every route names an application that exists, every limit makes sense.
@@ -64,11 +65,8 @@ pub struct Settings {
 /// Where documents are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Store {
-    /// In this file.
-    Embedded {
-        /// The file, made when it does not exist.
-        path: PathBuf,
-    },
+    /// In a file of this machine, made when it does not exist.
+    Embedded(EmbeddedSettings),
 }
 
 /// What stands for the admin listener where a server's name is expected; no server may be called so.
@@ -93,7 +91,7 @@ impl Settings {
                 *path = Path::new("/").join(rest);
             }
         };
-        let Store::Embedded { path: store } = &mut self.store;
+        let Store::Embedded(EmbeddedSettings { path: store, .. }) = &mut self.store;
         for path in [&mut self.data, &mut self.run, &mut self.pid_file, &mut self.base, store] {
             inside(path);
         }
@@ -136,7 +134,8 @@ mod tests {
         let settings = load_with(Some(&file), &|_| None).unwrap().settings.inside_chroot();
         assert_eq!(settings.data, Path::new("/data"));
         assert_eq!(settings.run, base.join("run"));
-        assert_eq!(settings.store, Store::Embedded { path: "/data/store.db".into() });
+        let Store::Embedded(store) = settings.store;
+        assert_eq!(store.path, Path::new("/data/store.db"));
         let App::Files(site) = &settings.apps["site"] else { panic!("site is files") };
         assert_eq!(site.root, Path::new("/www"));
         let App::Script(examples) = &settings.apps["examples"] else { panic!("examples is a script") };

@@ -13,6 +13,7 @@ use crate::events::Events;
 use crate::link::HubLink;
 use crate::request::{Handler, registry};
 use crate::script::{LockDoors, Services};
+use crate::store::Store;
 
 /// What an application does about its end.
 pub(super) type Drain = Pin<Box<dyn Future<Output = ()>>>;
@@ -22,6 +23,7 @@ pub(super) type Drain = Pin<Box<dyn Future<Output = ()>>>;
 pub(super) struct Environment {
     pub(super) number: usize,
     pub(super) hub: Rc<HubLink>,
+    pub(super) store: Rc<Store>,
     pub(super) events: Rc<Events>,
     pub(super) locks: LockDoors,
 }
@@ -94,7 +96,7 @@ async fn make(environment: &Environment, name: &str, config: &App, following: Fo
         App::Script(script) => {
             // The hub has slot 0, so the slots of workers are their numbers from 1.
             let worker = u32::try_from(environment.number).unwrap_or(0);
-            let services = Services::of_worker(&environment.hub, &environment.events, &environment.locks, worker);
+            let services = Services::of_worker(&environment.hub, &environment.events, &environment.locks, &environment.store, worker);
             Ok(LiveScript::start(name, script, following, services).await?)
         }
     }

@@ -35,6 +35,7 @@ use crate::process::{ChildContext, ListenerName, ToChild, ToMaster};
 use crate::reactor::{self, Scope};
 use crate::scoreboard::{Scoreboard, Slot, State};
 use crate::script::LockDoors;
+use crate::script::services::store_of_worker;
 use crate::servers::http::RequestIds;
 use crate::sys::channel::Channel;
 use crate::telemetry::{self, AccessLog};
@@ -118,7 +119,9 @@ impl Worker {
         let locks = LockDoors::new(Rc::new(link.locks().clone()));
         let clients = Clients::default();
         clients.apply(&settings, &locks);
-        let environment = apps::Environment { number, hub: link.clone(), events, locks: locks.clone() };
+        let crate::config::Store::Embedded(store) = &settings.store;
+        let store = store_of_worker(&link, store);
+        let environment = apps::Environment { number, hub: link.clone(), events, locks: locks.clone(), store };
         let apps = Apps::start(environment, &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));

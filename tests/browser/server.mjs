@@ -1,11 +1,12 @@
 // Starts the binary under test with the example applications, on free ports and in a directory of its own.
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SEND_TOKEN } from "./push.mjs";
+import { promisify } from "node:util";
 
 const APPS = fileURLToPath(new URL("../../apps", import.meta.url));
 const START_LIMIT = 30_000;
@@ -33,6 +34,7 @@ function configuration(web, admin) {
         "permitted": Script(path: ${path}, limits: (processes: true)),
         "hello": Script(path: ${JSON.stringify(join(APPS, "hello"))}),
         "push": Script(path: ${JSON.stringify(join(APPS, "push"))}, config: {"demo": true, "send_token": "${SEND_TOKEN}", "keep": {"count": 2000, "ttl": "1h"}}),
+        "chat": Script(path: ${JSON.stringify(join(APPS, "chat"))}, config: {"su": "open sesame"}),
     },
     servers: {
         "web": Http(listen: ["127.0.0.1:${web}"], routes: [
@@ -41,6 +43,7 @@ function configuration(web, admin) {
             (path: "/permitted", app: "permitted"),
             (path: "/new", app: "hello"),
             (path: "/push", app: "push"),
+            (path: "/chat", app: "chat"),
         ]),
     },
 )
@@ -77,6 +80,7 @@ export async function start(binary) {
     clearTimeout(late);
     await rm(directory, { recursive: true, force: true });
   };
+  const reload = () => promisify(execFile)(binary, ["reload", "--config", file]);
   const origin = `http://127.0.0.1:${web}`;
   try {
     await answers(origin, () => over);
@@ -84,10 +88,5 @@ export async function start(binary) {
     await stop();
     throw new Error(`${error.message}\n${log}`);
   }
-  /** Replaces every worker; rejects when the command fails. */
-  const reload = () => new Promise((done, fail) => {
-    const command = spawn(binary, ["reload", "--config", file], { cwd: directory, stdio: ["ignore", "ignore", "inherit"] });
-    command.on("error", fail).on("close", (status) => (status === 0 ? done() : fail(new Error(`skep reload ended with ${status}`))));
-  });
   return { origin, stop, reload, log: () => log };
 }

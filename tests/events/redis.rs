@@ -163,14 +163,14 @@ fn prefixes_are_shared_and_their_gaps_told() {
     publisher.published(50);
     let acknowledged = publisher.stop();
     for stalled in [&mut follower, &mut second] {
-        let mut before = 0.0;
+        let mut before = 0;
         stalled.until(|value| {
             if value["kind"] == "event" {
-                let offset = value["offset"].as_f64().expect("an offset");
-                assert!(before == 0.0 || offset == before + 1.0, "after {before} came {offset}");
+                let offset = value["offset"].as_f64().expect("an offset") as u64;
+                assert!(before == 0 || offset == before + 1, "after {before} came {offset}");
                 before = offset;
             }
-            before == acknowledged.last.1 as f64
+            before == acknowledged.last.1
         });
     }
     assert_eq!(exact.stop(&acknowledged).told, 0);

@@ -57,39 +57,3 @@ impl Checker<'_> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use crate::config::load_with;
-    use crate::events::config::{Events, LocalEvents};
-    use crate::units::HumanSize;
-
-    fn read(text: &str) -> Result<Events, String> {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("config.ron");
-        std::fs::write(&file, text).unwrap();
-        match load_with(Some(&file), &|_| None) {
-            Ok(loaded) => Ok(loaded.settings.events),
-            Err(errors) => Err(errors.to_string()),
-        }
-    }
-
-    #[test]
-    fn local_may_stand_alone() {
-        assert_eq!(read("Config(events: Local)"), Ok(Events::default()));
-        assert_eq!(read("Config(events: Local, data: \"d\")"), Ok(Events::default()));
-        let Ok(Events::Local(local)) = read("Config(events: Local(history: 7, memory: \"1 MiB\"), data: \"d\")") else {
-            panic!("it is read")
-        };
-        assert_eq!((local.history, local.memory, local.idle), (7, HumanSize::mib(1), LocalEvents::default().idle));
-        assert!(read("Config(events: Local(histroy: 7))").unwrap_err().contains("did you mean `history`"));
-        assert!(read("Config(events: Locl)").unwrap_err().contains("Local"));
-        assert!(read("Config(events: Local(history: 0))").is_ok());
-        let redis = r#"Config(events: Redis(client: "r"), clients: {"r": Redis(uri: "redis://127.0.0.1")})"#;
-        assert!(matches!(read(redis), Ok(Events::Redis(redis)) if redis.client == "r" && redis.prefix == "skep:"));
-        assert!(read(r#"Config(events: Redis(client: "other"))"#).unwrap_err().contains("no client"));
-        assert!(read(r#"Config(clients: {"r": Redis(uri: "http://x")})"#).unwrap_err().contains("redis://"));
-        let json = serde_json::to_string(&Events::default()).unwrap();
-        assert_eq!(serde_json::from_str::<Events>(&json).unwrap(), Events::default());
-    }
-}

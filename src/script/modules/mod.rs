@@ -13,6 +13,8 @@ pub(super) mod log;
 pub(super) mod net;
 mod process;
 mod skep;
+mod store;
+mod stored;
 mod stream;
 mod template;
 mod websocket;
@@ -42,6 +44,7 @@ pub const ALL: &[Module] = &[
     Module { name: "template", open: template::open, types: include_str!("template.d.luau") },
     Module { name: "log", open: log::open, types: include_str!("log.d.luau") },
     Module { name: "cache", open: cache::open, types: include_str!("cache.d.luau") },
+    Module { name: "store", open: store::open, types: include_str!("store.d.luau") },
     Module { name: "lock", open: lock::open, types: include_str!("lock.d.luau") },
     Module { name: "events", open: events::open, types: include_str!("events.d.luau") },
     Module { name: "live", open: live::open, types: include_str!("live.d.luau") },
