@@ -1,6 +1,7 @@
 //! Pages through the real binary, in all three ways: what they get is in order, complete and single, or they are told.
 
 mod page;
+mod push;
 
 #[path = "../websocket/peer.rs"]
 #[allow(dead_code, clippy::unwrap_used, reason = "the client of the tests of WebSocket; this uses a part of it")]
