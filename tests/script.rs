@@ -104,4 +104,4 @@ macro_rules! files {
     };
 }
 
-files! { cache crypto dns events http json language lock net process skep stream template }
+files! { cache crypto dns events http json language lock net process skep store stream template }
