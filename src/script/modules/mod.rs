@@ -4,9 +4,10 @@ mod cache;
 mod cookie;
 mod crypto;
 mod dns;
-mod events;
+pub(super) mod events;
 mod http;
 pub(crate) mod json;
+mod live;
 mod lock;
 pub(super) mod log;
 pub(super) mod net;
@@ -16,12 +17,14 @@ mod store;
 mod stored;
 mod stream;
 mod template;
+mod websocket;
 
 use std::rc::Rc;
 
 use mlua::{Lua, Table};
 
 pub(crate) use super::context::AppContext;
+pub(super) use crypto::hex;
 pub(super) use skep::FileReply;
 
 /// One module.
@@ -44,8 +47,10 @@ pub const ALL: &[Module] = &[
     Module { name: "store", open: store::open, types: include_str!("store.d.luau") },
     Module { name: "lock", open: lock::open, types: include_str!("lock.d.luau") },
     Module { name: "events", open: events::open, types: include_str!("events.d.luau") },
+    Module { name: "live", open: live::open, types: include_str!("live.d.luau") },
     Module { name: "crypto", open: crypto::open, types: include_str!("crypto.d.luau") },
     Module { name: "http", open: http::open, types: include_str!("http.d.luau") },
+    Module { name: "websocket", open: websocket::open, types: include_str!("websocket.d.luau") },
     Module { name: "net", open: net::open, types: include_str!("net.d.luau") },
     Module { name: "dns", open: dns::open, types: include_str!("dns.d.luau") },
     Module { name: "process", open: process::open, types: include_str!("process.d.luau") },
