@@ -3,4 +3,5 @@
 pub mod http;
 pub mod lock;
 pub mod percent;
+pub mod rtep;
 pub mod websocket;

@@ -166,6 +166,7 @@ fn without_listeners(server: &Server) -> Server {
     match &mut server {
         Server::Http(http) => http.listen.clear(),
         Server::Lock(lock) => lock.listen.clear(),
+        Server::Rtep(rtep) => rtep.listen.clear(),
         Server::Script(script) => script.listen.clear(),
     }
     server

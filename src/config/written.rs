@@ -15,6 +15,7 @@ use crate::script::config::ScriptApp;
 use crate::secret::Secret;
 use crate::servers::http::config::Http;
 use crate::servers::lock::config::LockServer;
+use crate::servers::rtep::config::RtepServer;
 use crate::servers::script::config::ScriptServer;
 use crate::telemetry::config::{AccessLog, Log};
 use crate::units::{HumanDuration, HumanSize};
@@ -300,6 +301,8 @@ pub enum Server {
     Http(Http),
     /// Locks for programs on this and other machines.
     Lock(LockServer),
+    /// Events for programs on this and other machines.
+    Rtep(RtepServer),
     /// Raw connections for the `connection` handler of a Luau application.
     Script(ScriptServer),
 }
@@ -323,6 +326,7 @@ impl Server {
         match self {
             Self::Http(_) => "Http",
             Self::Lock(_) => "Lock",
+            Self::Rtep(_) => "Rtep",
             Self::Script(_) => "Script",
         }
     }
@@ -333,6 +337,7 @@ impl Server {
         match self {
             Self::Http(http) => &http.listen,
             Self::Lock(lock) => &lock.listen,
+            Self::Rtep(rtep) => &rtep.listen,
             Self::Script(script) => &script.listen,
         }
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::events::Events;
 use crate::link::locks::{Door, Parties};
 use crate::link::{CacheCall, CacheValue, Call, Candidacy as LinkCandidacy, HubLink, Reply};
+use crate::rtep::Registry;
 
 /// A future of this thread.
 pub type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -99,6 +100,8 @@ pub struct Services {
     pub locks: LockDoors,
     /// Events.
     pub events: Rc<Events>,
+    /// What applications add to RTEP.
+    pub rtep: Registry,
     /// The number of this worker, from 1; 0 where there are no workers.
     pub worker: u32,
 }
@@ -106,16 +109,23 @@ pub struct Services {
 impl Services {
     /// Services of a worker with a link to the hub.
     #[must_use]
-    pub fn of_worker(link: &Rc<HubLink>, events: &Rc<Events>, locks: &LockDoors, worker: u32) -> Services {
-        let (events, locks) = (events.clone(), locks.clone());
-        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events, locks, worker }
+    pub fn of_worker(link: &Rc<HubLink>, events: &Rc<Events>, locks: &LockDoors, rtep: &Registry, worker: u32) -> Services {
+        let (events, locks, rtep) = (events.clone(), locks.clone(), rtep.clone());
+        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events, locks, rtep, worker }
     }
 
     /// Services of a process that stands alone: an own cache, own events, own locks, and every election is won.
     #[must_use]
     pub fn alone() -> Services {
         let locks = LockDoors::new(Rc::new(Parties::alone()));
-        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), events: Events::alone(), locks, worker: 0 }
+        Services {
+            cache: Rc::new(OwnCache::default()),
+            elections: Rc::new(Unopposed),
+            events: Events::alone(),
+            locks,
+            rtep: Registry::default(),
+            worker: 0,
+        }
     }
 }
 

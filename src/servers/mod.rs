@@ -2,4 +2,5 @@
 
 pub mod http;
 pub mod lock;
+pub mod rtep;
 pub mod script;

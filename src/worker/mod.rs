@@ -33,6 +33,7 @@ use crate::link::{HubLink, Port};
 use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenerName, ToChild, ToMaster};
 use crate::reactor::{self, Scope};
+use crate::rtep::Registry;
 use crate::scoreboard::{Scoreboard, Slot, State};
 use crate::script::LockDoors;
 use crate::servers::http::RequestIds;
@@ -118,11 +119,11 @@ impl Worker {
         let locks = LockDoors::new(Rc::new(link.locks().clone()));
         let clients = Clients::default();
         clients.apply(&settings, &locks);
-        let environment = apps::Environment { number, hub: link.clone(), events, locks: locks.clone() };
-        let apps = Apps::start(environment, &settings).await?;
+        let environment = apps::Environment { number, hub: link.clone(), events, locks: locks.clone(), rtep: Registry::default() };
+        let apps = Apps::start(environment.clone(), &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
-        let mut servers = Servers::new(crew, slot, LABEL, ids, link.locks().clone());
+        let mut servers = Servers::new(crew, slot, LABEL, ids, &environment);
         servers.apply(&settings, &apps.handlers(), access.as_ref());
         slot.applications().store(apps.handlers().len() as u64, Relaxed);
         Ok(Rc::new(Self {

@@ -6,16 +6,20 @@ use std::rc::Rc;
 
 use nix::sys::socket::{SockaddrStorage, getsockname};
 
+use super::apps::Environment;
 use super::crew::Crew;
 use crate::config::{Server, Settings};
+use crate::events::Events;
 use crate::link::locks::Parties;
 use crate::net::{Accepted, Address, Balance, Listener, Peer};
 use crate::process::ListenerName;
 use crate::reactor::{Task, spawn};
 use crate::request::Handler;
+use crate::rtep::Registry;
 use crate::scoreboard::Slot;
 use crate::servers::http::{HttpServer, Live, RequestIds};
 use crate::servers::lock::LockServer;
+use crate::servers::rtep::RtepServer;
 use crate::servers::script::RawServer;
 use crate::telemetry::AccessLog;
 use crate::{log_error, log_warn};
@@ -28,6 +32,7 @@ pub(super) type Handlers = BTreeMap<String, Rc<dyn Handler>>;
 enum Kind {
     Http(Rc<HttpServer>),
     Lock(Rc<LockServer>),
+    Rtep(Rc<RtepServer>),
     Raw(Rc<RawServer>),
 }
 
@@ -45,11 +50,14 @@ pub(super) struct Servers {
     label: usize,
     ids: Rc<RequestIds>,
     parties: Rc<Parties>,
+    events: Rc<Events>,
+    registry: Registry,
 }
 
 impl Servers {
-    pub(super) fn new(crew: Crew, slot: Slot, label: usize, ids: Rc<RequestIds>, parties: Rc<Parties>) -> Self {
-        Self { running: BTreeMap::new(), crew, slot, label, ids, parties }
+    pub(super) fn new(crew: Crew, slot: Slot, label: usize, ids: Rc<RequestIds>, environment: &Environment) -> Self {
+        let (parties, events, registry) = (environment.hub.locks().clone(), environment.events.clone(), environment.rtep.clone());
+        Self { running: BTreeMap::new(), crew, slot, label, ids, parties, events, registry }
     }
 
     /// Makes the servers those of `settings`: new ones come, changed ones serve otherwise from the next request on, what is gone is
@@ -62,6 +70,7 @@ impl Servers {
                 (settings.servers.get(&name), self.running.get(&name).map(|running| &running.kind)),
                 (Some(Server::Http(_)), Some(Kind::Http(_)))
                     | (Some(Server::Lock(_)), Some(Kind::Lock(_)))
+                    | (Some(Server::Rtep(_)), Some(Kind::Rtep(_)))
                     | (Some(Server::Script(_)), Some(Kind::Raw(_)))
             );
             if !stays && let Some(running) = self.running.remove(&name) {
@@ -80,6 +89,11 @@ impl Servers {
                 (Server::Lock(config), _) => {
                     let lock = LockServer::new(name, config.clone(), self.parties.clone(), self.slot);
                     self.running.insert(name.clone(), Running { kind: Kind::Lock(lock), listeners: BTreeMap::new() });
+                }
+                (Server::Rtep(config), Some(Kind::Rtep(rtep))) => rtep.replace(config.clone()),
+                (Server::Rtep(config), _) => {
+                    let rtep = RtepServer::new(name, config.clone(), self.events.clone(), self.registry.clone(), self.slot);
+                    self.running.insert(name.clone(), Running { kind: Kind::Rtep(rtep), listeners: BTreeMap::new() });
                 }
                 (Server::Script(config), kind) => {
                     let Some(app) = apps.get(&config.app).cloned() else {
@@ -140,6 +154,7 @@ impl Ending {
         match self.0 {
             Kind::Http(http) => http.drain().await,
             Kind::Lock(lock) => lock.drain().await,
+            Kind::Rtep(rtep) => rtep.drain().await,
             Kind::Raw(raw) => raw.drain().await,
         }
     }
@@ -155,6 +170,11 @@ impl Ending {
             Kind::Lock(lock) => {
                 let left = lock.connections() as u64;
                 lock.stop().await;
+                left
+            }
+            Kind::Rtep(rtep) => {
+                let left = rtep.connections() as u64;
+                rtep.stop().await;
                 left
             }
             Kind::Raw(raw) => {
@@ -181,6 +201,7 @@ impl Balance for Place {
         match &self.kind {
             Kind::Http(http) => http.has_room(),
             Kind::Lock(lock) => lock.has_room(),
+            Kind::Rtep(rtep) => rtep.has_room(),
             Kind::Raw(raw) => raw.has_room(),
         }
     }
@@ -200,6 +221,7 @@ async fn accept(listener: Listener, place: Place, local: Peer, name: ListenerNam
         let served = match &place.kind {
             Kind::Http(http) => http.serve(accepted, &local),
             Kind::Lock(lock) => lock.serve(accepted, &local),
+            Kind::Rtep(rtep) => rtep.serve(accepted, &local),
             Kind::Raw(raw) => raw.serve(accepted, &local),
         };
         if let Err(error) = served {
