@@ -2,7 +2,7 @@
 # The tools are plain scripts in tools/; nothing here needs to be run before anything else.
 
 .POSIX:
-.PHONY: help run test bench lint build dist dist-check clean setup setup-test
+.PHONY: help run test test-long bench lint build dist dist-check clean setup setup-test
 
 # A pinned toolchain that is missing is said (tools/rust.sh), never downloaded behind anybody's back.
 export RUSTUP_AUTO_INSTALL = 0
@@ -26,7 +26,9 @@ setup:
 
 setup-test: setup
 	@tests/peers/http.sh
+	@tests/peers/redis.sh
 	@tests/peers/browser.sh
+	@tests/peers/autobahn.sh
 	@tests/peers/luau.sh
 
 # The release build: what a newcomer runs is what is shipped.
@@ -41,6 +43,10 @@ lint: setup
 
 test: setup-test lint build
 	@tools/test.sh
+
+# Every case of Autobahn's suite, the compression cases included: a quarter of an hour.
+test-long: setup-test
+	@SKEP_LONG=1 cargo test --release --locked --test websocket autobahn -- --nocapture
 
 bench: setup build
 	@tests/peers/http.sh

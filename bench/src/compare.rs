@@ -66,10 +66,19 @@ impl Seen {
 
 /// Lets every contender do the work, in turns.
 pub fn compare(bench: &Bench, work: &Work, contenders: &[&Peer]) -> Result<Vec<Seen>> {
+    let contenders: Vec<_> = contenders.iter().map(|peer| (*peer, work.exchange)).collect();
+    compare_dialects(bench, work, &contenders)
+}
+
+/// A contender, and what a connection with a number asks of it.
+type Speaker<'a> = (&'a Peer, fn(usize) -> Exchange);
+
+/// The same for contenders that are asked in different words.
+pub fn compare_dialects(bench: &Bench, work: &Work, contenders: &[Speaker<'_>]) -> Result<Vec<Seen>> {
     let mut sides = Vec::new();
-    for peer in contenders {
+    for (peer, exchange) in contenders {
         let running = peer.start(bench.cores)?;
-        let mut load = open(&running, work)?;
+        let mut load = Load::open(running.address, (0..work.connections).map(exchange))?;
         // Caches, buffers and compiled code come to be before anything is counted.
         cost(&running, &mut load, bench.scaled(work.requests) / 10)?;
         sides.push((running, load, Vec::new()));
@@ -85,7 +94,7 @@ pub fn compare(bench: &Bench, work: &Work, contenders: &[&Peer]) -> Result<Vec<S
         }
     }
     let mut seen = Vec::new();
-    for ((running, mut load, rounds), peer) in sides.into_iter().zip(contenders) {
+    for ((running, mut load, rounds), (peer, _)) in sides.into_iter().zip(contenders) {
         let latency = load.paced(work.rate, PACED).map_err(|error| running.blame(&*error))?;
         let sum = |of: fn(&Cpu) -> Duration| rounds.iter().map(of).sum::<Duration>().as_secs_f64();
         let (user, sys) = (sum(|cpu| cpu.user), sum(|cpu| cpu.sys));

@@ -3,5 +3,6 @@
 pub mod http;
 pub mod lock;
 pub mod percent;
+pub mod resp;
 pub mod rtep;
 pub mod websocket;

@@ -121,6 +121,7 @@ fn spoken(outer: &str) -> &str {
         "ScriptApp" | "ScriptServer" => "Script",
         "EmbeddedStore" => "Embedded",
         "LocalEvents" => "Local",
+        "RedisEvents" => "Redis",
         "ScriptLimits" => "limits",
         "HttpTimeouts" => "timeouts",
         "FileCache" => "cache",

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::apps::files::config::Files;
 use crate::clients::lock::config::LockClient;
+use crate::clients::redis::config::Redis;
 pub use crate::events::config::Events;
 use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
@@ -271,6 +272,8 @@ pub struct EmbeddedStore {
 pub enum Client {
     /// Lock servers.
     Lock(LockClient),
+    /// A Redis server.
+    Redis(Redis),
 }
 
 /// An application.

@@ -17,6 +17,8 @@ use crate::units::{HumanDuration, HumanSize};
 pub enum Events {
     /// This machine only. `Local` alone, or with options: `Local(history: 50)`.
     Local(LocalEvents),
+    /// All machines that share a Redis server: history and positions are kept there. Presence is of each machine.
+    Redis(RedisEvents),
 }
 
 impl Default for Events {
@@ -65,6 +67,50 @@ impl Default for LocalEvents {
     }
 }
 
+/// Events of all machines that share a Redis server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisEvents {
+    /// The name of a client of the kind `Redis`. Not for a cluster of several servers.
+    pub client: String,
+    /// What the names of keys and channels in Redis begin with: the same on all machines that belong together.
+    pub prefix: String,
+    /// Events that a topic keeps for who was away, when its publishers say nothing else.
+    pub history: u32,
+    /// How long it keeps them.
+    pub history_ttl: HumanDuration,
+    /// The most events that a publisher may have a topic keep.
+    pub max_history: u32,
+    /// The longest time that a publisher may have a topic keep them.
+    pub max_history_ttl: HumanDuration,
+    /// Memory for copies of the topics that workers of this machine are subscribed to.
+    pub memory: HumanSize,
+    /// How long somebody who was present may be gone before that is told.
+    pub presence_grace: HumanDuration,
+    /// Members of one topic.
+    pub max_members: u32,
+    /// Topics and prefixes that one worker may be subscribed to.
+    pub max_subscriptions: u32,
+}
+
+impl Default for RedisEvents {
+    fn default() -> Self {
+        let local = LocalEvents::default();
+        Self {
+            client: String::new(),
+            prefix: "skep:".to_owned(),
+            history: local.history,
+            history_ttl: local.history_ttl,
+            max_history: local.max_history,
+            max_history_ttl: local.max_history_ttl,
+            memory: local.memory,
+            presence_grace: local.presence_grace,
+            max_members: local.max_members,
+            max_subscriptions: local.max_subscriptions,
+        }
+    }
+}
+
 fn history(count: u32, ttl: HumanDuration) -> HistoryLimit {
     HistoryLimit { count, ttl_ms: u64::try_from(ttl.get().as_millis()).unwrap_or(u64::MAX) }
 }
@@ -73,22 +119,32 @@ impl Events {
     /// The limits of the core.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        let Self::Local(local) = self;
-        Limits {
-            history: history(local.history, local.history_ttl),
-            most: history(local.max_history, local.max_history_ttl),
-            memory: local.memory.length(),
-            idle: local.idle.get(),
-            grace: local.presence_grace.get(),
-            members: local.max_members as usize,
-            subscriptions: local.max_subscriptions as usize,
-            ..Limits::default()
+        match self {
+            Self::Local(local) => Limits {
+                history: history(local.history, local.history_ttl),
+                most: history(local.max_history, local.max_history_ttl),
+                memory: local.memory.length(),
+                idle: local.idle.get(),
+                grace: local.presence_grace.get(),
+                members: local.max_members as usize,
+                subscriptions: local.max_subscriptions as usize,
+                ..Limits::default()
+            },
+            Self::Redis(redis) => Limits {
+                history: history(redis.history, redis.history_ttl),
+                most: history(redis.max_history, redis.max_history_ttl),
+                memory: redis.memory.length(),
+                grace: redis.presence_grace.get(),
+                members: redis.max_members as usize,
+                subscriptions: redis.max_subscriptions as usize,
+                ..Limits::default()
+            },
         }
     }
 }
 
 /// The kinds as they are written.
-const KINDS: &[&str] = &["Local"];
+const KINDS: &[&str] = &["Local", "Redis"];
 
 /// Hand-written because `Local` may stand alone: then its content is not even begun to be read.
 impl<'de> Deserialize<'de> for Events {
@@ -107,7 +163,10 @@ impl<'de> de::Visitor<'de> for Visitor {
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Events, A::Error> {
-        let (Kind::Local, content) = data.variant::<Kind>()?;
+        let (kind, content) = data.variant::<Kind>()?;
+        if kind == Kind::Redis {
+            return content.newtype_variant().map(Events::Redis);
+        }
         let begun = Cell::new(false);
         match content.newtype_variant_seed(Content { begun: &begun, content: PhantomData }) {
             Ok(local) => Ok(Events::Local(local)),
@@ -118,9 +177,10 @@ impl<'de> de::Visitor<'de> for Visitor {
 }
 
 /// The name of a kind.
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq)]
 enum Kind {
     Local,
+    Redis,
 }
 
 /// Notes that there is content.
@@ -135,36 +195,5 @@ impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Content<'_, T> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
         self.begun.set(true);
         T::deserialize(deserializer)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::load_with;
-
-    fn read(text: &str) -> Result<Events, String> {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("config.ron");
-        std::fs::write(&file, text).unwrap();
-        match load_with(Some(&file), &|_| None) {
-            Ok(loaded) => Ok(loaded.settings.events),
-            Err(errors) => Err(errors.to_string()),
-        }
-    }
-
-    #[test]
-    fn local_may_stand_alone() {
-        assert_eq!(read("Config(events: Local)"), Ok(Events::default()));
-        assert_eq!(read("Config(events: Local, data: \"d\")"), Ok(Events::default()));
-        let Ok(Events::Local(local)) = read("Config(events: Local(history: 7, memory: \"1 MiB\"), data: \"d\")") else {
-            panic!("it is read")
-        };
-        assert_eq!((local.history, local.memory, local.idle), (7, HumanSize::mib(1), LocalEvents::default().idle));
-        assert!(read("Config(events: Local(histroy: 7))").unwrap_err().contains("did you mean `history`"));
-        assert!(read("Config(events: Locl)").unwrap_err().contains("Local"));
-        assert!(read("Config(events: Local(history: 0))").is_ok());
-        let json = serde_json::to_string(&Events::default()).unwrap();
-        assert_eq!(serde_json::from_str::<Events>(&json).unwrap(), Events::default());
     }
 }

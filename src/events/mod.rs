@@ -496,7 +496,9 @@ impl Events {
         let name = exact.as_ref().map_or_else(|| topic.into(), |(name, _)| name.clone());
         let event = Delivery::Event(Rc::new(Event::new(name.clone(), position, past.at, past.data.0)));
         let mut delivered = 0;
-        if let Some((_, group)) = exact.filter(|(_, group)| group.live.get()) {
+        // What a group has already may be meant for those who follow a prefix.
+        let is_new = |group: &Group| group.last.get().is_none_or(|last| last.epoch != epoch || last.offset < position.offset);
+        if let Some((_, group)) = exact.filter(|(_, group)| group.live.get() && is_new(group)) {
             if let Some(told) = irregular(&name, group.last.replace(Some(position)), position) {
                 group.deliver(&told);
             }
@@ -613,6 +615,12 @@ impl EventSink for Events {
             }
             EventsFromHub::Gap { topic, position } => {
                 self.broadcast(&topic, position, |topic| Delivery::Gap { topic: Some(topic), position: Some(position) });
+            }
+            EventsFromHub::PrefixGap(prefix) => {
+                let group = self.prefixes.borrow().get(prefix.as_str()).cloned();
+                if let Some(group) = group.filter(|group| group.live.get()) {
+                    group.deliver(&Delivery::Gap { topic: None, position: None });
+                }
             }
             EventsFromHub::Joined { topic, member } => self.presence_changed(&topic, member, true),
             EventsFromHub::Left { topic, member } => self.presence_changed(&topic, member, false),

@@ -24,7 +24,7 @@ pub(super) enum Source {
     /// The hub of this machine.
     Hub(Rc<HubLink>, RefCell<Held>),
     /// This process.
-    Alone(RefCell<Alone>),
+    Alone(Box<RefCell<Alone>>),
 }
 
 /// What waits for a hub.
@@ -54,7 +54,7 @@ impl Source {
 
     pub(super) fn alone() -> Self {
         // Positions of this process mean nothing to another one; epochs need to differ within it only.
-        Self::Alone(RefCell::new(Alone { core: Core::new(Limits::default(), epoch_ms()), told: VecDeque::new() }))
+        Self::Alone(Box::new(RefCell::new(Alone { core: Core::new(Limits::default(), epoch_ms()), told: VecDeque::new() })))
     }
 
     /// Sends a publication or a question; without a hub it waits for one, within bounds.

@@ -21,6 +21,7 @@ use elections::{Elections, Notice, Worker};
 use events::Events;
 use locks::Locks;
 
+use crate::clients::dns::System;
 use crate::config::{Server, Settings};
 use crate::link::locks::Tell;
 use crate::link::{Call, FromHub, Port, ToHub};
@@ -55,11 +56,13 @@ async fn serve(context: ChildContext) -> i32 {
             return 1;
         }
     };
+    // In a chroot the files themselves cannot be seen any more.
+    System::adopt(&boot.hosts, &boot.resolv_conf);
     let hub = Rc::new(Hub {
         workers: RefCell::default(),
         cache: RefCell::new(Cache::new(settings.cache.limits())),
         elections: RefCell::default(),
-        events: Events::new(settings.events.limits(), slot),
+        events: Events::new(&settings, slot),
         locks: Locks::new(locks::Start {
             limits: settings.locks.clone(),
             data: settings.data.clone(),

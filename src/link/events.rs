@@ -296,6 +296,8 @@ pub enum EventsFromHub {
         /// Live events come after this.
         position: Position,
     },
+    /// The same for every topic that begins so.
+    PrefixGap(String),
     /// Somebody came.
     Joined {
         /// Where.

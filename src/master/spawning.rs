@@ -115,7 +115,7 @@ impl Master {
                     slot,
                     generation,
                     revision: self.revision,
-                    settings: self.seen_by_children(&self.settings),
+                    settings: Self::seen_by_children(&self.settings),
                     listeners: self.listeners_for(role),
                     control: theirs,
                     hub: hub_pair.map(|(worker_end, _)| worker_end),
@@ -197,7 +197,7 @@ impl Master {
     }
 
     /// Settings with the paths that children find in their root. A master that is not root could not change it.
-    pub fn seen_by_children(&self, settings: &Settings) -> Settings {
+    pub fn seen_by_children(settings: &Settings) -> Settings {
         let settings = settings.clone();
         if Uid::effective().is_root() { settings.inside_chroot() } else { settings }
     }

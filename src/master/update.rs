@@ -99,7 +99,7 @@ impl Master {
         config::keep_what_needs_a_restart(&self.settings, &mut settings);
         let plan = listeners::plan(&settings, &self.listeners, Vec::new()).map_err(|error| vec![error.to_string()])?;
         self.prepare_access_log(&settings);
-        let json = serde_json::to_string(&self.seen_by_children(&settings)).map_err(|error| vec![error.to_string()])?;
+        let json = serde_json::to_string(&Self::seen_by_children(&settings)).map_err(|error| vec![error.to_string()])?;
         let mut lines = changes.lines();
         lines.extend(loaded.warnings.iter().map(config::Problem::line));
         lines.extend(plan.notes.iter().cloned());

@@ -26,7 +26,7 @@ use super::services::Services;
 use super::source::{Source, SourceError};
 use super::step::StepKind;
 use super::vm::{Stepped, Vm};
-use super::websocket;
+use super::websocket::taken;
 use crate::codec::http::Method;
 use crate::reactor::timeout;
 use crate::request::{Answer, Connection, Handler, Request, RequestId, Response};
@@ -338,15 +338,15 @@ impl Handler for ScriptApp {
         if self.websocket.is_none() {
             return self.request(request);
         }
-        if let Some(response) = websocket::refused(&request.head, sessions) {
+        if let Some(response) = taken::refused(&request.head, sessions) {
             return Answer::Now(response);
         }
         // The head's buffers are shared by all requests and larger than one of them: what lives long takes a copy of its own size.
         let head = request.head.clone();
         let request = Rc::new(ScriptRequest::new(Request { head, ..request }));
         match self.websocket_accept.clone() {
-            None => Answer::Now(websocket::accept(&self, &request, sessions)),
-            Some(decide) => Answer::Later(Box::pin(websocket::ask(self, request, decide, sessions.clone()))),
+            None => Answer::Now(taken::accept(&self, &request, sessions)),
+            Some(decide) => Answer::Later(Box::pin(taken::ask(self, request, decide, sessions.clone()))),
         }
     }
 

@@ -189,9 +189,9 @@ pub(super) fn waiting_trace(trace: &str, app: &str) -> String {
         if file == OWN_CHUNK || !file.contains(".luau") {
             continue;
         }
-        text.push_str(&format!("\n    at {}:{number}", own_path(file, app)));
+        text.extend(["\n    at ", own_path(file, app), ":", number]);
         if let Some(name) = function.strip_prefix("function ") {
-            text.push_str(&format!(" in {name}"));
+            text.extend([" in ", name]);
         }
     }
     text

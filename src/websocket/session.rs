@@ -23,6 +23,11 @@ use crate::reactor;
 
 /// What is read at once, for whichever connection has something to read.
 const SCRATCH: usize = 64 << 10;
+/// Messages, and bytes of them, that wait for the application before nothing more is read.
+const MOST_MESSAGES: usize = 64;
+const MOST_UNREAD: usize = 64 << 10;
+/// Room for more messages is given back when there are none.
+const KEPT: usize = 4;
 /// Reads in a row before other tasks have their turn.
 const READS: usize = 8;
 
@@ -72,6 +77,8 @@ pub struct Session {
     deflate: Option<Agreement>,
     decoder: RefCell<Decoder>,
     inbox: RefCell<VecDeque<Message>>,
+    /// Bytes in it.
+    unread: Cell<usize>,
     output: RefCell<Output>,
     phase: Cell<Phase>,
     /// What the application is told of the end.
@@ -104,6 +111,7 @@ impl Session {
             decoder: RefCell::new(Decoder::new(role, deflate.is_some(), settings.limits)),
             settings,
             inbox: RefCell::default(),
+            unread: Cell::new(0),
             output: RefCell::default(),
             phase: Cell::new(Phase::Open),
             ended: RefCell::default(),
@@ -130,18 +138,19 @@ impl Session {
         poll_fn(|cx| {
             loop {
                 let over = self.poll_read(cx).is_ready();
-                let had = self.inbox.borrow().len();
+                let full = self.is_full();
                 if !handled && handler.as_mut().poll(cx).is_ready() {
                     handled = true;
                     self.deaf.set(true);
                     self.inbox.take();
+                    self.unread.set(0);
                     self.close(close::NORMAL, "");
                 }
                 if over && handled {
                     return Poll::Ready(());
                 }
                 // What the handler took made room for more.
-                let freed = had > 0 && self.inbox.borrow().is_empty();
+                let freed = full && !self.is_full();
                 if over || !freed {
                     return if handled && self.phase.get() == Phase::Over { Poll::Ready(()) } else { Poll::Pending };
                 }
@@ -150,13 +159,27 @@ impl Session {
         .await;
     }
 
+    /// Reads until the end of the connection is decided, whoever has decided it.
+    pub async fn until_ended(self: &Rc<Self>) {
+        poll_fn(|cx| {
+            let read = self.poll_read(cx);
+            if self.ended.borrow().is_some() { Poll::Ready(()) } else { read }
+        })
+        .await;
+    }
+
+    /// Reads until the connection has ended, for an application that takes its messages elsewhere.
+    pub async fn drive(self: &Rc<Self>) {
+        poll_fn(|cx| self.poll_read(cx)).await;
+    }
+
     /// Reads what there is; ready when the stream is gone. Nothing is read while messages wait to be taken, or too much to be sent.
     pub fn poll_read(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..READS {
             if self.phase.get() == Phase::Over {
                 return Poll::Ready(());
             }
-            if !self.inbox.borrow().is_empty() || self.is_behind() {
+            if self.is_full() || self.is_behind() {
                 keep(&self.driver, cx.waker());
                 return Poll::Pending;
             }
@@ -191,6 +214,11 @@ impl Session {
         Poll::Pending
     }
 
+    /// So much waits to be taken that nothing more is read.
+    fn is_full(&self) -> bool {
+        self.unread.get() > MOST_UNREAD || self.inbox.borrow().len() > MOST_MESSAGES
+    }
+
     /// So much waits to be sent that reading more would only make it more.
     fn is_behind(&self) -> bool {
         self.phase.get() == Phase::Open && self.output.borrow().bytes() > self.settings.queue / 2
@@ -204,6 +232,7 @@ impl Session {
                 Ok(None) => {}
                 Ok(Some(Event::Message(kind, data))) => {
                     if self.phase.get() == Phase::Open && !self.deaf.get() {
+                        self.unread.set(self.unread.get() + data.len());
                         self.inbox.borrow_mut().push_back(Message { kind, data });
                     }
                 }
@@ -242,7 +271,6 @@ impl Session {
     fn fail(self: &Rc<Self>, code: u16, why: &str) {
         if self.phase.get() == Phase::Open {
             let close = Close::new(code, why);
-            self.output.borrow_mut().clear_unsent();
             self.push_control(Opcode::Close, &close.payload());
             self.tell(&close);
         }
@@ -319,21 +347,34 @@ impl Session {
             }
             _ => encode(Head::whole(opcode), payload, self.mask()),
         };
-        self.push_message(frame, false)
+        self.push_message(frame, false).map(|_| ())
     }
 
     /// Sends a message that goes to many; it may be dropped when the peer cannot follow and the settings say so. For servers, which do not mask.
     ///
     /// # Errors
     /// As [`Session::send`].
-    pub fn publish(self: &Rc<Self>, message: &Shared) -> Result<(), Ended> {
-        let compressed =
-            self.deflate.is_some_and(|deflate| deflate.window == MOST_WINDOW) && message.payload().len() >= self.settings.compression_min;
-        let frame = if compressed { message.compressed_frame() } else { message.frame() };
+    pub fn publish(self: &Rc<Self>, message: &Shared) -> Result<u64, Ended> {
+        let frame = if self.compresses(message.payload().len()) { message.compressed_frame() } else { message.frame() };
+        self.publish_frame(frame)
+    }
+
+    /// As [`Session::publish`], of a whole frame that was made for all: compressed with the largest window or not at all, not masked.
+    /// Gives how many messages were dropped for it.
+    ///
+    /// # Errors
+    /// As [`Session::send`].
+    pub fn publish_frame(self: &Rc<Self>, frame: Bytes) -> Result<u64, Ended> {
         self.push_message(frame, true)
     }
 
-    fn push_message(self: &Rc<Self>, frame: Bytes, published: bool) -> Result<(), Ended> {
+    /// Whether a message of so many bytes, compressed for all, is for this connection.
+    #[must_use]
+    pub fn compresses(&self, length: usize) -> bool {
+        length >= self.settings.compression_min && self.deflate.is_some_and(|deflate| deflate.window == MOST_WINDOW)
+    }
+
+    fn push_message(self: &Rc<Self>, frame: Bytes, published: bool) -> Result<u64, Ended> {
         if self.phase.get() != Phase::Open {
             return Err(Ended);
         }
@@ -343,9 +384,10 @@ impl Session {
             Ok(dropped) => {
                 self.dropped.set(self.dropped.get() + dropped);
                 self.note();
-                Ok(())
+                Ok(dropped)
             }
             Err(_) => {
+                self.output.borrow_mut().clear_unsent();
                 self.fail(close::POLICY, "too slow");
                 Err(Ended)
             }
@@ -435,9 +477,14 @@ impl Session {
 
     /// The next message; `None` when the connection has ended. One task at a time.
     pub fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        let full = self.is_full();
         let next = self.inbox.borrow_mut().pop_front();
         if let Some(message) = next {
-            if self.inbox.borrow().is_empty() && !self.driver.borrow().as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+            self.unread.set(self.unread.get().saturating_sub(message.data.len()));
+            if self.inbox.borrow().is_empty() && self.inbox.borrow().capacity() > KEPT {
+                self.inbox.take();
+            }
+            if full && !self.is_full() && !self.driver.borrow().as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
                 self.wake_driver();
             }
             return Poll::Ready(Some(message));
@@ -519,7 +566,7 @@ impl Session {
             return self.close(close::GOING_AWAY, "the server restarts");
         }
         // What we do not read we cannot hear.
-        if !self.inbox.borrow().is_empty() || self.is_behind() {
+        if self.is_full() || self.is_behind() {
             self.heard.set(now);
             return;
         }

@@ -34,11 +34,11 @@ impl Clients {
         let mut before = self.entries.take();
         let mut entries = BTreeMap::new();
         for (name, config) in &settings.clients {
+            // Redis is the hub's.
+            let Client::Lock(lock) = config else { continue };
             let entry = match before.remove(name) {
                 Some(entry) if entry.config == *config => entry,
-                _ => match config {
-                    Client::Lock(lock) => Entry { config: config.clone(), door: Rc::new(LockClient::new(lock.clone(), Rc::new(Plain))) },
-                },
+                _ => Entry { config: config.clone(), door: Rc::new(LockClient::new(lock.clone(), Rc::new(Plain))) },
             };
             entries.insert(name.clone(), entry);
         }

@@ -45,7 +45,8 @@ pub fn is_long(source: &Source) -> bool {
 
 /// Documents may be long, and generated files are nobody's reading.
 fn is_written_by_hand(source: &Source) -> bool {
-    source.path.extension().is_some_and(|e| ["rs", "luau", "ts", "svelte", "css", "html", "sh"].iter().any(|k| e == *k))
+    !source.path.ends_with("types/skep.d.luau")
+        && source.path.extension().is_some_and(|e| ["rs", "luau", "ts", "svelte", "css", "html", "sh"].iter().any(|k| e == *k))
 }
 
 fn length(source: &Source) -> Vec<String> {

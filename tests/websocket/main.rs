@@ -6,6 +6,8 @@
 mod support;
 
 mod autobahn;
+mod clients;
 mod faults;
+mod feeds;
 mod peer;
 mod served;

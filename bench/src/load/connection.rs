@@ -13,16 +13,36 @@ const HEAD: usize = 8 * 1024;
 pub struct Exchange {
     /// The whole request.
     request: Vec<u8>,
-    /// Status and body; a `Content-Length` is required. Other headers are not looked at.
-    status: u16,
+    /// Status and body; a `Content-Length` is required. Other headers are not looked at. None: no HTTP, the answer is the body alone.
+    status: Option<u16>,
     body: std::sync::Arc<[u8]>,
+    /// What is asked the next time, in turns with this.
+    other: Option<Box<Exchange>>,
 }
 
 impl Exchange {
     /// `GET path`, answered by 200 and this body.
     pub fn get(path: &str, body: impl Into<std::sync::Arc<[u8]>>) -> Self {
         let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: skep-bench\r\nAccept: */*\r\n\r\n");
-        Self { request: request.into_bytes(), status: 200, body: body.into() }
+        Self { request: request.into_bytes(), status: Some(200), body: body.into(), other: None }
+    }
+
+    /// These bytes, answered by those.
+    pub fn plain(request: impl Into<Vec<u8>>, answer: impl Into<std::sync::Arc<[u8]>>) -> Self {
+        Self { request: request.into(), status: None, body: answer.into(), other: None }
+    }
+
+    /// This and `other` in turns.
+    pub fn then(self, other: Self) -> Self {
+        Self { other: Some(Box::new(other)), ..self }
+    }
+
+    /// Takes the other one's turn.
+    fn turn(&mut self) {
+        if let Some(mut other) = self.other.take() {
+            std::mem::swap(self, &mut other);
+            self.other = Some(other);
+        }
     }
 
     pub fn request(&self) -> &[u8] {
@@ -49,7 +69,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn open(address: SocketAddr, exchange: Exchange) -> Result<Self> {
+    pub fn open(address: SocketAddr, mut exchange: Exchange) -> Result<Self> {
+        // Each request begins with a turn.
+        exchange.turn();
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
@@ -63,6 +85,7 @@ impl Connection {
 
     /// Begins the next request.
     pub fn send(&mut self) -> Result<()> {
+        self.exchange.turn();
         self.sent = 0;
         self.answer = Answer { under_way: true, head: std::mem::take(&mut self.answer.head), ..Answer::default() };
         self.answer.head.clear();
@@ -132,7 +155,7 @@ pub struct Answer {
 impl Answer {
     /// Checks the next bytes; `true` when the answer is complete.
     pub fn take(&mut self, bytes: &[u8], exchange: &Exchange) -> Result<bool> {
-        if self.in_body {
+        if self.in_body || exchange.status.is_none() {
             return self.take_body(bytes, exchange);
         }
         let before = self.head.len();
@@ -164,7 +187,7 @@ fn check_head(head: &[u8], exchange: &Exchange) -> Result<()> {
     let text = std::str::from_utf8(head)?;
     let mut lines = text.split("\r\n");
     let status = lines.next().unwrap_or_default();
-    if status.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)) != Some(&exchange.status.to_string()) {
+    if status.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()) != exchange.status {
         return Err(format!("wrong status: {status:?}").into());
     }
     let length = lines.filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("content-length"));

@@ -2,6 +2,7 @@
 
 mod kernel;
 mod nginx;
+mod redis;
 mod skep;
 
 use std::io::{Read, Write};
@@ -31,6 +32,10 @@ const STOP: Duration = Duration::from_secs(5);
 pub enum Peer {
     /// Our binary.
     Skep(PathBuf),
+    /// Our binary as a lock server.
+    SkepLocks(PathBuf),
+    /// Redis from the system.
+    Redis,
     /// nginx from the system, with its Lua module.
     Nginx,
     /// A loop of `epoll_wait`, `read` and `write` that parses nothing: what the kernel alone costs.
@@ -46,7 +51,8 @@ struct Prepared {
 impl Peer {
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Skep(_) => "skep",
+            Self::Skep(_) | Self::SkepLocks(_) => "skep",
+            Self::Redis => "Redis",
             Self::Nginx => "nginx",
             Self::KernelLimit => "kernel limit",
         }
@@ -55,7 +61,8 @@ impl Peer {
     /// Name and version, as the contender says it.
     pub fn version(&self) -> Result<String> {
         match self {
-            Self::Skep(binary) => skep::version(binary),
+            Self::Skep(binary) | Self::SkepLocks(binary) => skep::version(binary),
+            Self::Redis => redis::version(),
             Self::Nginx => nginx::version(),
             Self::KernelLimit => Ok(self.name().to_owned()),
         }
@@ -66,6 +73,8 @@ impl Peer {
         let address = free_address()?;
         let Prepared { mut command, folder } = match self {
             Self::Skep(binary) => skep::prepare(binary, address)?,
+            Self::SkepLocks(binary) => skep::prepare_locks(binary, address)?,
+            Self::Redis => redis::prepare(address)?,
             Self::Nginx => nginx::prepare(address)?,
             Self::KernelLimit => kernel::prepare(address)?,
         };
@@ -116,7 +125,7 @@ impl Running {
     /// Looks all the time, not now and then: the moment of the first answer is a result.
     fn wait_for_answer(&mut self) -> Result<()> {
         let end = Instant::now() + START;
-        while !answers(self.address) {
+        while !self.peer.answers(self.address) {
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("{} ended with {status}{}", self.peer.name(), self.last_words()).into());
             }
@@ -151,18 +160,25 @@ fn logged(mut command: Command, folder: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// Whether a whole first line of an answer comes.
-fn answers(address: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream.write_all(b"GET /fixed HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
-        let mut head = [0; 12];
-        stream.read_exact(&mut head)?;
-        Ok(&head == b"HTTP/1.1 200")
-    };
-    // Refused, reset, not yet right: all the same here, it is asked again.
-    ask().unwrap_or(false)
+impl Peer {
+    /// Whether the right beginning of an answer comes to the first question of its protocol.
+    fn answers(&self, address: SocketAddr) -> bool {
+        let (question, answer): (&[u8], &[u8]) = match self {
+            Self::SkepLocks(_) => (b"hello 2\n", b"HELLO 2\n"),
+            Self::Redis => (b"PING\r\n", b"+PONG\r\n"),
+            _ => (b"GET /fixed HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", b"HTTP/1.1 200"),
+        };
+        let ask = || -> std::io::Result<bool> {
+            let mut stream = TcpStream::connect(address)?;
+            stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+            stream.write_all(question)?;
+            let mut head = vec![0; answer.len()];
+            stream.read_exact(&mut head)?;
+            Ok(head == answer)
+        };
+        // Refused, reset, not yet right: all the same here, it is asked again.
+        ask().unwrap_or(false)
+    }
 }
 
 impl Drop for Running {

@@ -29,6 +29,27 @@ pub fn prepare(binary: &Path, address: SocketAddr) -> Result<Prepared> {
     Ok(Prepared { command: logged(command, folder.path())?, folder })
 }
 
+/// A lock server with one worker: the table itself is in the hub, whose time counts too.
+pub fn prepare_locks(binary: &Path, address: SocketAddr) -> Result<Prepared> {
+    let folder = Folder::new()?;
+    let text = format!(
+        r#"
+Config(
+    data: "data", run: "run", pid_file: "run/skep.pid",
+    auto_reload: false,
+    log: (file: "-", level: Warn, format: Text),
+    workers: (start: 1, min: 1, max: 1, min_spare: 0, max_spare: 1, max_requests: 1000000000),
+    admin: (listen: []),
+    servers: {{ "locks": Lock(listen: ["{address}"]) }},
+)
+"#
+    );
+    let config = folder.write("config.ron", text)?;
+    let mut command = Command::new(binary);
+    command.arg("run").arg("--config").arg(config).current_dir(folder.path());
+    Ok(Prepared { command: logged(command, folder.path())?, folder })
+}
+
 fn config(address: SocketAddr) -> String {
     let fixed = site::FIXED.trim_end();
     format!(

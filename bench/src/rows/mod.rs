@@ -2,6 +2,7 @@
 
 mod fixed;
 mod growth;
+mod locks;
 mod memory;
 mod scripted;
 mod soak;
@@ -22,4 +23,4 @@ pub struct Row {
 
 /// In the order of the report.
 pub const ROWS: &[Row] =
-    &[scripted::ROW, fixed::ROW, static_files::SMALL, static_files::LARGE, growth::ROW, memory::ROW, start::ROW, soak::ROW];
+    &[scripted::ROW, fixed::ROW, static_files::SMALL, static_files::LARGE, locks::ROW, growth::ROW, memory::ROW, start::ROW, soak::ROW];

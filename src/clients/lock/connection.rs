@@ -22,6 +22,9 @@ const PIECE: usize = 16 << 10;
 /// What may wait to be sent.
 const MOST_OUTPUT: usize = 1 << 20;
 
+/// What members ask before it is known what the server speaks.
+type HeldBack = Vec<(Rc<Member>, Request)>;
+
 /// A list that is under way.
 struct Listing {
     hearer: Rc<dyn Hearer>,
@@ -37,7 +40,7 @@ pub(super) struct Connection {
     server: WeakServer,
     output: RefCell<BytesMut>,
     /// What is sent once it is known that the server speaks more than the original; none when that is known.
-    held_back: RefCell<Option<Vec<(Rc<Member>, Request)>>>,
+    held_back: RefCell<Option<HeldBack>>,
     extended: Cell<bool>,
     members: RefCell<BTreeMap<Name, Rc<Member>>>,
     lists: RefCell<VecDeque<Listing>>,

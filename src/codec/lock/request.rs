@@ -213,13 +213,14 @@ pub(super) fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// A span of time with its unit; a bare number is milliseconds.
+/// A span of time with its unit, in whole milliseconds; a bare number is milliseconds.
 fn span(value: &[u8]) -> Result<Duration, RequestError> {
     let text = std::str::from_utf8(value).map_err(|_| RequestError::Malformed)?;
     if let Ok(millis) = text.parse::<u32>() {
         return Ok(Duration::from_millis(u64::from(millis)));
     }
-    text.parse::<HumanDuration>().map(HumanDuration::get).map_err(|_| RequestError::Malformed)
+    let span = text.parse::<HumanDuration>().map_err(|_| RequestError::Malformed)?;
+    Ok(Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// Writes a line. Version 1 names must not have an end of line in them.

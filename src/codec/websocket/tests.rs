@@ -44,7 +44,7 @@ fn the_examples_of_the_rfc() {
     assert_eq!(&*encode(Head::whole(Opcode::Text), b"Hello", None), b"\x81\x05Hello");
     assert_eq!(&*encode(Head::whole(Opcode::Text), b"Hello", Some(MASK)), b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
     assert_eq!(&encode(Head::whole(Opcode::Binary), &[0; 256], None)[..4], [0x82, 126, 1, 0]);
-    assert_eq!(&encode(Head::whole(Opcode::Binary), &[0; 65536], None)[..10], [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+    assert_eq!(&encode(Head::whole(Opcode::Binary), &vec![0; 65536], None)[..10], [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
     assert_eq!(read(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58").unwrap(), [text("Hello")]);
     // RFC 6455 §1.3.
     assert_eq!(handshake::accept(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");

@@ -1,21 +1,32 @@
-//! Connections to other servers: addresses that are some, limits that make sense.
+//! Connections to other servers, and what uses them: addresses that are some, limits that make sense.
 
 use std::collections::BTreeMap;
 
 use super::Checker;
 use crate::clients::lock::config::LockClient;
 use crate::config::tree::Place;
-use crate::config::written::Client;
+use crate::config::written::{Client, Events};
 use crate::units::HumanDuration;
 
 impl Checker<'_> {
-    /// Every client.
-    pub(super) fn clients(&mut self, clients: BTreeMap<String, Client>) -> BTreeMap<String, Client> {
+    /// Every client, and that the events find theirs.
+    pub(super) fn clients(&mut self, clients: BTreeMap<String, Client>, events: &Events) -> BTreeMap<String, Client> {
         for (name, client) in &clients {
             let place = Place::top().name("clients").name(name.as_str());
             match client {
                 Client::Lock(lock) => self.lock_client(&place, lock),
+                Client::Redis(redis) => {
+                    if let Err(why) = redis.target() {
+                        self.error(&place.name("uri"), why);
+                    }
+                }
             }
+        }
+        if let Events::Redis(redis) = events
+            && !matches!(clients.get(&redis.client), Some(Client::Redis(_)))
+        {
+            let place = Place::top().name("events").name("client");
+            self.error(&place, format!("there is no client {:?} of the kind `Redis`", redis.client));
         }
         clients
     }

@@ -129,6 +129,7 @@ impl Checker<'_> {
         if written.cache.max_value > written.cache.memory {
             self.error(&top.name("cache").name("max_value"), "a value cannot be larger than the memory of the whole cache");
         }
+        let clients = self.clients(written.clients, &written.events);
         let settings = Settings {
             file: self.sources.files.first().map(|source| source.path.clone()),
             base: self.base.to_owned(),
@@ -149,7 +150,7 @@ impl Checker<'_> {
             store: Store::Embedded { path: store },
             events: written.events,
             locks: self.locks(written.locks),
-            clients: self.clients(written.clients),
+            clients,
             apps,
             servers,
         };

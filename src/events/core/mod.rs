@@ -240,7 +240,8 @@ impl Core {
     }
 
     /// How much is kept of what a publisher asks for.
-    fn allowed(&self, asked: HistoryLimit) -> HistoryLimit {
+    #[must_use]
+    pub fn allowed(&self, asked: HistoryLimit) -> HistoryLimit {
         HistoryLimit { count: asked.count.min(self.limits.most.count), ttl_ms: asked.ttl_ms.min(self.limits.most.ttl_ms) }
     }
 
@@ -295,6 +296,56 @@ impl Core {
         });
         self.add_by_prefix(name, &mut to);
         Published { position, to }
+    }
+
+    /// Takes over what another keeper of the topic knows: its end, and events without holes up to it, each with its age.
+    pub fn adopt(&mut self, name: &str, position: Position, limit: HistoryLimit, events: Vec<(PastEvent, Duration)>, now: Instant) {
+        let limit = self.allowed(limit);
+        self.with(name, now, |topic| {
+            topic.limit = limit;
+            topic.adopt(position, events, now);
+        });
+    }
+
+    /// Takes the next event of a topic from another keeper; gives the workers that have subscribers.
+    pub fn apply(&mut self, name: &str, event: PastEvent, now: Instant) -> Workers {
+        let mut to = self.with(name, now, |topic| {
+            topic.push(event, now);
+            topic.workers.clone()
+        });
+        self.add_by_prefix(name, &mut to);
+        to
+    }
+
+    /// The end of a topic, when there is one.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<Position> {
+        self.topics.get(name).map(|topic| topic.position)
+    }
+
+    /// Workers with subscribers of exactly this topic.
+    #[must_use]
+    pub fn followers(&self, name: &str) -> Workers {
+        self.topics.get(name).map(|topic| topic.workers.clone()).unwrap_or_default()
+    }
+
+    /// Workers with prefixes of this topic.
+    #[must_use]
+    pub fn followers_by_prefix(&self, name: &str) -> Workers {
+        let mut workers = Workers::new();
+        self.add_by_prefix(name, &mut workers);
+        workers
+    }
+
+    /// Workers with this prefix.
+    #[must_use]
+    pub fn prefix_workers(&self, prefix: &str) -> Workers {
+        self.prefixes.get(prefix).cloned().unwrap_or_default()
+    }
+
+    /// An epoch that was not used before.
+    pub fn new_epoch(&mut self) -> u64 {
+        self.epoch()
     }
 
     fn add_by_prefix(&self, name: &str, to: &mut Workers) {

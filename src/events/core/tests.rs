@@ -10,7 +10,7 @@ const B: Worker = (2, 11);
 fn limits() -> Limits {
     Limits {
         history: HistoryLimit { count: 4, ttl_ms: 10_000 },
-        idle: Duration::from_secs(60),
+        idle: Duration::from_mins(1),
         grace: Duration::from_secs(5),
         ..Limits::default()
     }

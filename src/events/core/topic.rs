@@ -95,6 +95,15 @@ impl Topic {
         }
     }
 
+    /// Takes over what another keeper knows: the topic's end, and events without holes up to it, each with its age.
+    pub(super) fn adopt(&mut self, position: Position, events: Vec<(PastEvent, Duration)>, now: Instant) {
+        self.forget();
+        for (event, age) in events {
+            self.push(event, now.checked_sub(age).unwrap_or(now));
+        }
+        self.position = position;
+    }
+
     fn forget_oldest(&mut self) {
         if let Some(kept) = self.kept.pop_front() {
             self.kept_bytes -= EVENT_BYTES + kept.event.data.0.len();

@@ -22,7 +22,7 @@ const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 /// How long an answer may take that should come at once.
 const ANSWER: Duration = Duration::from_secs(10);
 /// The longest wait for an outcome.
-const LONGEST: Duration = Duration::from_secs(31_536_000);
+const LONGEST: Duration = Duration::from_hours(365 * 24);
 
 pub(super) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Table> {
     let module = lua.create_table()?;

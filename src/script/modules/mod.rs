@@ -14,6 +14,7 @@ mod process;
 mod skep;
 mod stream;
 mod template;
+mod websocket;
 
 use std::rc::Rc;
 
@@ -43,6 +44,7 @@ pub const ALL: &[Module] = &[
     Module { name: "events", open: events::open, types: include_str!("events.d.luau") },
     Module { name: "crypto", open: crypto::open, types: include_str!("crypto.d.luau") },
     Module { name: "http", open: http::open, types: include_str!("http.d.luau") },
+    Module { name: "websocket", open: websocket::open, types: include_str!("websocket.d.luau") },
     Module { name: "net", open: net::open, types: include_str!("net.d.luau") },
     Module { name: "dns", open: dns::open, types: include_str!("dns.d.luau") },
     Module { name: "process", open: process::open, types: include_str!("process.d.luau") },

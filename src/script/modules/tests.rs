@@ -23,7 +23,7 @@ const REWRITE: &str = "SKEP_REWRITE";
 
 /// Where the methods and fields of the described objects are: the object, its file, the place in it.
 const OBJECTS: &[(&str, &str, &str)] = &[
-    ("WebSocket", include_str!("../websocket.rs"), "impl UserData for WebSocketHandle"),
+    ("WebSocket", include_str!("../websocket/handle.rs"), "impl UserData for WebSocketHandle"),
     ("Connection", include_str!("../connection.rs"), "impl UserData for ConnectionHandle"),
     ("Listener", include_str!("net.rs"), "impl UserData for ListenerHandle"),
     ("Udp", include_str!("net.rs"), "impl UserData for UdpHandle"),

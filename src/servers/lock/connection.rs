@@ -7,8 +7,6 @@ use std::io::IoSlice;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, BytesMut};
-
 use crate::codec::lock::{self, Answer, Line, Lines, Request, parse_request, write_answer};
 use crate::link::locks::{Act, Hearer, MAX_NAME, Mode, Name, Parties, Party, PartyHandle, Said, Tell, Want};
 use crate::net::Stream;
@@ -49,7 +47,9 @@ pub(super) struct Connection {
 
 /// What is said to the client.
 struct Voice {
-    output: RefCell<BytesMut>,
+    output: RefCell<Vec<u8>>,
+    /// How much of `output` is written.
+    written: Cell<usize>,
     /// The most that may wait in `output`.
     backlog: usize,
     roles: RefCell<BTreeMap<Name, Role>>,
@@ -65,6 +65,7 @@ impl Connection {
     pub(super) fn new(stream: Stream, parties: Rc<Parties>, backlog: usize) -> Rc<Self> {
         let voice = Voice {
             output: RefCell::default(),
+            written: Cell::new(0),
             backlog,
             roles: RefCell::default(),
             asked: Cell::new(0),
@@ -101,7 +102,7 @@ impl Connection {
     fn poll(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
         loop {
             let flushed = self.voice.poll_flush(cx, &self.stream);
-            let waiting = self.voice.output.borrow().len();
+            let waiting = self.voice.waiting();
             if flushed.is_ready() || self.voice.ending.get() || waiting > self.voice.backlog || self.voice.has_drained() {
                 return Poll::Ready(());
             }
@@ -233,9 +234,12 @@ fn random() -> Option<u128> {
 
 impl Voice {
     fn say(&self, answer: &Answer) {
-        let mut line = Vec::with_capacity(64);
-        write_answer(answer, &mut line);
-        self.output.borrow_mut().extend_from_slice(&line);
+        write_answer(answer, &mut self.output.borrow_mut());
+    }
+
+    /// Bytes that are not written yet.
+    fn waiting(&self) -> usize {
+        self.output.borrow().len() - self.written.get()
     }
 
     fn remember(&self, cx: &Context<'_>) {
@@ -254,12 +258,19 @@ impl Voice {
     /// Writes what there is as far as it goes. Ready when the connection is broken.
     fn poll_flush(&self, cx: &mut Context<'_>, stream: &Stream) -> Poll<()> {
         let mut output = self.output.borrow_mut();
-        while !output.is_empty() {
-            match stream.poll_write_vectored(cx, &[IoSlice::new(&output)]) {
+        while self.written.get() < output.len() {
+            match stream.poll_write_vectored(cx, &[IoSlice::new(&output[self.written.get()..])]) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(count)) => output.advance(count),
+                Poll::Ready(Ok(count)) => self.written.set(self.written.get() + count),
                 Poll::Pending => break,
             }
+        }
+        if self.written.get() == output.len() {
+            output.clear();
+            output.shrink_to(PIECE);
+            self.written.set(0);
+        } else if self.written.get() > PIECE {
+            output.drain(..self.written.replace(0));
         }
         Poll::Pending
     }
@@ -268,7 +279,7 @@ impl Voice {
     fn has_drained(&self) -> bool {
         self.draining.get()
             && self.asked.get() == 0
-            && self.output.borrow().is_empty()
+            && self.waiting() == 0
             && self.roles.borrow().values().all(|role| matches!(role, Role::Holds { lasting: true, .. }))
     }
 

@@ -3,6 +3,9 @@
 //! A publication is encoded once, and the same bytes go to every worker that has subscribers; what is published in one turn of the loop leaves in
 //! one write a worker. A worker that does not read has a bounded queue: what does not fit is dropped, counted, and told once it reads again.
 
+mod bridge;
+mod commands;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -10,7 +13,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::events::Position;
-use crate::events::core::{Core, Limits, Notice, Worker};
+use bridge::Bridge;
+
+use crate::config::{Client, Events as Source, Settings};
+use crate::events::core::{Core, Notice, Worker};
 use crate::link::events::{EventsFromHub, EventsToHub};
 use crate::link::{FromHub, Port};
 use crate::reactor::{self, Scope};
@@ -37,18 +43,36 @@ pub(super) struct Events {
     slot: Slot,
     /// When the core is looked at next.
     armed: Cell<Option<Instant>>,
+    /// To the other machines, where there are some.
+    bridge: RefCell<Option<Rc<Bridge>>>,
     scope: Scope,
 }
 
 impl Events {
-    pub(super) fn new(limits: Limits, slot: Slot) -> Rc<Self> {
-        Rc::new(Self {
+    pub(super) fn new(settings: &Settings, slot: Slot) -> Rc<Self> {
+        let limits = settings.events.limits();
+        let events = Rc::new(Self {
             core: RefCell::new(Core::new(limits, seed())),
             lines: RefCell::default(),
             slot,
             armed: Cell::new(None),
+            bridge: RefCell::default(),
             scope: Scope::new(),
-        })
+        });
+        if let Source::Redis(redis) = &settings.events {
+            let target = match settings.clients.get(&redis.client) {
+                Some(Client::Redis(client)) => client.target(),
+                _ => Err(format!("there is no client {:?}", redis.client)),
+            };
+            match target {
+                Ok(target) => {
+                    events.bridge.replace(Some(Bridge::start(&events, target, redis.prefix.clone(), limits)));
+                }
+                // The check of the configuration has refused that.
+                Err(why) => log_error!("events: {why}"),
+            }
+        }
+        events
     }
 
     /// A worker can be reached.
@@ -63,6 +87,10 @@ impl Events {
         let notices = self.core.borrow_mut().gone(worker, reactor::now());
         self.tell(notices);
         self.arm();
+        let bridge = self.bridge.borrow().clone();
+        if let Some(bridge) = bridge {
+            bridge.gone(self, worker);
+        }
     }
 
     /// Does what a worker says.
@@ -70,10 +98,23 @@ impl Events {
         if matches!(message, EventsToHub::Publish { .. }) {
             add(self.slot.events_published(), 1);
         }
+        let bridge = self.bridge.borrow().clone();
+        match bridge {
+            Some(bridge) => bridge.take(worker, message),
+            None => self.process(worker, message),
+        }
+    }
+
+    /// Does what a worker says, within this machine.
+    fn process(self: &Rc<Self>, worker: Worker, message: EventsToHub) {
         let mut notices = Vec::new();
         self.core.borrow_mut().take(worker, message, reactor::now(), epoch_ms() as f64 / 1000.0, &mut notices);
         self.tell(notices);
         self.arm();
+    }
+
+    fn count_dropped(&self) {
+        add(self.slot.events_dropped(), 1);
     }
 
     fn tell(self: &Rc<Self>, notices: Vec<Notice>) {

@@ -1,0 +1,632 @@
+//! Events that several machines share through Redis.
+//!
+//! A topic is a hash of facts (epoch, offset), a stream of its history, and a channel; one script publishes in all three at once. For topics that
+//! its workers are subscribed to, the hub keeps a copy in its core: it listens on the channel first, then reads, so that nothing falls between.
+//! Each event must be the next one; where it is not, and after every new connection, the stream is read again, and what it cannot close is told
+//! as a gap. A server that was started again may have lost what it wrote last: its data gets another life, and every topic another epoch.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Events;
+use super::commands::{self, Job, LONGEST_WAIT, MOST_WAITING, Script};
+use crate::clients::redis::config::Target;
+use crate::clients::redis::{Connection, RedisError};
+use crate::codec::resp::{self, Value};
+use crate::events::core::{Core, Limits, Notice, Worker, Workers};
+use crate::link::events::{EventsFromHub, EventsToHub, HistoryLimit, PastEvent, Pattern, Position, Question};
+use crate::log_warn;
+use crate::reactor::{self, Scope, timeout};
+use crate::scoreboard::epoch_ms;
+
+/// How long a topic is remembered in Redis without publications.
+const REMEMBER: Duration = Duration::from_hours(7 * 24);
+/// How often the listening connection is asked whether it is there, and how long it may be silent.
+const QUIET: Duration = Duration::from_secs(5);
+/// How long to wait before a topic that could not be read is read again.
+const AGAIN: Duration = Duration::from_millis(200);
+/// Events of a topic that may wait while it is read.
+const MOST_EARLY: usize = 10_000;
+
+/// How a copy stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nobody listens yet.
+    Silent,
+    /// The channel is listened to; the topic is being read.
+    Reading,
+    /// The copy is true.
+    Live,
+}
+
+/// An event from a channel.
+#[derive(Clone, Debug)]
+struct Heard {
+    position: Position,
+    at: f64,
+    data: Bytes,
+}
+
+/// The copy of a topic.
+struct Mirror {
+    state: State,
+    /// The place that the workers were told last.
+    known: Option<Position>,
+    waiting: Vec<(Worker, EventsToHub)>,
+    early: VecDeque<Heard>,
+}
+
+/// A prefix that is listened to.
+#[derive(Default)]
+struct Prefix {
+    confirmed: bool,
+    /// It was listened to before: what came meanwhile is lost.
+    had: bool,
+    waiting: Vec<(Worker, EventsToHub)>,
+}
+
+/// The hub's connection with the other machines.
+pub(super) struct Bridge {
+    events: Weak<Events>,
+    target: Target,
+    prefix: String,
+    limits: Limits,
+    jobs: async_channel::Sender<Job>,
+    /// Commands for the listening connection, while there is one.
+    orders: RefCell<Option<async_channel::Sender<Vec<u8>>>>,
+    /// Counts listening connections.
+    round: Cell<u64>,
+    mirrors: RefCell<HashMap<String, Mirror>>,
+    prefixes: RefCell<HashMap<String, Prefix>>,
+    scope: Scope,
+}
+
+impl Bridge {
+    pub(super) fn start(events: &Rc<Events>, target: Target, prefix: String, limits: Limits) -> Rc<Self> {
+        let (jobs, receiver) = async_channel::bounded(MOST_WAITING);
+        let bridge = Rc::new(Self {
+            events: Rc::downgrade(events),
+            target: target.clone(),
+            prefix,
+            limits,
+            jobs,
+            orders: RefCell::default(),
+            round: Cell::new(0),
+            mirrors: RefCell::default(),
+            prefixes: RefCell::default(),
+            scope: Scope::new(),
+        });
+        let life_key = format!("{}life", bridge.prefix);
+        let weak = Rc::downgrade(&bridge);
+        let epoch = move || weak.upgrade().map_or(0, |bridge| bridge.new_epoch());
+        bridge.scope.spawn(commands::serve(target, life_key, epoch, receiver));
+        let weak = Rc::downgrade(&bridge);
+        bridge.scope.spawn(listen(weak));
+        bridge
+    }
+
+    fn new_epoch(&self) -> u64 {
+        self.events.upgrade().map_or(0, |events| events.core.borrow_mut().new_epoch())
+    }
+
+    fn channel(&self, topic: &str) -> Vec<u8> {
+        format!("{}c:{topic}", self.prefix).into_bytes()
+    }
+
+    /// The pattern of all channels with a prefix; what has a meaning in patterns is escaped.
+    fn pattern(&self, prefix: &str) -> Vec<u8> {
+        let mut pattern = Vec::new();
+        for byte in self.channel(prefix) {
+            if b"*?[]\\^-".contains(&byte) {
+                pattern.push(b'\\');
+            }
+            pattern.push(byte);
+        }
+        pattern.push(b'*');
+        pattern
+    }
+
+    fn keys(&self, topic: &str) -> [String; 3] {
+        [format!("{}t:{topic}", self.prefix), format!("{}s:{topic}", self.prefix), format!("{}life", self.prefix)]
+    }
+
+    fn order(&self, command: &[u8], argument: &[u8]) {
+        if let Some(orders) = &*self.orders.borrow() {
+            let mut bytes = Vec::new();
+            resp::command(&mut bytes, &[command, argument]);
+            // A connection that has just ended is followed by one that is told everything.
+            let _ = orders.try_send(bytes);
+        }
+    }
+
+    /// Does what a worker says.
+    pub(super) fn take(self: &Rc<Self>, worker: Worker, message: EventsToHub) {
+        let Some(events) = self.events.upgrade() else { return };
+        match message {
+            EventsToHub::Publish { ticket, topic, data, history } => self.publish(&events, worker, ticket, topic, data.0, history),
+            EventsToHub::Subscribe { pattern: Pattern::Exact(ref topic), .. } => {
+                let topic = topic.clone();
+                let mut mirrors = self.mirrors.borrow_mut();
+                match mirrors.get_mut(&topic) {
+                    Some(Mirror { state: State::Live, .. }) => {
+                        drop(mirrors);
+                        events.process(worker, message);
+                    }
+                    Some(mirror) => mirror.waiting.push((worker, message)),
+                    None => {
+                        let mirror = Mirror { state: State::Silent, known: None, waiting: vec![(worker, message)], early: VecDeque::new() };
+                        mirrors.insert(topic.clone(), mirror);
+                        drop(mirrors);
+                        self.order(b"SUBSCRIBE", &self.channel(&topic));
+                    }
+                }
+            }
+            EventsToHub::Subscribe { pattern: Pattern::Prefix(ref prefix), .. } => {
+                let name = prefix.clone();
+                let mut prefixes = self.prefixes.borrow_mut();
+                let new = !prefixes.contains_key(&name);
+                let prefix = prefixes.entry(name.clone()).or_default();
+                if prefix.confirmed {
+                    drop(prefixes);
+                    events.process(worker, message);
+                } else {
+                    prefix.waiting.push((worker, message));
+                    drop(prefixes);
+                    if new {
+                        self.order(b"PSUBSCRIBE", &self.pattern(&name));
+                    }
+                }
+            }
+            EventsToHub::Unsubscribe(ref pattern) => {
+                let pattern = pattern.clone();
+                events.process(worker, message);
+                self.forget_waiting(worker, Some(&pattern));
+                self.prune(&events);
+            }
+            EventsToHub::Ask { ticket, question } => self.ask(&events, worker, ticket, question),
+            EventsToHub::Watch { .. } | EventsToHub::Enter { .. } | EventsToHub::Leave { .. } => events.process(worker, message),
+        }
+    }
+
+    /// A worker has ended.
+    pub(super) fn gone(&self, events: &Rc<Events>, worker: Worker) {
+        self.forget_waiting(worker, None);
+        self.prune(events);
+    }
+
+    fn forget_waiting(&self, worker: Worker, pattern: Option<&Pattern>) {
+        let stays = |(other, message): &(Worker, EventsToHub)| {
+            let same = |own: &Pattern| pattern.is_none_or(|pattern| pattern == own);
+            *other != worker || !matches!(message, EventsToHub::Subscribe { pattern: own, .. } if same(own))
+        };
+        self.mirrors.borrow_mut().values_mut().for_each(|mirror| mirror.waiting.retain(stays));
+        self.prefixes.borrow_mut().values_mut().for_each(|prefix| prefix.waiting.retain(stays));
+    }
+
+    /// Stops listening to what nobody is subscribed to any more.
+    fn prune(&self, events: &Events) {
+        let core = events.core.borrow();
+        let mut over = Vec::new();
+        self.mirrors.borrow_mut().retain(|topic, mirror| {
+            let used = !mirror.waiting.is_empty() || !core.followers(topic).is_empty();
+            if !used {
+                over.push((&b"UNSUBSCRIBE"[..], self.channel(topic)));
+            }
+            used
+        });
+        self.prefixes.borrow_mut().retain(|name, prefix| {
+            let used = !prefix.waiting.is_empty() || !core.prefix_workers(name).is_empty();
+            if !used {
+                over.push((&b"PUNSUBSCRIBE"[..], self.pattern(name)));
+            }
+            used
+        });
+        over.iter().for_each(|(command, argument)| self.order(command, argument));
+    }
+
+    /// Runs a script; the answer comes through the receiver.
+    fn run(&self, script: Script, topic: &str, arguments: Vec<Vec<u8>>) -> Result<async_channel::Receiver<Result<Value, String>>, String> {
+        let (answer, receiver) = async_channel::bounded(1);
+        let job = Job { script, keys: self.keys(topic), arguments, answer };
+        self.jobs.try_send(job).map_err(|_| "redis: too much waits for it".to_owned())?;
+        Ok(receiver)
+    }
+
+    fn publish(&self, events: &Rc<Events>, worker: Worker, ticket: Option<u64>, topic: String, data: Bytes, history: Option<HistoryLimit>) {
+        let number = |number: u64| number.to_string().into_bytes();
+        let at = format!("{:.3}", epoch_ms() as f64 / 1000.0).into_bytes();
+        let (count, ttl) = history.map_or_else(Default::default, |asked| {
+            let allowed = events.core.borrow().allowed(asked);
+            (number(u64::from(allowed.count)), number(allowed.ttl_ms))
+        });
+        let (default, remember) = (self.limits.history, u64::try_from(REMEMBER.as_millis()).unwrap_or(u64::MAX));
+        let arguments = vec![
+            number(self.new_epoch()),
+            data.to_vec(),
+            at,
+            count,
+            ttl,
+            number(u64::from(default.count)),
+            number(default.ttl_ms),
+            number(remember),
+            self.channel(&topic),
+        ];
+        let sent = self.run(Script::Publish, &topic, arguments);
+        let events = Rc::downgrade(events);
+        let finish = move |result: Result<Position, String>| {
+            let Some(events) = events.upgrade() else { return };
+            match ticket {
+                Some(ticket) => events.tell(vec![back(worker, EventsFromHub::Published { ticket, result })]),
+                None if result.is_err() => events.count_dropped(),
+                None => {}
+            }
+        };
+        match sent {
+            Err(why) => finish(Err(why)),
+            Ok(answer) => self.scope.spawn(async move {
+                let value = answer.recv().await.unwrap_or_else(|_| Err("redis: it ended".to_owned()));
+                finish(value.and_then(|value| published(&value).ok_or_else(|| "redis: another answer than expected".to_owned())));
+            }),
+        }
+    }
+
+    fn ask(self: &Rc<Self>, events: &Rc<Events>, worker: Worker, ticket: u64, question: Question) {
+        let (Question::History { topic, .. } | Question::Members(topic) | Question::Info(topic)) = &question;
+        let live = self.mirrors.borrow().get(topic).is_some_and(|mirror| mirror.state == State::Live);
+        if live || matches!(question, Question::Members(_)) {
+            return events.process(worker, EventsToHub::Ask { ticket, question });
+        }
+        let (topic, bridge) = (topic.clone(), Rc::downgrade(self));
+        let asked = self.run(Script::Read, &topic, self.read_arguments(false));
+        self.scope.spawn(async move {
+            let value = match asked {
+                Ok(answer) => answer.recv().await.unwrap_or_else(|_| Err("redis: it ended".to_owned())),
+                Err(why) => Err(why),
+            };
+            let Some((bridge, events)) = bridge.upgrade().and_then(|bridge| bridge.events.upgrade().map(|events| (bridge, events))) else {
+                return;
+            };
+            let result = value.map(|value| {
+                // Read for this answer only: nobody here is subscribed.
+                let mut core = Core::new(bridge.limits, 1);
+                if let Some(read) = Read::of(&value, bridge.limits.history) {
+                    core.adopt(&topic, read.position, read.limit, read.events, reactor::now());
+                }
+                core.answer(&question, reactor::now())
+            });
+            events.tell(vec![back(worker, EventsFromHub::Answer { ticket, result })]);
+        });
+    }
+
+    fn read_arguments(&self, make: bool) -> Vec<Vec<u8>> {
+        let epoch = if make { self.new_epoch().to_string() } else { String::new() };
+        let most = self.limits.most.count.max(1);
+        vec![epoch.into_bytes(), most.to_string().into_bytes(), REMEMBER.as_millis().to_string().into_bytes()]
+    }
+
+    /// Reads a topic that is listened to, until that succeeds or is not wanted any more.
+    fn read(self: &Rc<Self>, topic: &str) {
+        let (topic, round, bridge) = (topic.to_owned(), self.round.get(), Rc::downgrade(self));
+        self.scope.spawn(async move {
+            loop {
+                let Some(this) = bridge.upgrade() else { return };
+                let wanted = this.mirrors.borrow().get(&topic).is_some_and(|mirror| mirror.state == State::Reading);
+                if !wanted || this.round.get() != round {
+                    return;
+                }
+                let asked = this.run(Script::Read, &topic, this.read_arguments(true));
+                drop(this);
+                let value = match asked {
+                    Ok(answer) => answer.recv().await.unwrap_or_else(|_| Err(String::new())),
+                    Err(why) => Err(why),
+                };
+                let Some(this) = bridge.upgrade() else { return };
+                if let Some(read) = value.ok().and_then(|value| Read::of(&value, this.limits.history)) {
+                    if this.round.get() == round {
+                        this.adopt(&topic, read);
+                    }
+                    return;
+                }
+                drop(this);
+                reactor::sleep(AGAIN).await;
+            }
+        });
+    }
+
+    /// A topic has been read: what its workers have missed is told, who waited is answered, what came meanwhile is taken.
+    fn adopt(self: &Rc<Self>, topic: &str, read: Read) {
+        let Some(events) = self.events.upgrade() else { return };
+        let (known, waiting, early) = {
+            let mut mirrors = self.mirrors.borrow_mut();
+            let Some(mirror) = mirrors.get_mut(topic).filter(|mirror| mirror.state == State::Reading) else { return };
+            mirror.state = State::Live;
+            (mirror.known.replace(read.position), std::mem::take(&mut mirror.waiting), std::mem::take(&mut mirror.early))
+        };
+        let to = events.core.borrow().followers(topic);
+        let told = known.filter(|known| *known != read.position && !to.is_empty()).map(|known| missed(topic, &to, known, &read));
+        let (place, told) = (read.position, told.unwrap_or_default());
+        let recovered = |offset: u64| {
+            let same = |notice: &Notice| matches!(&notice.message, EventsFromHub::Event { event, .. } if event.offset == offset);
+            told.iter().any(same)
+        };
+        let (old, live): (Vec<Heard>, Vec<Heard>) =
+            early.into_iter().partition(|heard| heard.position.epoch == place.epoch && heard.position.offset <= place.offset);
+        // These were read, but a worker that follows a prefix only has nothing but what is heard.
+        let by_prefix = events.core.borrow().followers_by_prefix(topic);
+        let only_heard = old.iter().filter_map(|heard| {
+            let again = recovered(heard.position.offset);
+            let others: Workers = by_prefix.iter().filter(|worker| !again || !to.contains(worker)).copied().collect();
+            (!others.is_empty()).then(|| heard.notice(topic, others))
+        });
+        let heard: Vec<Notice> = only_heard.collect();
+        events.core.borrow_mut().adopt(topic, place, read.limit, read.events, reactor::now());
+        events.tell(told);
+        events.tell(heard);
+        for (worker, message) in waiting {
+            events.process(worker, message);
+        }
+        for heard in live {
+            self.hear(&events, topic, heard);
+        }
+    }
+
+    /// An event of a topic that is copied.
+    fn hear(self: &Rc<Self>, events: &Rc<Events>, topic: &str, heard: Heard) {
+        let Some(place) = events.core.borrow().place(topic) else { return };
+        let mut mirrors = self.mirrors.borrow_mut();
+        let Some(mirror) = mirrors.get_mut(topic) else { return };
+        let same = heard.position.epoch == place.epoch;
+        if mirror.state == State::Live && same && heard.position.offset == place.offset + 1 {
+            mirror.known = Some(heard.position);
+            drop(mirrors);
+            let to = events.core.borrow_mut().apply(topic, heard.past(), reactor::now());
+            events.tell(vec![heard.notice(topic, to)]);
+        } else if mirror.state != State::Live || !same || heard.position.offset > place.offset {
+            let read = mirror.state == State::Live;
+            mirror.state = State::Reading;
+            mirror.early.push_back(heard);
+            if mirror.early.len() > MOST_EARLY {
+                mirror.early.pop_front();
+            }
+            drop(mirrors);
+            if read {
+                self.read(topic);
+            }
+        }
+    }
+
+    /// What the listening connection says.
+    fn heard(self: &Rc<Self>, value: &Value) {
+        let Some(events) = self.events.upgrade() else { return };
+        let Some(parts) = value.elements() else { return };
+        let text = |index: usize| parts.get(index).and_then(Value::text).unwrap_or_default();
+        let topic_of = |index: usize| text(index).strip_prefix(&*format!("{}c:", self.prefix)).map(str::to_owned);
+        match (text(0), parts.len()) {
+            ("subscribe", _) => {
+                let Some(topic) = topic_of(1) else { return };
+                if let Some(mirror) = self.mirrors.borrow_mut().get_mut(&topic) {
+                    mirror.state = State::Reading;
+                }
+                self.read(&topic);
+            }
+            ("psubscribe", _) => self.confirmed(&events, text(1).as_bytes()),
+            ("message", 3) => {
+                let (Some(topic), Some(heard)) = (topic_of(1), Heard::of(parts[2].bytes())) else { return };
+                let silent = self.mirrors.borrow().get(&topic).is_none_or(|mirror| mirror.state == State::Silent);
+                if !silent {
+                    self.hear_or_keep(&events, &topic, heard);
+                }
+            }
+            ("pmessage", 4) => {
+                let (Some(topic), Some(heard)) = (topic_of(2), Heard::of(parts[3].bytes())) else { return };
+                let copied = self.mirrors.borrow().get(&topic).is_some_and(|mirror| mirror.state != State::Silent);
+                if !copied && self.is_first(&topic, text(1).as_bytes()) {
+                    let to = events.core.borrow().followers_by_prefix(&topic);
+                    events.tell(vec![heard.notice(&topic, to)]);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn hear_or_keep(self: &Rc<Self>, events: &Rc<Events>, topic: &str, heard: Heard) {
+        if let Some(mirror) = self.mirrors.borrow_mut().get_mut(topic)
+            && mirror.state == State::Reading
+        {
+            mirror.early.push_back(heard);
+            if mirror.early.len() > MOST_EARLY {
+                mirror.early.pop_front();
+            }
+            return;
+        }
+        self.hear(events, topic, heard);
+    }
+
+    /// Whether a pattern is that of the shortest prefix of a topic: a message comes once for each.
+    fn is_first(&self, topic: &str, pattern: &[u8]) -> bool {
+        let prefixes = self.prefixes.borrow();
+        let first = prefixes
+            .iter()
+            .filter(|(name, prefix)| prefix.confirmed && topic.starts_with(name.as_str()))
+            .min_by_key(|(name, _)| name.len());
+        first.is_some_and(|(name, _)| self.pattern(name) == pattern)
+    }
+
+    fn confirmed(&self, events: &Rc<Events>, pattern: &[u8]) {
+        let (name, had, waiting) = {
+            let mut prefixes = self.prefixes.borrow_mut();
+            let Some((name, prefix)) = prefixes.iter_mut().find(|(name, _)| self.pattern(name) == pattern) else { return };
+            prefix.confirmed = true;
+            (name.clone(), std::mem::replace(&mut prefix.had, true), std::mem::take(&mut prefix.waiting))
+        };
+        let to = events.core.borrow().prefix_workers(&name);
+        if had && !to.is_empty() {
+            events.tell(vec![Notice { to, message: EventsFromHub::PrefixGap(name) }]);
+        }
+        for (worker, message) in waiting {
+            events.process(worker, message);
+        }
+    }
+
+    /// There is a listening connection: it is told everything.
+    fn connected(&self, orders: async_channel::Sender<Vec<u8>>) {
+        self.round.set(self.round.get() + 1);
+        self.orders.replace(Some(orders));
+        self.mirrors.borrow().keys().for_each(|topic| self.order(b"SUBSCRIBE", &self.channel(topic)));
+        self.prefixes.borrow().keys().for_each(|prefix| self.order(b"PSUBSCRIBE", &self.pattern(prefix)));
+    }
+
+    fn disconnected(&self) {
+        self.orders.take();
+        for mirror in self.mirrors.borrow_mut().values_mut() {
+            mirror.state = State::Silent;
+            mirror.early.clear();
+        }
+        self.prefixes.borrow_mut().values_mut().for_each(|prefix| prefix.confirmed = false);
+    }
+}
+
+/// Listens for as long as there is a bridge.
+async fn listen(bridge: Weak<Bridge>) {
+    let mut wait = Duration::from_millis(50);
+    let mut told = false;
+    loop {
+        let Some(target) = bridge.upgrade().map(|bridge| bridge.target.clone()) else { return };
+        let error = match Connection::open(&target, &commands::lookup()).await {
+            Ok(connection) => {
+                (wait, told) = (Duration::from_millis(50), false);
+                let (orders, receiver) = async_channel::unbounded();
+                let Some(this) = bridge.upgrade() else { return };
+                this.connected(orders);
+                drop(this);
+                let error = futures_lite::future::or(speak(&connection, &receiver), hearken(&connection, &bridge)).await;
+                let Some(this) = bridge.upgrade() else { return };
+                this.disconnected();
+                error
+            }
+            Err(error) => error,
+        };
+        if !std::mem::replace(&mut told, true) {
+            log_warn!("events: Redis at {} cannot be listened to: {error}; trying again", target.place);
+        }
+        reactor::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// Sends orders, and where there are none, looks whether Redis is still there.
+async fn speak(connection: &Connection, orders: &async_channel::Receiver<Vec<u8>>) -> RedisError {
+    loop {
+        let mut bytes = match timeout(QUIET, orders.recv()).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(_)) => return RedisError::TimedOut,
+            Err(_) => {
+                let mut ping = Vec::new();
+                resp::command(&mut ping, &[b"PING"]);
+                ping
+            }
+        };
+        while let Ok(more) = orders.try_recv() {
+            bytes.extend_from_slice(&more);
+        }
+        if let Err(error) = connection.send(&bytes).await {
+            return error;
+        }
+    }
+}
+
+async fn hearken(connection: &Connection, bridge: &Weak<Bridge>) -> RedisError {
+    loop {
+        let value = match timeout(2 * QUIET, connection.receive()).await {
+            Ok(Ok(value)) => value,
+            Ok(Err(error)) => return error,
+            Err(_) => return RedisError::TimedOut,
+        };
+        let Some(bridge) = bridge.upgrade() else { return RedisError::TimedOut };
+        bridge.heard(&value);
+    }
+}
+
+impl Heard {
+    /// Reads what the script publishes: epoch, offset, time, data.
+    fn of(bytes: Option<&Bytes>) -> Option<Self> {
+        let bytes = bytes?;
+        let mut spaces = memchr::memchr_iter(b' ', bytes);
+        let (first, second, third) = (spaces.next()?, spaces.next()?, spaces.next()?);
+        let text = |from: usize, to: usize| std::str::from_utf8(&bytes[from..to]).ok();
+        let position = Position { epoch: text(0, first)?.parse().ok()?, offset: text(first + 1, second)?.parse().ok()? };
+        Some(Self { position, at: text(second + 1, third)?.parse().ok()?, data: bytes.slice(third + 1..) })
+    }
+
+    fn past(&self) -> PastEvent {
+        PastEvent { offset: self.position.offset, at: self.at, data: self.data.clone().into() }
+    }
+
+    fn notice(&self, topic: &str, to: Workers) -> Notice {
+        Notice { to, message: EventsFromHub::Event { topic: topic.to_owned(), epoch: self.position.epoch, event: self.past() } }
+    }
+}
+
+/// A topic as Redis has it.
+struct Read {
+    position: Position,
+    limit: HistoryLimit,
+    /// Without holes up to the position, oldest first, each with its age.
+    events: Vec<(PastEvent, Duration)>,
+}
+
+impl Read {
+    /// `None`: no such topic, or no answer of the script.
+    fn of(value: &Value, default: HistoryLimit) -> Option<Self> {
+        let [epoch, offset, count, ttl, entries] = value.elements()? else { return None };
+        let position = Position { epoch: epoch.number()?, offset: offset.number()? };
+        let limit = HistoryLimit {
+            count: count.number().and_then(|count| u32::try_from(count).ok()).unwrap_or(default.count),
+            ttl_ms: ttl.number().unwrap_or(default.ttl_ms),
+        };
+        let now = epoch_ms() as f64 / 1000.0;
+        let mut events = Vec::new();
+        let mut expected = position.offset;
+        for entry in entries.elements()? {
+            let [id, fields] = entry.elements()? else { return None };
+            let [_, at, _, data] = fields.elements()? else { return None };
+            let offset: u64 = id.text()?.split('-').next()?.parse().ok()?;
+            let at: f64 = at.text()?.parse().ok()?;
+            let age = Duration::try_from_secs_f64(now - at).unwrap_or_default();
+            if offset != expected || age >= Duration::from_millis(limit.ttl_ms) {
+                break;
+            }
+            expected -= 1;
+            events.push((PastEvent { offset, at, data: data.bytes()?.clone().into() }, age));
+        }
+        events.reverse();
+        Some(Self { position, limit, events })
+    }
+}
+
+/// What workers that knew a topic up to a place are to be told of it now.
+fn missed(topic: &str, to: &Workers, known: Position, read: &Read) -> Vec<Notice> {
+    let position = read.position;
+    let behind = position.offset.checked_sub(known.offset).filter(|_| position.epoch == known.epoch);
+    match behind {
+        Some(count) if count <= read.events.len() as u64 => {
+            let missing = read.events.iter().skip(read.events.len() - count as usize);
+            let message = |event: &PastEvent| EventsFromHub::Event { topic: topic.to_owned(), epoch: position.epoch, event: event.clone() };
+            missing.map(|(event, _)| Notice { to: to.clone(), message: message(event) }).collect()
+        }
+        _ => vec![Notice { to: to.clone(), message: EventsFromHub::Gap { topic: topic.to_owned(), position } }],
+    }
+}
+
+fn published(value: &Value) -> Option<Position> {
+    let [epoch, offset] = value.elements()? else { return None };
+    Some(Position { epoch: epoch.number()?, offset: offset.number()? })
+}
+
+fn back(worker: Worker, message: EventsFromHub) -> Notice {
+    Notice { to: Workers::from_slice(&[worker]), message }
+}

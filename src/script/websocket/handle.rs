@@ -1,0 +1,230 @@
+//! A connection as scripts hold it.
+
+use std::cell::{Cell, RefCell};
+use std::pin::pin;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use mlua::{Function, IntoLua, Lua, LuaString, Table, UserData, UserDataFields, UserDataMethods, Value};
+
+use super::feed::Feed;
+use crate::codec::websocket::{Kind, close};
+use crate::reactor::timeout;
+use crate::script::app::ScriptApp;
+use crate::script::arguments::{Options, Span};
+use crate::script::context::AppContext;
+use crate::script::request::{ActiveRequests, ScriptRequest};
+use crate::script::step::StepKind;
+use crate::websocket::{Message, Session};
+
+/// Subscriptions of one connection.
+const MOST_FEEDS: usize = 128;
+
+/// A connection as a script holds it.
+pub(in crate::script) struct Socket {
+    module: &'static str,
+    pub(in crate::script) session: Rc<Session>,
+    protocol: Option<String>,
+    /// The request it came by, of a connection that the application has taken.
+    request: RefCell<Option<(Weak<ScriptApp>, Rc<ScriptRequest>)>>,
+    /// The same as the script sees it, and its number among the active ones.
+    shown: RefCell<Option<(Table, f64)>>,
+    onclose: RefCell<Option<Function>>,
+    told: Cell<bool>,
+    receiving: Cell<bool>,
+    feeds: RefCell<Vec<Feed>>,
+}
+
+impl Socket {
+    /// A connection that the application has taken.
+    pub(super) fn taken(app: &Rc<ScriptApp>, request: Rc<ScriptRequest>, session: Rc<Session>, protocol: Option<String>) -> Self {
+        let socket = Self::new("websocket", session, protocol);
+        socket.request.replace(Some((Rc::downgrade(app), request)));
+        socket
+    }
+
+    pub(in crate::script) fn new(module: &'static str, session: Rc<Session>, protocol: Option<String>) -> Self {
+        Self {
+            module,
+            session,
+            protocol,
+            request: RefCell::default(),
+            shown: RefCell::default(),
+            onclose: RefCell::default(),
+            told: Cell::new(false),
+            receiving: Cell::new(false),
+            feeds: RefCell::default(),
+        }
+    }
+
+    pub(super) fn path(&self) -> String {
+        self.request.borrow().as_ref().map(|(_, request)| request.head.path().to_owned()).unwrap_or_default()
+    }
+
+    fn fail(&self, what: impl std::fmt::Display) -> mlua::Error {
+        mlua::Error::runtime(format!("{}: {what}", self.module))
+    }
+
+    /// Calls `onclose` when the connection has ended, once.
+    pub(in crate::script) fn tell_end(&self, app: &AppContext) {
+        if self.told.get() {
+            return;
+        }
+        let Some(close) = self.session.ended() else { return };
+        self.told.set(true);
+        self.feeds.take();
+        if let Some(function) = self.onclose.take() {
+            app.spawn(StepKind::WebSocket, "onclose", function, (close.code, close.reason));
+        }
+    }
+
+    /// Lets go of what belongs to the VM, so that an object kept by the script keeps nothing else.
+    pub(super) fn forget(&self, active: &ActiveRequests) {
+        self.onclose.take();
+        if let Some((_, number)) = self.shown.take() {
+            active.remove(number);
+        }
+        self.request.take();
+    }
+
+    fn request(&self) -> mlua::Result<Value> {
+        if let Some((table, _)) = &*self.shown.borrow() {
+            return Ok(Value::Table(table.clone()));
+        }
+        let Some((app, request)) = self.request.borrow().clone() else { return Ok(Value::Nil) };
+        let Some(app) = app.upgrade() else { return Ok(Value::Nil) };
+        let (table, number) = app.show(&request)?;
+        self.shown.replace(Some((table.clone(), number)));
+        Ok(Value::Table(table))
+    }
+
+    /// The next message, within a time limit.
+    async fn receive(&self, limit: Option<Duration>) -> mlua::Result<Result<Message, &'static str>> {
+        if self.receiving.replace(true) {
+            return Err(self.fail("another coroutine is receiving"));
+        }
+        let _receiving = Receiving(&self.receiving);
+        let receiving = pin!(self.session.receive());
+        let message = match limit {
+            Some(limit) => match timeout(limit, receiving).await {
+                Ok(message) => message,
+                Err(_) => return Ok(Err("timeout")),
+            },
+            None => receiving.await,
+        };
+        Ok(message.ok_or("closed"))
+    }
+
+    fn send(&self, kind: Kind, data: &LuaString) -> mlua::Result<bool> {
+        let data = data.as_bytes();
+        if kind == Kind::Text && std::str::from_utf8(&data).is_err() {
+            return Err(self.fail("a text message is UTF-8; send_binary takes any bytes"));
+        }
+        Ok(self.session.send(kind, &data).is_ok())
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Nobody can receive or send any more.
+        self.session.close(close::GOING_AWAY, "");
+    }
+}
+
+/// One coroutine at a time.
+struct Receiving<'a>(&'a Cell<bool>);
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+/// A message and what it is; or nil and why there is none.
+fn given(lua: &Lua, received: Result<Message, &'static str>) -> mlua::Result<(Value, &'static str)> {
+    match received {
+        Ok(Message { kind, data }) => {
+            let name = match kind {
+                Kind::Text => "text",
+                Kind::Binary => "binary",
+            };
+            Ok((lua.create_string(data)?.into_lua(lua)?, name))
+        }
+        Err(why) => Ok((Value::Nil, why)),
+    }
+}
+
+/// The connection in the hands of a script.
+pub(in crate::script) struct WebSocketHandle(pub(in crate::script) Rc<Socket>);
+
+impl UserData for WebSocketHandle {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_field_method_get("request", |_, this| this.0.request());
+        fields.add_field_method_get("protocol", |lua, this| this.0.protocol.as_ref().map(|name| lua.create_string(name)).transpose());
+        fields.add_field_method_get("waiting", |_, this| Ok(this.0.session.waiting()));
+        fields.add_field_method_get("closed", |lua, this| {
+            let Some(close) = this.0.session.ended() else { return Ok(None) };
+            let table = lua.create_table()?;
+            table.raw_set("code", close.code)?;
+            table.raw_set("reason", close.reason)?;
+            Ok(Some(table))
+        });
+        fields.add_field_method_get("onclose", |_, this| Ok(this.0.onclose.borrow().clone()));
+        fields.add_field_method_set("onclose", |_, this, function: Option<Function>| {
+            this.0.onclose.replace(function);
+            Ok(())
+        });
+    }
+
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_async_method("receive", |lua, this, options: Options| {
+            let socket = this.0.clone();
+            async move {
+                options.only(&["timeout"])?;
+                let limit = options.get::<Span>("timeout")?.map(|span| span.0);
+                given(&lua, socket.receive(limit).await?)
+            }
+        });
+        methods.add_method("messages", |lua, this, ()| {
+            let socket = this.0.clone();
+            lua.create_async_function(move |lua, _: mlua::MultiValue| {
+                let socket = socket.clone();
+                async move { given(&lua, socket.receive(None).await?) }
+            })
+        });
+        methods.add_method("send", |_, this, text: LuaString| this.0.send(Kind::Text, &text));
+        methods.add_method("send_binary", |_, this, bytes: LuaString| this.0.send(Kind::Binary, &bytes));
+        methods.add_method("subscribe", |lua, this, (topic, options): (String, Options)| {
+            let feed = Feed::new(lua, &this.0.session, &topic, &options).map_err(|error| this.0.fail(error))?;
+            let mut feeds = this.0.feeds.borrow_mut();
+            // The same topic again takes the place of the one before.
+            feeds.retain(|feed| feed.topic() != topic);
+            if feeds.len() >= MOST_FEEDS {
+                return Err(this.0.fail(format_args!("a connection has at most {MOST_FEEDS} subscriptions")));
+            }
+            feeds.push(feed);
+            Ok(())
+        });
+        methods.add_method("unsubscribe", |_, this, topic: String| {
+            let before = this.0.feeds.borrow().len();
+            this.0.feeds.borrow_mut().retain(|feed| feed.topic() != topic);
+            Ok(this.0.feeds.borrow().len() < before)
+        });
+        methods.add_method("ping", |_, this, payload: Option<LuaString>| {
+            let payload = payload.map(|payload| payload.as_bytes().to_vec()).unwrap_or_default();
+            if payload.len() > 125 {
+                return Err(this.0.fail("a ping has at most 125 bytes"));
+            }
+            this.0.session.ping(&payload);
+            Ok(())
+        });
+        methods.add_method("close", |_, this, (code, reason): (Option<u16>, Option<String>)| {
+            let code = code.unwrap_or(close::NORMAL);
+            if !close::may_be_sent(code) {
+                return Err(this.0.fail(format_args!("{code} is no close code that may be sent: 1000, 3000 to 4999, and a few more")));
+            }
+            this.0.session.close(code, &reason.unwrap_or_default());
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,177 @@
+//! Two instances on one Redis: each is a machine. Redis is stopped, killed and cut off meanwhile.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::reader::{Publisher, Reader, Stalled};
+use crate::support::server::{Skep, free_address, send};
+use crate::support::{client, wait};
+use crate::{alone, readers, start_with};
+
+/// A server of our own, gone when this is dropped.
+struct Redis {
+    directory: TempDir,
+    address: SocketAddr,
+    child: Child,
+}
+
+impl Redis {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let address = free_address();
+        let child = spawn(&directory, address);
+        Self { directory, address, child }
+    }
+
+    fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a process id")
+    }
+
+    /// Kills it; what it had is lost.
+    fn kill(&mut self) {
+        self.child.kill().expect("it is there");
+        self.child.wait().expect("own child");
+    }
+
+    fn again(&mut self) {
+        self.child = spawn(&self.directory, self.address);
+    }
+
+    fn fields(&self) -> String {
+        format!(
+            "events: Redis(client: \"shared\", history: 10000), clients: {{\"shared\": Redis(uri: \"redis://:secret@{}/1\")}},",
+            self.address
+        )
+    }
+
+    /// Cuts every connection, as a network does.
+    fn cut(&self) {
+        let cli = Command::new("redis-cli")
+            .args(["-h", "127.0.0.1", "-p", &self.address.port().to_string(), "--no-auth-warning", "-a", "secret"])
+            .args(["CLIENT", "KILL", "SKIPME", "yes"])
+            .stdout(Stdio::null())
+            .status();
+        assert!(cli.expect("redis-cli: tests/peers/redis.sh installs it").success());
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(directory: &TempDir, address: SocketAddr) -> Child {
+    let log = fs::File::options().create(true).append(true).open(directory.path().join("log")).expect("a log");
+    let child = Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--save", "", "--requirepass", "secret", "--dir"])
+        .arg(directory.path())
+        .stdin(Stdio::null())
+        .stdout(log)
+        .spawn()
+        .unwrap_or_else(|error| panic!("redis-server: {error}: tests/peers/redis.sh installs it"));
+    wait::until("Redis to listen", || TcpStream::connect(address).is_ok());
+    child
+}
+
+fn two(redis: &Redis) -> (Skep, Skep) {
+    (start_with(&redis.fields(), 2), start_with(&redis.fields(), 2))
+}
+
+fn ask(skep: &Skep, path: &str) -> Value {
+    let reply = client::get(skep.address(), path).expect("an answer");
+    serde_json::from_slice(&reply.body).unwrap_or_else(|_| panic!("{}", reply.text()))
+}
+
+#[test]
+fn what_one_machine_publishes_the_other_receives() {
+    let _alone = alone();
+    let redis = Redis::start();
+    let (here, there) = two(&redis);
+    let mut all = readers(&here, 3);
+    all.extend(readers(&there, 3));
+    let publisher = Publisher::start(here.address());
+    publisher.published(300);
+    redis.cut();
+    publisher.published(100);
+    let acknowledged = publisher.stop();
+    for reader in all {
+        assert_eq!(reader.stop(&acknowledged).told, 0, "Redis was there all the time: everything is recovered");
+    }
+    let info = ask(&there, "/info");
+    assert_eq!(info["offset"].as_f64(), Some(acknowledged.last.1 as f64));
+    let history = ask(&there, "/history?topic=t");
+    assert_eq!(history["events"].as_array().map(Vec::len), Some(100));
+    ask(&here, "/publish?topic=other&n=1");
+    assert_eq!(ask(&there, "/history?topic=other")["events"][0]["data"]["n"], 1, "a topic that nobody is subscribed to");
+}
+
+#[test]
+fn everything_may_be_killed_and_is_told_only_where_it_matters() {
+    let _alone = alone();
+    let mut redis = Redis::start();
+    let (here, there) = two(&redis);
+    let mut all = readers(&here, 2);
+    all.extend(readers(&there, 2));
+    let publisher = Publisher::start(here.address());
+    publisher.published(20);
+    for skep in [&here, &there] {
+        let hub = skep.status().hub.expect("a hub").pid;
+        send(hub, Signal::SIGKILL);
+        wait::until("another hub", || skep.status().hub.is_some_and(|now| now.pid != hub));
+        publisher.published(20);
+        skep.order("reload");
+        skep.settled(2);
+        publisher.published(20);
+    }
+    // A partition: nothing comes through, nothing is closed.
+    send(redis.pid(), Signal::SIGSTOP);
+    wait::briefly(|| there.output().contains("trying again"));
+    send(redis.pid(), Signal::SIGCONT);
+    publisher.published(20);
+    redis.kill();
+    redis.again();
+    publisher.published(20);
+    let acknowledged = publisher.stop();
+    for reader in all {
+        let tally = reader.stop(&acknowledged);
+        assert!((1..=2).contains(&tally.told), "only Redis itself has lost something: {tally:?}");
+        assert!(tally.broken > 0);
+    }
+}
+
+#[test]
+fn prefixes_are_shared_and_their_gaps_told() {
+    let _alone = alone();
+    let redis = Redis::start();
+    let (here, there) = two(&redis);
+    let mut follower = Stalled::open_topic(there.address(), 1000, "t*");
+    let mut second = Stalled::open_topic(there.address(), 1000, "*");
+    let exact = Reader::start(there.address());
+    let publisher = Publisher::start(here.address());
+    publisher.published(50);
+    redis.cut();
+    follower.until(|value| value["kind"] == "gap");
+    second.until(|value| value["kind"] == "gap");
+    publisher.published(50);
+    let acknowledged = publisher.stop();
+    for stalled in [&mut follower, &mut second] {
+        let mut before = 0;
+        stalled.until(|value| {
+            if value["kind"] == "event" {
+                let offset = value["offset"].as_f64().expect("an offset") as u64;
+                assert!(before == 0 || offset == before + 1, "after {before} came {offset}");
+                before = offset;
+            }
+            before == acknowledged.last.1
+        });
+    }
+    assert_eq!(exact.stop(&acknowledged).told, 0);
+}
