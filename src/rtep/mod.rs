@@ -1,13 +1,15 @@
-//! What applications add to RTEP in this worker: event groups and operations.
+//! What applications add to RTEP in this worker: event groups and operations; and the servers of others that they reach by it.
 //!
 //! Every worker loads every application, so each one registers the same, and a connection finds it whichever worker has it. Among several
 //! registrations of a name the newest counts; when it goes, the one before it counts again.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -53,6 +55,28 @@ pub trait Operation {
     fn call(&self, session: Rc<dyn Session>, fields: Map<String, Value>) -> Local<Result<Map<String, Value>, String>>;
 }
 
+/// What a subscription at another server brings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// An event, with its `name`, `_ts` and `currentTime`.
+    Event(Rc<Map<String, Value>>),
+    /// Events were lost: so many, or (none) nobody knows how many, as when the connection was broken in between.
+    Missed(Option<u64>),
+}
+
+/// Takes what a subscription brings.
+pub type Hear = Rc<dyn Fn(News)>;
+
+/// Another RTEP server.
+pub trait Remote {
+    /// Does an operation there; gives the members of the response. An error is in words; after one it may have been done all the same.
+    fn request(&self, op: &str, fields: Map<String, Value>, limit: Duration) -> Local<Result<Map<String, Value>, String>>;
+    /// Publishes an event there; `data` is a JSON text.
+    fn publish(&self, name: &str, data: Bytes, limit: Duration) -> Local<Result<(), String>>;
+    /// Subscribes to an event, again after each broken connection, until what it gives is dropped.
+    fn subscribe(&self, name: &str, hear: Hear) -> Box<dyn Any>;
+}
+
 /// The registrations of one kind by name, each with its number.
 type Named<T> = HashMap<String, Vec<(u64, Rc<T>)>>;
 
@@ -61,6 +85,7 @@ struct Inner {
     next: Cell<u64>,
     groups: RefCell<Named<dyn Group>>,
     operations: RefCell<Named<dyn Operation>>,
+    remotes: RefCell<BTreeMap<String, Rc<dyn Remote>>>,
 }
 
 /// All groups and operations of this worker. Clones share everything.
@@ -101,6 +126,17 @@ impl Registry {
         let registration = self.registration(Kind::Operation, name);
         self.0.operations.borrow_mut().entry(name.to_owned()).or_default().push((registration.number, operation));
         registration
+    }
+
+    /// The clients of the configuration, from now on.
+    pub fn replace_remotes(&self, remotes: BTreeMap<String, Rc<dyn Remote>>) {
+        self.0.remotes.replace(remotes);
+    }
+
+    /// The client of the configuration of this name.
+    #[must_use]
+    pub fn remote(&self, name: &str) -> Option<Rc<dyn Remote>> {
+        self.0.remotes.borrow().get(name).cloned()
     }
 
     /// The group of an event.

@@ -101,6 +101,7 @@ struct Worker {
     hub: Rc<HubLink>,
     clients: Clients,
     locks: LockDoors,
+    rtep: Registry,
     /// What goes on beside requests: servers that end, the drain.
     scope: Scope,
 }
@@ -118,8 +119,9 @@ impl Worker {
         let access = open_access_log(&settings)?;
         let locks = LockDoors::new(Rc::new(link.locks().clone()));
         let clients = Clients::default();
-        clients.apply(&settings, &locks);
-        let environment = apps::Environment { number, hub: link.clone(), events, locks: locks.clone(), rtep: Registry::default() };
+        let rtep = Registry::default();
+        clients.apply(&settings, &locks, &rtep);
+        let environment = apps::Environment { number, hub: link.clone(), events, locks: locks.clone(), rtep: rtep.clone() };
         let apps = Apps::start(environment.clone(), &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
@@ -135,6 +137,7 @@ impl Worker {
             hub: link,
             clients,
             locks,
+            rtep,
             scope: Scope::new(),
         }))
     }
@@ -208,7 +211,7 @@ impl Worker {
         let access = if settings.access_log == before.access_log { self.access.borrow().clone() } else { open_access_log(&settings)? };
         let next = self.apps.borrow().updated(&settings);
         let apps = next.await?;
-        self.clients.apply(&settings, &self.locks);
+        self.clients.apply(&settings, &self.locks, &self.rtep);
         let handlers = apps.handlers();
         let replaced = self.apps.replace(apps);
         for drain in replaced.retire(&handlers) {

@@ -17,6 +17,7 @@ use crate::reactor::{Task, spawn};
 use crate::request::Handler;
 use crate::rtep::Registry;
 use crate::scoreboard::Slot;
+use crate::servers::flash_policy::FlashPolicyServer;
 use crate::servers::http::{HttpServer, Live, RequestIds};
 use crate::servers::lock::LockServer;
 use crate::servers::rtep::RtepServer;
@@ -30,6 +31,7 @@ pub(super) type Handlers = BTreeMap<String, Rc<dyn Handler>>;
 /// One server of a kind.
 #[derive(Clone)]
 enum Kind {
+    FlashPolicy(Rc<FlashPolicyServer>),
     Http(Rc<HttpServer>),
     Lock(Rc<LockServer>),
     Rtep(Rc<RtepServer>),
@@ -71,6 +73,7 @@ impl Servers {
                 (Some(Server::Http(_)), Some(Kind::Http(_)))
                     | (Some(Server::Lock(_)), Some(Kind::Lock(_)))
                     | (Some(Server::Rtep(_)), Some(Kind::Rtep(_)))
+                    | (Some(Server::FlashPolicy(_)), Some(Kind::FlashPolicy(_)))
                     | (Some(Server::Script(_)), Some(Kind::Raw(_)))
             );
             if !stays && let Some(running) = self.running.remove(&name) {
@@ -89,6 +92,11 @@ impl Servers {
                 (Server::Lock(config), _) => {
                     let lock = LockServer::new(name, config.clone(), self.parties.clone(), self.slot);
                     self.running.insert(name.clone(), Running { kind: Kind::Lock(lock), listeners: BTreeMap::new() });
+                }
+                (Server::FlashPolicy(config), Some(Kind::FlashPolicy(policy))) => policy.replace(config.clone()),
+                (Server::FlashPolicy(config), _) => {
+                    let policy = FlashPolicyServer::new(config.clone(), self.slot);
+                    self.running.insert(name.clone(), Running { kind: Kind::FlashPolicy(policy), listeners: BTreeMap::new() });
                 }
                 (Server::Rtep(config), Some(Kind::Rtep(rtep))) => rtep.replace(config.clone()),
                 (Server::Rtep(config), _) => {
@@ -153,6 +161,7 @@ impl Ending {
     pub(super) async fn wait(self) {
         match self.0 {
             Kind::Http(http) => http.drain().await,
+            Kind::FlashPolicy(policy) => policy.drain().await,
             Kind::Lock(lock) => lock.drain().await,
             Kind::Rtep(rtep) => rtep.drain().await,
             Kind::Raw(raw) => raw.drain().await,
@@ -170,6 +179,11 @@ impl Ending {
             Kind::Lock(lock) => {
                 let left = lock.connections() as u64;
                 lock.stop().await;
+                left
+            }
+            Kind::FlashPolicy(policy) => {
+                let left = policy.connections() as u64;
+                policy.stop().await;
                 left
             }
             Kind::Rtep(rtep) => {
@@ -200,6 +214,7 @@ impl Balance for Place {
     fn has_room(&self) -> bool {
         match &self.kind {
             Kind::Http(http) => http.has_room(),
+            Kind::FlashPolicy(_) => true,
             Kind::Lock(lock) => lock.has_room(),
             Kind::Rtep(rtep) => rtep.has_room(),
             Kind::Raw(raw) => raw.has_room(),
@@ -220,6 +235,7 @@ async fn accept(listener: Listener, place: Place, local: Peer, name: ListenerNam
         };
         let served = match &place.kind {
             Kind::Http(http) => http.serve(accepted, &local),
+            Kind::FlashPolicy(policy) => policy.serve(accepted, &local),
             Kind::Lock(lock) => lock.serve(accepted, &local),
             Kind::Rtep(rtep) => rtep.serve(accepted, &local),
             Kind::Raw(raw) => raw.serve(accepted, &local),

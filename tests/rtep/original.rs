@@ -103,7 +103,14 @@ fn bad_input_harms_nobody_else() {
     let mut good = Peer::connect(rtep.address);
     assert_eq!(good.subscribe(&["chat"]), 1);
     let mut bad = Peer::connect(rtep.address);
-    for line in [&b"no JSON"[..], b"[]", b"{\"id\":7}", b"{\"id\":7,\"type\":\"request\",\"request\":[]}", b"\"\xff\"", b"{\"type\":\"event\",\"event\":{}}"] {
+    for line in [
+        &b"no JSON"[..],
+        b"[]",
+        b"{\"id\":7}",
+        b"{\"id\":7,\"type\":\"request\",\"request\":[]}",
+        b"\"\xff\"",
+        b"{\"type\":\"event\",\"event\":{}}",
+    ] {
         bad.send([line, b"\n"].concat());
         let packet = bad.packet();
         assert!(packet["response"]["error"].is_string(), "{packet}");

@@ -25,6 +25,13 @@ pub enum Packet {
     },
     /// `{"type":"event","event":{…,"_ts":seconds,"currentTime":seconds}}`
     Event(Map<String, Value>),
+    /// `{"type":"missed","name":NAME,"count":N}`: events were lost. Not of the original.
+    Missed {
+        /// Of this event; none: of any.
+        name: Option<String>,
+        /// How many; none: nobody knows.
+        count: Option<u64>,
+    },
     /// Of a type that this version does not know.
     Other(String),
 }
@@ -77,6 +84,10 @@ pub fn parse(line: &[u8]) -> Result<Packet, BadPacket> {
     let Ok(Value::Object(mut packet)) = serde_json::from_slice(line) else { return Err(BadPacket::NotJson) };
     let id = packet.remove("id").unwrap_or_default();
     let Some(Value::String(kind)) = packet.remove("type") else { return Err(BadPacket::NoType { id }) };
+    if kind == "missed" {
+        let name = packet.get("name").and_then(Value::as_str).map(str::to_owned);
+        return Ok(Packet::Missed { name, count: packet.get("count").and_then(Value::as_u64) });
+    }
     let content = match packet.remove(&kind) {
         Some(Value::Object(content)) => content,
         _ if matches!(kind.as_str(), "request" | "response" | "event") => return Err(BadPacket::Incomplete { id }),

@@ -109,7 +109,8 @@ fn bad_packets_say_what_is_wrong() {
     for content in ["", ",\"request\":1", ",\"request\":{}", ",\"request\":{\"op\":1}"] {
         assert_eq!(bad(&format!("{{\"id\":\"x\",\"type\":\"request\"{content}}}")), BadPacket::Incomplete { id: json!("x") });
     }
-    assert_eq!(parse(b"{\"type\":\"missed\",\"count\":1}"), Ok(Packet::Other("missed".to_owned())));
+    assert_eq!(parse(b"{\"type\":\"later\"}"), Ok(Packet::Other("later".to_owned())));
+    assert_eq!(parse(b"{\"type\":\"missed\",\"count\":1}"), Ok(Packet::Missed { name: None, count: Some(1) }));
 }
 
 #[test]

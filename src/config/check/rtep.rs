@@ -1,7 +1,10 @@
-//! RTEP: limits that make sense.
+//! RTEP and the policy of Flash: limits that make sense.
+
+use std::path::PathBuf;
 
 use super::Checker;
 use crate::config::tree::Place;
+use crate::servers::flash_policy::config::FlashPolicy;
 use crate::servers::rtep::config::RtepServer;
 use crate::units::{HumanDuration, HumanSize};
 
@@ -23,5 +26,17 @@ impl Checker<'_> {
         self.at_least(&place.name("stalled"), server.stalled, HumanDuration::milliseconds(100));
         let listen = self.addresses(place, server.listen);
         RtepServer { listen, ..server }
+    }
+
+    /// A server of Flash policies. The file may come later.
+    pub(super) fn flash_policy(&mut self, place: &Place, server: FlashPolicy) -> FlashPolicy {
+        self.at_least(&place.name("max_connections"), server.max_connections, 1);
+        self.at_least(&place.name("timeout"), server.timeout, HumanDuration::milliseconds(10));
+        let file: PathBuf = self.base.join(&server.file).components().collect();
+        if !file.is_file() {
+            self.warning(&place.name("file"), format!("there is no file {}: the answer is <error/> until there is", file.display()));
+        }
+        let listen = self.addresses(place, server.listen);
+        FlashPolicy { listen, file, ..server }
     }
 }

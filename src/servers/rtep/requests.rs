@@ -23,7 +23,7 @@ impl Session {
             Packet::Request { id, op, fields } => (id, op, fields),
             Packet::Event(_) => return self.fail(&Value::Null, "", "an event is published by the operation event"),
             // Nothing was asked of the client, so an answer means nothing; types of later versions neither.
-            Packet::Response { .. } | Packet::Other(_) => return,
+            Packet::Response { .. } | Packet::Missed { .. } | Packet::Other(_) => return,
         };
         match op.as_str() {
             "ping" => {
