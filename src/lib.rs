@@ -17,6 +17,7 @@
 //! | [`clients`] | protocols that we speak to others |
 //! | [`events`] | topics, publications, subscriptions, presence |
 //! | [`request`] | requests and replies, whatever brought them |
+//! | [`store`] | documents: filters, updates, indexes, following changes |
 //! | [`websocket`] | WebSocket connections, either end |
 //! | [`codec`] | bytes in, events out: no socket, no clock |
 //! | [`net`] | addresses, listeners, streams |
@@ -46,6 +47,7 @@ pub mod scoreboard;
 pub mod script;
 pub mod secret;
 pub mod servers;
+pub mod store;
 pub mod sys;
 pub mod telemetry;
 pub mod units;

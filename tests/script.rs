@@ -57,6 +57,16 @@ fn message(page: &str) -> String {
     text.replace("&quot;", "\"").replace("&#39;", "'").replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&")
 }
 
+/// The modules of an application of the repository, in a folder of its name.
+fn modules_of(app: &str) -> Vec<(String, String)> {
+    let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("apps").join(app)).expect("the application");
+    let paths = files.map(|entry| entry.expect("an entry").path());
+    let modules = paths.filter(|path| path.extension().is_some_and(|kind| kind == "luau"));
+    let named =
+        modules.map(|path| (format!("{app}/{}", path.file_name().expect("a name").display()), fs::read_to_string(path).expect("text")));
+    named.collect()
+}
+
 fn run(name: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/script").join(format!("{name}.luau"));
     let cases = fs::read_to_string(file).expect("the cases");
@@ -64,7 +74,9 @@ fn run(name: &str) {
     let root = directory.path().canonicalize().expect("a path");
     let environment = format!("return {{ directory = {:?} }}", root.display().to_string());
     let failures = reactor::run(async move {
-        let source = Source::memory([("main.luau", MAIN.to_owned()), ("cases.luau", cases), ("environment.luau", environment)]);
+        let own = [("main.luau", MAIN.to_owned()), ("cases.luau", cases), ("environment.luau", environment)];
+        let own = own.map(|(name, text)| (name.to_owned(), text));
+        let source = Source::memory(own.into_iter().chain(modules_of("chat")));
         let limits = Limits { read: vec![root.clone()], write: vec![root], processes: 4, sockets: 32, ..Limits::default() };
         let app = match ScriptApp::load("test", source, &serde_json::Value::Null, limits, Services::alone(), Mode::Development).await {
             Ok(app) => app,
@@ -104,4 +116,4 @@ macro_rules! files {
     };
 }
 
-files! { cache crypto dns events http json language lock net process skep stream template }
+files! { cache chat crypto dns events http json language live lock net process skep store stream template }

@@ -6,6 +6,7 @@ use argh::FromArgs;
 
 use super::{Exit, complain, say};
 use crate::config::initial_text;
+use crate::script::config::EMBEDDED;
 use crate::script::embedded;
 
 /// write config.ron with every option and its default, and the example applications to apps/
@@ -37,7 +38,7 @@ impl Init {
 /// Writes both, or nothing where one of the files is there already; how many files went to `apps/`.
 fn write(directory: &Path) -> Result<usize, String> {
     let files: Vec<(PathBuf, &[u8])> =
-        embedded::files("examples").map(|(name, bytes)| (directory.join("apps").join(name), bytes)).collect();
+        EMBEDDED.iter().flat_map(|app| embedded::files(app)).map(|(name, bytes)| (directory.join("apps").join(name), bytes)).collect();
     let config = directory.join("config.ron");
     let there = files.iter().map(|(path, _)| path).chain([&config]).find(|path| fs::symlink_metadata(path).is_ok());
     if let Some(path) = there {

@@ -18,19 +18,20 @@ use crate::servers::http::config::Http;
 /// The port of the built-in web server.
 pub const DEFAULT_PORT: u16 = 8047;
 
-/// The built-in application and its name in the configuration.
-pub const DEFAULT_APP: &str = "examples";
+/// The built-in applications by their names in the configuration, and where they are.
+pub const DEFAULT_APPS: [(&str, &str); 2] = [("examples", "/"), ("chat", "/chat")];
 
 impl Config {
-    /// The built-in configuration: the examples on 127.0.0.1:8047, in development mode. Every other option has its default.
+    /// The built-in configuration: the examples on 127.0.0.1:8047 and the chat below them, in development mode. Every other option has its default.
     #[must_use]
     pub fn built_in() -> Self {
-        let script = ScriptApp { path: PathBuf::from(format!("{EMBEDDED_PREFIX}{DEFAULT_APP}")), ..ScriptApp::default() };
-        let route = Route { host: Host::Any, path: "/".to_owned(), action: Action::App(DEFAULT_APP.to_owned()) };
-        let http = Http { listen: vec![Address::Tcp(([127, 0, 0, 1], DEFAULT_PORT).into())], routes: vec![route], ..Http::default() };
+        let script = |name: &str| ScriptApp { path: PathBuf::from(format!("{EMBEDDED_PREFIX}{name}")), ..ScriptApp::default() };
+        let route = |(name, path): (&str, &str)| Route { host: Host::Any, path: path.to_owned(), action: Action::App(name.to_owned()) };
+        let routes = DEFAULT_APPS.map(route).to_vec();
+        let http = Http { listen: vec![Address::Tcp(([127, 0, 0, 1], DEFAULT_PORT).into())], routes, ..Http::default() };
         Self {
             dev: true,
-            apps: BTreeMap::from([(DEFAULT_APP.to_owned(), App::Script(script))]),
+            apps: DEFAULT_APPS.map(|(name, _)| (name.to_owned(), App::Script(script(name)))).into(),
             servers: BTreeMap::from([("web".to_owned(), Server::Http(http))]),
             ..Self::default()
         }

@@ -20,7 +20,7 @@ mod tree;
 mod watch;
 pub mod written;
 
-pub use builtin::{DEFAULT_APP, DEFAULT_PORT, USUAL_FILES, built_in, usual_file};
+pub use builtin::{DEFAULT_APPS, DEFAULT_PORT, USUAL_FILES, built_in, usual_file};
 pub use changes::{Changes, diff, keep_what_needs_a_restart};
 pub use load::{Loaded, load, load_with};
 pub use parse::dialect;

@@ -23,11 +23,11 @@ pub fn schema_text() -> String {
     text
 }
 
-/// What `skep init` writes to `config.ron`: every option, commented. With `own_apps` the examples are those in `apps/`, which `init` writes
-/// beside it; else those inside the binary.
+/// What `skep init` writes to `config.ron`: every option, commented. With `own_apps` the applications are those in `apps/`, which `init`
+/// writes beside it; else those inside the binary.
 #[must_use]
 pub fn initial_text(own_apps: bool) -> String {
-    if own_apps { COMMENTED.replace("path: \"embedded:examples\"", "path: \"apps/examples\"") } else { COMMENTED.to_owned() }
+    if own_apps { COMMENTED.replace("path: \"embedded:", "path: \"apps/") } else { COMMENTED.to_owned() }
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
         let listen = vec!["127.0.0.1:7000".parse().unwrap()];
         assert_eq!(config.servers["irc"], Server::Script(ScriptServer { listen, app: "examples".into(), ..ScriptServer::default() }));
         let Server::Http(web) = &config.servers["web"] else { panic!("web is an HTTP server") };
-        assert_eq!(web.routes.len(), 5);
+        assert_eq!(web.routes.len(), 6);
     }
 
     /// The names of all options in a schema.

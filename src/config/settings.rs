@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::written::{Admin, App, Cache, Client, Events, Server, Workers};
 use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
+use crate::store::EmbeddedSettings;
 use crate::telemetry::config::{AccessLog, Log, LogFile};
 
 /// The configuration as checked. Every path is absolute, every route names an application that exists, every limit makes sense.
@@ -64,11 +65,8 @@ pub struct Settings {
 /// Where documents are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Store {
-    /// In this file.
-    Embedded {
-        /// The file, made when it does not exist.
-        path: PathBuf,
-    },
+    /// In a file of this machine, made when it does not exist.
+    Embedded(EmbeddedSettings),
 }
 
 /// What stands for the admin listener where a server's name is expected; no server may be called so.
@@ -93,7 +91,7 @@ impl Settings {
                 *path = Path::new("/").join(rest);
             }
         };
-        let Store::Embedded { path: store } = &mut self.store;
+        let Store::Embedded(EmbeddedSettings { path: store, .. }) = &mut self.store;
         for path in [&mut self.data, &mut self.run, &mut self.pid_file, &mut self.base, store] {
             inside(path);
         }
@@ -125,8 +123,6 @@ impl Settings {
 mod tests {
     use super::*;
     use crate::config::load_with;
-    use crate::events::config::LocalEvents;
-    use crate::units::HumanSize;
 
     #[test]
     fn paths_are_seen_from_inside_the_chroot() {
@@ -140,41 +136,13 @@ mod tests {
         let settings = load_with(Some(&file), &|_| None).unwrap().settings.inside_chroot();
         assert_eq!(settings.data, Path::new("/data"));
         assert_eq!(settings.run, base.join("run"));
-        assert_eq!(settings.store, Store::Embedded { path: "/data/store.db".into() });
+        let Store::Embedded(store) = settings.store;
+        assert_eq!(store.path, Path::new("/data/store.db"));
         let App::Files(site) = &settings.apps["site"] else { panic!("site is files") };
         assert_eq!(site.root, Path::new("/www"));
         let App::Script(examples) = &settings.apps["examples"] else { panic!("examples is a script") };
         assert_eq!((examples.embedded(), examples.limits.read.as_slice()), (Some("examples"), [PathBuf::from("/")].as_slice()));
         let Server::Http(web) = &settings.servers["web"] else { panic!("web is an HTTP server") };
         assert_eq!(web.uploads.dir.as_deref(), Some(Path::new("/data/uploads")));
-    }
-
-    fn read_events(text: &str) -> Result<Events, String> {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("config.ron");
-        std::fs::write(&file, text).unwrap();
-        match load_with(Some(&file), &|_| None) {
-            Ok(loaded) => Ok(loaded.settings.events),
-            Err(errors) => Err(errors.to_string()),
-        }
-    }
-
-    #[test]
-    fn local_may_stand_alone() {
-        assert_eq!(read_events("Config(events: Local)"), Ok(Events::default()));
-        assert_eq!(read_events("Config(events: Local, data: \"d\")"), Ok(Events::default()));
-        let Ok(Events::Local(local)) = read_events("Config(events: Local(history: 7, memory: \"1 MiB\"), data: \"d\")") else {
-            panic!("it is read")
-        };
-        assert_eq!((local.history, local.memory, local.idle), (7, HumanSize::mib(1), LocalEvents::default().idle));
-        assert!(read_events("Config(events: Local(histroy: 7))").unwrap_err().contains("did you mean `history`"));
-        assert!(read_events("Config(events: Locl)").unwrap_err().contains("Local"));
-        assert!(read_events("Config(events: Local(history: 0))").is_ok());
-        let redis = r#"Config(events: Redis(client: "r"), clients: {"r": Redis(uri: "redis://127.0.0.1")})"#;
-        assert!(matches!(read_events(redis), Ok(Events::Redis(redis)) if redis.client == "r" && redis.prefix == "skep:"));
-        assert!(read_events(r#"Config(events: Redis(client: "other"))"#).unwrap_err().contains("no client"));
-        assert!(read_events(r#"Config(clients: {"r": Redis(uri: "http://x")})"#).unwrap_err().contains("redis://"));
-        let json = serde_json::to_string(&Events::default()).unwrap();
-        assert_eq!(serde_json::from_str::<Events>(&json).unwrap(), Events::default());
     }
 }

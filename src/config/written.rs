@@ -20,6 +20,7 @@ use crate::servers::http::config::Http;
 use crate::servers::lock::config::LockServer;
 use crate::servers::rtep::config::RtepServer;
 use crate::servers::script::config::ScriptServer;
+use crate::store::config::EmbeddedStore;
 use crate::telemetry::config::{AccessLog, Log};
 use crate::units::{HumanDuration, HumanSize};
 
@@ -259,14 +260,6 @@ impl Default for Store {
     fn default() -> Self {
         Self::Embedded(EmbeddedStore::default())
     }
-}
-
-/// A store in a file of this machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct EmbeddedStore {
-    /// The file. None: `store.db` in `data`.
-    pub path: Option<PathBuf>,
 }
 
 /// A connection to another server.

@@ -1,6 +1,6 @@
 //! The one process for what must exist once: the shared cache, elections, events, locks, the admin listener.
 //!
-//! It keeps nothing that must survive it. When it dies the master starts another one; the workers serve on meanwhile, tell the new
+//! It keeps nothing in memory that must survive it: the store is a file. When it dies the master starts another one; the workers serve on meanwhile, tell the new
 //! one what they run, and the cache begins empty.
 
 mod admin;
@@ -8,6 +8,7 @@ mod cache;
 mod elections;
 mod events;
 mod locks;
+mod store;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -63,6 +64,7 @@ async fn serve(context: ChildContext) -> i32 {
         cache: RefCell::new(Cache::new(settings.cache.limits())),
         elections: RefCell::default(),
         events: Events::new(&settings, slot),
+        store: store::Store::new(&settings.store),
         locks: Locks::new(locks::Start {
             limits: settings.locks.clone(),
             data: settings.data.clone(),
@@ -112,6 +114,7 @@ struct Hub {
     workers: RefCell<BTreeMap<Worker, Rc<Port>>>,
     cache: RefCell<Cache>,
     elections: RefCell<Elections>,
+    store: store::Store,
     locks: Rc<Locks>,
     events: Rc<Events>,
     admin: Rc<admin::Admin>,
@@ -237,6 +240,10 @@ impl Hub {
             ToHub::LockClaims(claims) => return self.locks.claim(worker, claims),
             ToHub::Campaign(name) => self.elections.borrow_mut().campaign(worker, name),
             ToHub::Resign(name) => self.elections.borrow_mut().resign(worker, &name),
+            ToHub::Call { id, call: Call::Store(call) } => {
+                self.store.call(id, call, port);
+                return;
+            }
             ToHub::Events(message) => {
                 self.events.take(worker, message);
                 return;

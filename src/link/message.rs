@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::events::{EventsFromHub, EventsToHub};
 use super::locks::{Ask, Claim, Tell};
+use crate::store::{StoreAnswer, StoreCall};
 
 /// From a worker to the hub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +46,8 @@ pub struct Candidate {
 pub enum Call {
     /// The shared cache.
     Cache(CacheCall),
+    /// The store. → [`Reply::Store`].
+    Store(StoreCall),
 }
 
 /// Operations on the shared cache. Keys of different applications are different keys.
@@ -134,4 +137,6 @@ pub enum Reply {
     Count(i64),
     /// `None`: no value; `Some(None)`: for ever; else milliseconds left.
     Ttl(Option<Option<u64>>),
+    /// The store's.
+    Store(StoreAnswer),
 }

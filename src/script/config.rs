@@ -12,7 +12,7 @@ use crate::units::{HumanDuration, HumanSize};
 pub const EMBEDDED_PREFIX: &str = "embedded:";
 
 /// The applications inside the binary.
-pub const EMBEDDED: [&str; 1] = ["examples"];
+pub const EMBEDDED: [&str; 3] = ["examples", "chat", "push"];
 
 /// The file of an application's directory that is loaded first: the first of these that is there.
 pub const ENTRIES: [&str; 2] = ["main.luau", "init.luau"];
@@ -22,7 +22,7 @@ pub const ENTRIES: [&str; 2] = ["main.luau", "init.luau"];
 #[serde(deny_unknown_fields, default)]
 pub struct ScriptApp {
     /// The directory of the application, whose `main.luau` is loaded, or one Luau file.
-    /// `"embedded:examples"` is the one inside the binary.
+    /// `"embedded:examples"`, `"embedded:chat"` and `"embedded:push"` are inside the binary.
     pub path: PathBuf,
     /// What the application's `init` is called with: any value, written in RON.
     pub config: serde_json::Value,

@@ -17,6 +17,7 @@
 //! | [`source`], `require` | where the files of an application come from, and how they find each other |
 //! | [`embedded`] | the applications inside the binary |
 //! | [`fault`] | an error with its place, trace and source lines |
+//! | `live` | events for browsers: event streams, long polling, the client for pages |
 //! | [`modules`] | what `require("@skep/…")` gives |
 
 pub mod app;
@@ -34,6 +35,7 @@ mod form;
 pub mod gauge;
 pub mod lifetime;
 mod limits;
+mod live;
 pub mod modules;
 mod passage;
 mod queue;

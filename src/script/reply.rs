@@ -4,6 +4,7 @@ use bytes::Bytes;
 use mlua::{LuaString, Table, Value};
 
 use super::arguments::kind;
+use super::live::BodyReply;
 use super::modules::FileReply;
 use super::passage::Passage;
 use super::request::ScriptRequest;
@@ -46,6 +47,12 @@ pub(super) fn convert(returned: Returned, request: &ScriptRequest, passage: &Pas
     };
     if !set_cookies.is_nil() {
         cookies(&set_cookies, &mut response.fields)?;
+    }
+    if let Value::UserData(body) = &file
+        && body.is::<BodyReply>()
+    {
+        response.body = body.take::<BodyReply>()?.0;
+        return Ok(Reply::Response(response));
     }
     if let Value::UserData(file) = &file {
         let mut file = file.take::<FileReply>()?;

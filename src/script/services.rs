@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::events::Events;
 use crate::link::locks::{Door, Parties};
-use crate::link::{CacheCall, CacheValue, Call, Candidacy as LinkCandidacy, HubLink, Reply};
+use crate::link::{CacheCall, CacheValue, Call, Candidacy as LinkCandidacy, HubLink, LinkError, Reply};
 use crate::rtep::Registry;
+use crate::store::client::Answering;
+use crate::store::{EmbeddedSettings, Store, StoreCall, StoreError, Writing};
 
 /// A future of this thread.
 pub type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -41,6 +43,31 @@ pub trait Candidacy {
 impl CacheClient for Rc<HubLink> {
     fn call(&self, call: CacheCall) -> Local<'_, Result<Reply, String>> {
         Box::pin(async move { HubLink::call(self, Call::Cache(call), CACHE_TIMEOUT).await.map_err(|error| error.to_string()) })
+    }
+}
+
+/// The store of a worker, which the hub writes.
+#[must_use]
+pub fn store_of_worker(link: &Rc<HubLink>, settings: &EmbeddedSettings) -> Rc<Store> {
+    Store::new(settings, Box::new(ThroughHub(link.clone())))
+}
+
+/// The way to the writing of the store that leads through the hub.
+struct ThroughHub(Rc<HubLink>);
+
+impl Writing for ThroughHub {
+    fn ask(&self, call: StoreCall, limit: Duration) -> Answering<'_> {
+        Box::pin(async move {
+            let changes = matches!(call, StoreCall::Write { .. });
+            match HubLink::call(&self.0, Call::Store(call), limit).await {
+                Ok(Reply::Store(answer)) => Ok(answer),
+                Ok(_) => Err(StoreError::Refused("the hub gave an answer to another question".to_owned())),
+                Err(error @ (LinkError::Lost | LinkError::TimedOut)) if changes => {
+                    Err(StoreError::Refused(format!("{error}; whether the change was made is not known")))
+                }
+                Err(error) => Err(StoreError::Refused(error.to_string())),
+            }
+        })
     }
 }
 
@@ -96,6 +123,8 @@ pub struct Services {
     pub cache: Rc<dyn CacheClient>,
     /// Once-a-machine tasks.
     pub elections: Rc<dyn Elections>,
+    /// The store of documents.
+    pub store: Rc<Store>,
     /// Locks.
     pub locks: LockDoors,
     /// Events.
@@ -109,21 +138,30 @@ pub struct Services {
 impl Services {
     /// Services of a worker with a link to the hub.
     #[must_use]
-    pub fn of_worker(link: &Rc<HubLink>, events: &Rc<Events>, locks: &LockDoors, rtep: &Registry, worker: u32) -> Services {
-        let (events, locks, rtep) = (events.clone(), locks.clone(), rtep.clone());
-        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events, locks, rtep, worker }
+    pub fn of_worker(
+        link: &Rc<HubLink>,
+        events: &Rc<Events>,
+        locks: &LockDoors,
+        store: &Rc<Store>,
+        rtep: &Registry,
+        worker: u32,
+    ) -> Services {
+        let (events, locks, store, rtep) = (events.clone(), locks.clone(), store.clone(), rtep.clone());
+        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events, rtep, locks, store, worker }
     }
 
-    /// Services of a process that stands alone: an own cache, own events, own locks, and every election is won.
+    /// Services of a process that stands alone: an own cache, own events, own locks, a store that is gone with them, and every election is won.
     #[must_use]
     pub fn alone() -> Services {
         let locks = LockDoors::new(Rc::new(Parties::alone()));
+        let (events, store) = (Events::alone(), Store::temporary());
         Services {
             cache: Rc::new(OwnCache::default()),
             elections: Rc::new(Unopposed),
-            events: Events::alone(),
-            locks,
+            events,
             rtep: Registry::default(),
+            locks,
+            store,
             worker: 0,
         }
     }

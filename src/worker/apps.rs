@@ -14,6 +14,7 @@ use crate::link::HubLink;
 use crate::request::{Handler, registry};
 use crate::rtep::Registry;
 use crate::script::{LockDoors, Services};
+use crate::store::Store;
 
 /// What an application does about its end.
 pub(super) type Drain = Pin<Box<dyn Future<Output = ()>>>;
@@ -23,6 +24,7 @@ pub(super) type Drain = Pin<Box<dyn Future<Output = ()>>>;
 pub(super) struct Environment {
     pub(super) number: usize,
     pub(super) hub: Rc<HubLink>,
+    pub(super) store: Rc<Store>,
     pub(super) events: Rc<Events>,
     pub(super) locks: LockDoors,
     pub(super) rtep: Registry,
@@ -96,7 +98,14 @@ async fn make(environment: &Environment, name: &str, config: &App, following: Fo
         App::Script(script) => {
             // The hub has slot 0, so the slots of workers are their numbers from 1.
             let worker = u32::try_from(environment.number).unwrap_or(0);
-            let services = Services::of_worker(&environment.hub, &environment.events, &environment.locks, &environment.rtep, worker);
+            let services = Services::of_worker(
+                &environment.hub,
+                &environment.events,
+                &environment.locks,
+                &environment.store,
+                &environment.rtep,
+                worker,
+            );
             Ok(LiveScript::start(name, script, following, services).await?)
         }
     }

@@ -36,6 +36,7 @@ use crate::reactor::{self, Scope};
 use crate::rtep::Registry;
 use crate::scoreboard::{Scoreboard, Slot, State};
 use crate::script::LockDoors;
+use crate::script::services::store_of_worker;
 use crate::servers::http::RequestIds;
 use crate::sys::channel::Channel;
 use crate::telemetry::{self, AccessLog};
@@ -121,7 +122,9 @@ impl Worker {
         let clients = Clients::default();
         let rtep = Registry::default();
         clients.apply(&settings, &locks, &rtep);
-        let environment = apps::Environment { number, hub: link.clone(), events, locks: locks.clone(), rtep: rtep.clone() };
+        let crate::config::Store::Embedded(store) = &settings.store;
+        let store = store_of_worker(&link, store);
+        let environment = apps::Environment { number, hub: link.clone(), events, locks: locks.clone(), store, rtep: rtep.clone() };
         let apps = Apps::start(environment.clone(), &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));

@@ -1,9 +1,11 @@
-// Runs everything against one server: run.mjs [BINARY]. Ends in one line: N passed, N failed.
+// Runs everything against one server: run.mjs [BINARY]. PICTURES names a folder for screenshots of the chat, ONLY a word in the names of checks. Ends in one line: N passed, N failed.
 import { access } from "node:fs/promises";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { chat } from "./chat.mjs";
 import { EXAMPLES } from "./examples.mjs";
+import { push } from "./push.mjs";
 import { start } from "./server.mjs";
 import { Suite, accessible, equal, fits, says } from "./suite.mjs";
 
@@ -97,11 +99,16 @@ async function appearance(suite) {
 await access(BINARY);
 const server = await start(BINARY);
 const browser = await chromium.launch({ executablePath: BROWSER, args: ["--no-sandbox"] });
-const suite = new Suite(browser, server.origin);
+const suite = new Suite(browser, server.origin, process.env.CHECK);
 try {
-  await index(suite);
-  await examples(suite);
-  await appearance(suite);
+  const only = process.env.ONLY?.split(",") ?? ["examples", "push", "chat"];
+  if (only.includes("examples")) {
+    await index(suite);
+    await examples(suite);
+    await appearance(suite);
+  }
+  if (only.includes("push")) await push(suite, server);
+  if (only.includes("chat")) await chat(suite, server, process.env.PICTURES);
 } finally {
   await browser.close();
   await server.stop();

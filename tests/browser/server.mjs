@@ -1,10 +1,12 @@
 // Starts the binary under test with the example applications, on free ports and in a directory of its own.
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { SEND_TOKEN } from "./push.mjs";
+import { promisify } from "node:util";
 
 const APPS = fileURLToPath(new URL("../../apps", import.meta.url));
 const START_LIMIT = 30_000;
@@ -31,6 +33,8 @@ function configuration(web, admin) {
         "mounted": Script(path: ${path}),
         "permitted": Script(path: ${path}, limits: (processes: true)),
         "hello": Script(path: ${JSON.stringify(join(APPS, "hello"))}),
+        "push": Script(path: ${JSON.stringify(join(APPS, "push"))}, config: {"demo": true, "send_token": "${SEND_TOKEN}", "keep": {"count": 2000, "ttl": "1h"}}),
+        "chat": Script(path: ${JSON.stringify(join(APPS, "chat"))}, config: {"su": "open sesame"}),
     },
     servers: {
         "web": Http(listen: ["127.0.0.1:${web}"], routes: [
@@ -38,6 +42,8 @@ function configuration(web, admin) {
             (path: "/below/here", app: "mounted"),
             (path: "/permitted", app: "permitted"),
             (path: "/new", app: "hello"),
+            (path: "/push", app: "push"),
+            (path: "/chat", app: "chat"),
         ]),
     },
 )
@@ -54,7 +60,7 @@ async function answers(origin, ended) {
   throw new Error(ended() ? "the server ended before it answered" : "the server does not answer");
 }
 
-/** Gives `origin`, `log()` and `stop()`. Rejects with the server's own words when it does not come up. */
+/** Gives `origin`, `log()`, `reload()` and `stop()`. Rejects with the server's own words when it does not come up. */
 export async function start(binary) {
   const directory = await mkdtemp(join(tmpdir(), "skep-browser-"));
   const [web, admin] = [await freePort(), await freePort()];
@@ -74,6 +80,7 @@ export async function start(binary) {
     clearTimeout(late);
     await rm(directory, { recursive: true, force: true });
   };
+  const reload = () => promisify(execFile)(binary, ["reload", "--config", file]);
   const origin = `http://127.0.0.1:${web}`;
   try {
     await answers(origin, () => over);
@@ -81,5 +88,5 @@ export async function start(binary) {
     await stop();
     throw new Error(`${error.message}\n${log}`);
   }
-  return { origin, stop, log: () => log };
+  return { origin, stop, reload, log: () => log };
 }

@@ -8,24 +8,32 @@ export class Suite {
   passed = 0;
   failed = 0;
 
-  constructor(browser, origin) {
+  /** Runs the checks with `only` in their names; without it, all. */
+  constructor(browser, origin, only = "") {
     this.browser = browser;
     this.origin = origin;
+    this.only = only;
   }
 
-  /** Runs `body(page, open)`. `expected` are patterns of console messages that belong to the check. */
+  /** Runs `body(page, open)`; `open()` gives a page of somebody else. `expected` are patterns of console messages that belong to the check. */
   async check(name, options, body) {
+    if (!name.includes(this.only)) return;
     const { expected = [], ...context } = options;
-    const place = await this.browser.newContext({ baseURL: this.origin, reducedMotion: "reduce", ...context });
-    place.setDefaultTimeout(LIMIT);
-    const page = await place.newPage();
+    const places = [];
     const complaints = [];
     const complain = (text) => expected.some((pattern) => pattern.test(text)) || complaints.push(text);
-    page.on("console", (message) => ["error", "warning"].includes(message.type()) && complain(message.text()));
-    page.on("pageerror", (error) => complain(error.message));
-    page.on("request", (request) => request.url().startsWith(this.origin) || request.url().startsWith("data:") || complain(`a request elsewhere: ${request.url()}`));
+    const open = async () => {
+      const place = await this.browser.newContext({ baseURL: this.origin, reducedMotion: "reduce", ...context });
+      places.push(place);
+      place.setDefaultTimeout(LIMIT);
+      const page = await place.newPage();
+      page.on("console", (message) => ["error", "warning"].includes(message.type()) && complain(message.text()));
+      page.on("pageerror", (error) => complain(error.message));
+      page.on("request", (request) => request.url().startsWith(this.origin) || request.url().startsWith("data:") || complain(`a request elsewhere: ${request.url()}`));
+      return page;
+    };
     try {
-      await body(page);
+      await body(await open(), open);
       if (complaints.length > 0) throw new Error(`the console says:\n    ${complaints.join("\n    ")}`);
       this.passed += 1;
       console.log(`ok    ${name}`);
@@ -33,7 +41,7 @@ export class Suite {
       this.failed += 1;
       console.log(`FAIL  ${name}\n  ${error.message.split("\n").slice(0, 12).join("\n  ")}`);
     } finally {
-      await place.close();
+      for (const place of places) await place.close();
     }
   }
 }

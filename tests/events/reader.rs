@@ -229,7 +229,7 @@ impl Stalled {
             match value["kind"].as_str() {
                 Some("event") => events += 1,
                 Some("missed") => {
-                    missed += value["count"].as_f64().expect("a count") as usize;
+                    missed += value["count"].as_u64().or_else(|| Some(value["count"].as_f64()? as u64)).expect("a count") as usize;
                 }
                 _ => {}
             }

@@ -5,12 +5,9 @@ pub mod config;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::Future;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -25,9 +22,6 @@ use crate::reactor::timeout;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much is read at once.
 const PIECE: usize = 16 << 10;
-
-/// Finds the addresses of a host.
-pub type Lookup = Rc<dyn Fn(&str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>>>>>;
 
 /// What went wrong with Redis.
 #[derive(Debug)]
@@ -70,13 +64,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects, logs in and chooses the database.
+    /// Connects, logs in and chooses the database. `names` gives the addresses of a host.
     ///
     /// # Errors
     /// [`RedisError`].
-    pub async fn open(target: &Target, lookup: &Lookup) -> Result<Self, RedisError> {
+    pub async fn open(target: &Target, names: impl AsyncFn(&str) -> io::Result<Vec<IpAddr>>) -> Result<Self, RedisError> {
         let connecting = async {
-            let stream = connect(target, lookup).await?;
+            let stream = connect(target, names).await?;
             let connection = Self { stream, input: RefCell::default(), broken: Cell::new(false) };
             if let Some(password) = &target.password {
                 let password = password.reveal().as_bytes();
@@ -142,12 +136,12 @@ impl Connection {
     }
 }
 
-async fn connect(target: &Target, lookup: &Lookup) -> Result<Stream, RedisError> {
+async fn connect(target: &Target, names: impl AsyncFn(&str) -> io::Result<Vec<IpAddr>>) -> Result<Stream, RedisError> {
     let (host, port) = match &target.place {
         Place::Unix(path) => return Ok(Stream::from(Socket::connect_unix(path).await?)),
         Place::Tcp(host, port) => (host, *port),
     };
-    let addresses = lookup(host).await?;
+    let addresses = names(host).await?;
     let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
         match Socket::connect_tcp(SocketAddr::new(address, port)).await {

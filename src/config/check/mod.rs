@@ -9,6 +9,7 @@ mod luau;
 mod process;
 mod rtep;
 mod servers;
+mod store;
 mod workers;
 
 pub use disk::usable_directory;
@@ -17,10 +18,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::problem::{Excerpt, Problem, Severity};
-use super::settings::{ADMIN, Settings, Store};
+use super::settings::{ADMIN, Settings};
 use super::source::Source;
 use super::tree::{Place, Step};
-use super::written::{self, Config};
+use super::written::Config;
 use crate::sys::accounts::Accounts;
 
 /// The files a configuration was read from, and which of them has which application, server and client.
@@ -106,11 +107,7 @@ impl Checker<'_> {
             Some(path) => self.file_to_write(&top.name("pid_file"), &path),
             None => run.join("skep.pid"),
         };
-        let written::Store::Embedded(store) = written.store;
-        let store = match store.path {
-            Some(path) => self.file_to_keep(&top.name("store").name("path"), &path),
-            None => data.join("store.db"),
-        };
+        let store = self.store(written.store, &data);
         let log = self.log(written.log);
         let access_log = written.access_log.map(|log| self.access_log(log));
         let workers = self.workers(written.workers, &written.apps);
@@ -147,7 +144,7 @@ impl Checker<'_> {
             workers,
             admin,
             cache: written.cache,
-            store: Store::Embedded { path: store },
+            store,
             events: written.events,
             locks: self.locks(written.locks),
             clients,

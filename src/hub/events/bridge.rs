@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Events;
-use super::commands::{self, Job, LONGEST_WAIT, MOST_WAITING, Script};
+use super::commands::{self, Job, LONGEST_WAIT, MOST_WAITING, Script, addresses};
 use crate::clients::redis::config::Target;
 use crate::clients::redis::{Connection, RedisError};
 use crate::codec::resp::{self, Value};
@@ -496,7 +496,7 @@ async fn listen(bridge: Weak<Bridge>) {
     let mut told = false;
     loop {
         let Some(target) = bridge.upgrade().map(|bridge| bridge.target.clone()) else { return };
-        let error = match Connection::open(&target, &commands::lookup()).await {
+        let error = match Connection::open(&target, addresses).await {
             Ok(connection) => {
                 (wait, told) = (Duration::from_millis(50), false);
                 let (orders, receiver) = async_channel::unbounded();

@@ -1,12 +1,12 @@
 //! The connection over which Redis is asked: commands in order, many in one write.
 
 use std::io;
-use std::rc::Rc;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::clients::dns::Resolver;
 use crate::clients::redis::config::Target;
-use crate::clients::redis::{Connection, Lookup, RedisError};
+use crate::clients::redis::{Connection, RedisError};
 use crate::codec::resp::{self, Value};
 use crate::reactor::{self, timeout};
 use crate::{log_info, log_warn};
@@ -27,14 +27,6 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2);
 const PUBLISH: &str = include_str!("publish.lua");
 const READ: &str = include_str!("read.lua");
 const LIFE: &str = include_str!("life.lua");
-
-/// Names as this machine knows them.
-pub(super) fn lookup() -> Lookup {
-    Rc::new(|host| {
-        let (resolver, host) = (Resolver::of_thread(), host.to_owned());
-        Box::pin(async move { resolver.lookup(&host).await.map_err(|error| io::Error::other(error.to_string())) })
-    })
-}
 
 /// Which script a command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +52,7 @@ struct Session {
 
 impl Session {
     async fn open(target: &Target, life_key: &str, new_life: u64) -> Result<Self, RedisError> {
-        let connection = Connection::open(target, &lookup()).await?;
+        let connection = Connection::open(target, addresses).await?;
         let info = connection.call(&[b"INFO", b"server"]).await?;
         let run =
             info.text().and_then(|text| text.lines().find_map(|line| line.strip_prefix("run_id:"))).ok_or(RedisError::Protocol)?.trim();
@@ -161,4 +153,9 @@ async fn work(session: &Session, jobs: &async_channel::Receiver<Job>, batch: &mu
         }
         session.run(batch).await?;
     }
+}
+
+/// The addresses of a host.
+pub(super) async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
+    Resolver::of_thread().lookup(host).await.map_err(|error| io::Error::other(error.to_string()))
 }

@@ -24,7 +24,7 @@ const MOST_QUEUED: usize = 100_000;
 /// The largest number that is exact in Luau.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-pub(super) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Table> {
+pub(in crate::script) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Table> {
     let module = lua.create_table()?;
     let context = app.clone();
     module.raw_set(

@@ -98,6 +98,22 @@ fn array_mark(lua: &Lua) -> mlua::Result<Table> {
     Ok(mark)
 }
 
+/// Whether a table is a list for JSON.
+///
+/// # Errors
+/// When memory is short.
+pub(crate) fn is_list(lua: &Lua, table: &Table) -> mlua::Result<bool> {
+    Ok(is_array(table, &array_mark(lua)?))
+}
+
+/// Makes a table a list for JSON, also when it is empty.
+///
+/// # Errors
+/// When memory is short.
+pub(crate) fn mark_list(lua: &Lua, table: &Table) -> mlua::Result<()> {
+    table.set_metatable(Some(array_mark(lua)?))
+}
+
 fn is_array(table: &Table, mark: &Table) -> bool {
     table.raw_len() > 0 || table.metatable().is_some_and(|metatable| metatable == *mark)
 }

@@ -4,15 +4,18 @@ mod cache;
 mod cookie;
 mod crypto;
 mod dns;
-mod events;
+pub(super) mod events;
 mod http;
 pub(crate) mod json;
+mod live;
 mod lock;
 pub(super) mod log;
 pub(super) mod net;
 mod process;
 mod rtep;
 mod skep;
+mod store;
+mod stored;
 mod stream;
 mod template;
 mod websocket;
@@ -22,6 +25,7 @@ use std::rc::Rc;
 use mlua::{Lua, Table};
 
 pub(crate) use super::context::AppContext;
+pub(super) use crypto::hex;
 pub(super) use skep::FileReply;
 
 /// One module.
@@ -41,9 +45,11 @@ pub const ALL: &[Module] = &[
     Module { name: "template", open: template::open, types: include_str!("template.d.luau") },
     Module { name: "log", open: log::open, types: include_str!("log.d.luau") },
     Module { name: "cache", open: cache::open, types: include_str!("cache.d.luau") },
+    Module { name: "store", open: store::open, types: include_str!("store.d.luau") },
     Module { name: "lock", open: lock::open, types: include_str!("lock.d.luau") },
     Module { name: "events", open: events::open, types: include_str!("events.d.luau") },
     Module { name: "rtep", open: rtep::open, types: include_str!("rtep.d.luau") },
+    Module { name: "live", open: live::open, types: include_str!("live.d.luau") },
     Module { name: "crypto", open: crypto::open, types: include_str!("crypto.d.luau") },
     Module { name: "http", open: http::open, types: include_str!("http.d.luau") },
     Module { name: "websocket", open: websocket::open, types: include_str!("websocket.d.luau") },

@@ -36,6 +36,10 @@ const OBJECTS: &[(&str, &str, &str)] = &[
     ("HttpResponse", include_str!("http.rs"), "impl UserData for Response"),
     ("Upload", include_str!("../upload.rs"), "impl UserData for UploadFile"),
     ("Part", include_str!("../form.rs"), "impl UserData for Part"),
+    ("Collection", include_str!("store.rs"), "impl UserData for Collection"),
+    ("StoreDate", include_str!("stored.rs"), "impl UserData for Date"),
+    ("StoreBinary", include_str!("stored.rs"), "impl UserData for Binary"),
+    ("StoreInteger", include_str!("stored.rs"), "impl UserData for Integer"),
     ("Lock", include_str!("lock.rs"), "impl UserData for LockHandle"),
     ("Task", include_str!("../task.rs"), "impl UserData for Task"),
 ];
