@@ -20,9 +20,9 @@ function app.request(req)
     if req.path == "/publish" then
         events.publish("from-luau", {text = "hi", name = "not this"})
         events.publish("from-luau", "plain")
-        return {text = "done"}
+        return "done"
     end
-    return {text = require("@skep/json").encode(seen)}
+    return require("@skep/json").encode(seen)
 end
 return app
 "#;
@@ -67,7 +67,7 @@ rtep.operation("bye", function(session)
 end)
 function app.request(req)
     local done, why = pcall(rtep.operation, "late", function() end)
-    return {text = tostring(done)}
+    return tostring(done)
 end
 return app
 "#;
@@ -122,12 +122,12 @@ function app.request(req)
     if req.path == "/publish" then
         client:publish("chat", {n = #seen})
     elseif req.path == "/double" then
-        return {text = tostring(client:request("double", {n = 21}).n)}
+        return tostring(client:request("double", {n = 21}).n)
     elseif req.path == "/slow" then
         local done = pcall(client.request, client, "ping", nil, {timeout = 0})
-        return {text = tostring(done)}
+        return tostring(done)
     end
-    return {text = json.encode(seen)}
+    return json.encode(seen)
 end
 return app
 "#;

@@ -113,7 +113,7 @@ struct Calling {
 }
 
 fn arguments(lua: &Lua, subscribed: Subscribed) -> mlua::Result<mlua::MultiValue> {
-    let arguments = lua.create_sequence_from(subscribed.arguments)?;
+    let arguments = decode(lua, &subscribed.arguments.into())?;
     (SessionHandle(subscribed.session), arguments, subscribed.name).into_lua_multi(lua)
 }
 
