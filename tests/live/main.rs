@@ -56,7 +56,12 @@ fn start(count: usize) -> Skep {
     let site = Site::new();
     site.write("apps/live/main.luau", APP);
     let workers = format!("start: {count}, min: {count}, max: {count}, min_spare: 0, max_spare: {count}");
-    site.configure_with("events: Local(history: 10000),", &workers, "\"live\": Script(path: \"apps/live\")", "(path: \"/\", app: \"live\")");
+    site.configure_with(
+        "events: Local(history: 10000),",
+        &workers,
+        "\"live\": Script(path: \"apps/live\")",
+        "(path: \"/\", app: \"live\")",
+    );
     let skep = site.start();
     skep.settled(count);
     skep
