@@ -116,4 +116,4 @@ macro_rules! files {
     };
 }
 
-files! { cache chat crypto dns events http json language live lock net process skep stream template }
+files! { cache chat crypto dns events http json language live lock net process skep store stream template }
