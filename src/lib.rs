@@ -42,6 +42,7 @@ pub mod net;
 pub mod process;
 pub mod reactor;
 pub mod request;
+pub mod rtep;
 pub mod scoreboard;
 pub mod script;
 pub mod secret;

@@ -62,7 +62,8 @@ fn modules_of(app: &str) -> Vec<(String, String)> {
     let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("apps").join(app)).expect("the application");
     let paths = files.map(|entry| entry.expect("an entry").path());
     let modules = paths.filter(|path| path.extension().is_some_and(|kind| kind == "luau"));
-    let named = modules.map(|path| (format!("{app}/{}", path.file_name().expect("a name").display()), fs::read_to_string(path).expect("text")));
+    let named =
+        modules.map(|path| (format!("{app}/{}", path.file_name().expect("a name").display()), fs::read_to_string(path).expect("text")));
     named.collect()
 }
 
@@ -115,4 +116,4 @@ macro_rules! files {
     };
 }
 
-files! { cache chat crypto dns events http json language live lock net process skep stream template }
+files! { cache chat crypto dns events http json language live lock net process skep store stream template }

@@ -1,4 +1,5 @@
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -83,7 +84,11 @@ fn background(loaded: Loaded, terminal: UnixStream) -> i32 {
         // When the terminal is gone nobody is left to tell; the log has it.
         let _ = serde_json::to_writer(&terminal, told).map_err(io::Error::from).and_then(|()| terminal.flush());
     };
-    let detached = setsid().map_err(io::Error::from).and_then(|_| descriptors::detach_standard());
+    // What the caller's shell had open stays its own: a socket or a lock that lives on in here would hold somebody up for days.
+    let detached = setsid()
+        .map_err(io::Error::from)
+        .and_then(|_| descriptors::detach_standard())
+        .and_then(|()| descriptors::close_others(&[terminal.as_raw_fd()]));
     if let Err(error) = detached {
         told(terminal, &Told { ok: false, lines: vec![error.to_string()] });
         return 1;

@@ -4,4 +4,5 @@ pub mod http;
 pub mod lock;
 pub mod percent;
 pub mod resp;
+pub mod rtep;
 pub mod websocket;

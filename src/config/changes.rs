@@ -165,7 +165,9 @@ fn without_listeners(server: &Server) -> Server {
     let mut server = server.clone();
     match &mut server {
         Server::Http(http) => http.listen.clear(),
+        Server::FlashPolicy(policy) => policy.listen.clear(),
         Server::Lock(lock) => lock.listen.clear(),
+        Server::Rtep(rtep) => rtep.listen.clear(),
         Server::Script(script) => script.listen.clear(),
     }
     server

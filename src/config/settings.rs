@@ -109,8 +109,10 @@ impl Settings {
             }
         }
         for server in self.servers.values_mut() {
-            if let Server::Http(http) = server {
-                http.uploads.dir.as_mut().map(inside);
+            match server {
+                Server::FlashPolicy(policy) => inside(&mut policy.file),
+                Server::Http(http) => http.uploads.dir.as_mut().map_or((), inside),
+                Server::Lock(_) | Server::Rtep(_) | Server::Script(_) => {}
             }
         }
         self

@@ -9,13 +9,16 @@ use serde::{Deserialize, Serialize};
 use crate::apps::files::config::Files;
 use crate::clients::lock::config::LockClient;
 use crate::clients::redis::config::Redis;
+use crate::clients::rtep::config::RtepClient;
 pub use crate::events::config::Events;
 use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
 use crate::script::config::ScriptApp;
 use crate::secret::Secret;
+use crate::servers::flash_policy::config::FlashPolicy;
 use crate::servers::http::config::Http;
 use crate::servers::lock::config::LockServer;
+use crate::servers::rtep::config::RtepServer;
 use crate::servers::script::config::ScriptServer;
 use crate::store::config::EmbeddedStore;
 use crate::telemetry::config::{AccessLog, Log};
@@ -264,6 +267,8 @@ impl Default for Store {
 pub enum Client {
     /// Lock servers.
     Lock(LockClient),
+    /// An RTEP server.
+    Rtep(RtepClient),
     /// A Redis server.
     Redis(Redis),
 }
@@ -292,10 +297,14 @@ pub struct NativeApp {
 /// A server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Server {
+    /// The policy file that Flash asks for.
+    FlashPolicy(FlashPolicy),
     /// HTTP, routed to applications.
     Http(Http),
     /// Locks for programs on this and other machines.
     Lock(LockServer),
+    /// Events for programs on this and other machines.
+    Rtep(RtepServer),
     /// Raw connections for the `connection` handler of a Luau application.
     Script(ScriptServer),
 }
@@ -318,7 +327,9 @@ impl Server {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Http(_) => "Http",
+            Self::FlashPolicy(_) => "FlashPolicy",
             Self::Lock(_) => "Lock",
+            Self::Rtep(_) => "Rtep",
             Self::Script(_) => "Script",
         }
     }
@@ -328,7 +339,9 @@ impl Server {
     pub fn listen(&self) -> &[Address] {
         match self {
             Self::Http(http) => &http.listen,
+            Self::FlashPolicy(policy) => &policy.listen,
             Self::Lock(lock) => &lock.listen,
+            Self::Rtep(rtep) => &rtep.listen,
             Self::Script(script) => &script.listen,
         }
     }

@@ -115,7 +115,7 @@ impl Master {
                     slot,
                     generation,
                     revision: self.revision,
-                    settings: Self::seen_by_children(&self.settings),
+                    settings: Self::seen_by(role, &self.settings),
                     listeners: self.listeners_for(role),
                     control: theirs,
                     hub: hub_pair.map(|(worker_end, _)| worker_end),
@@ -196,9 +196,13 @@ impl Master {
         .collect()
     }
 
-    /// Settings with the paths that children find in their root. A master that is not root could not change it.
-    pub fn seen_by_children(settings: &Settings) -> Settings {
-        let settings = settings.clone();
+    /// Settings as a child gets them: with the paths that it finds in its root (a master that is not root could not change it), and the admin token
+    /// only for the hub, which asks for it.
+    pub fn seen_by(role: Role, settings: &Settings) -> Settings {
+        let mut settings = settings.clone();
+        if role != Role::Hub {
+            settings.admin.token = None;
+        }
         if Uid::effective().is_root() { settings.inside_chroot() } else { settings }
     }
 

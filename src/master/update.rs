@@ -16,7 +16,7 @@ use super::listeners::{self, Listening, Plan};
 use crate::config::{self, Settings, Watch};
 use crate::process::{ListenerName, Outcome, ToChild};
 use crate::scoreboard::Role;
-use crate::{log_info, log_warn, telemetry};
+use crate::{log_error, log_info, log_warn, telemetry};
 
 /// How long the processes may take to change over.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -32,7 +32,6 @@ pub struct Update {
 struct Running {
     askers: Vec<Asker>,
     settings: Settings,
-    json: String,
     revision: u64,
     plan: Plan,
     /// Told, and not answered yet.
@@ -99,14 +98,12 @@ impl Master {
         config::keep_what_needs_a_restart(&self.settings, &mut settings);
         let plan = listeners::plan(&settings, &self.listeners, Vec::new()).map_err(|error| vec![error.to_string()])?;
         self.prepare_access_log(&settings);
-        let json = serde_json::to_string(&Self::seen_by_children(&settings)).map_err(|error| vec![error.to_string()])?;
         let mut lines = changes.lines();
         lines.extend(loaded.warnings.iter().map(config::Problem::line));
         lines.extend(plan.notes.iter().cloned());
         Ok(Some(Running {
             askers: Vec::new(),
             settings,
-            json,
             revision: self.revision + 1,
             plan,
             told: Vec::new(),
@@ -130,7 +127,7 @@ impl Master {
         let Some(running) = &mut self.update.running else { return };
         let Some(child) = self.children.iter_mut().find(|c| c.pid == pid) else { return };
         let (added, removed) = (own(&running.plan.added, child.role), own(&running.plan.removed, child.role));
-        change_over(child, running.revision, &running.json, &added, &removed);
+        change_over(child, running.revision, &running.settings, &added, &removed);
         running.told.push(pid);
     }
 
@@ -245,14 +242,8 @@ impl Master {
     fn roll_back(&mut self, why: String) {
         let Some(running) = self.update.running.take() else { return };
         let Running { askers, plan, told, done, .. } = *running;
-        match serde_json::to_string(&self.settings) {
-            Ok(json) => {
-                let revision = self.revision;
-                for child in self.children.iter_mut().filter(|c| told.contains(&c.pid) || done.contains(&c.pid)) {
-                    change_over(child, revision, &json, &own(&plan.removed, child.role), &own(&plan.added, child.role));
-                }
-            }
-            Err(error) => self.trouble(error.to_string()),
+        for child in self.children.iter_mut().filter(|c| told.contains(&c.pid) || done.contains(&c.pid)) {
+            change_over(child, self.revision, &self.settings, &own(&plan.removed, child.role), &own(&plan.added, child.role));
         }
         for new in plan.added.iter().filter(|new| !self.listeners.iter().any(|old| old.configured == new.configured)) {
             new.remove_file();
@@ -262,18 +253,10 @@ impl Master {
 
     /// Gives a child that became ready with an older configuration the one in force.
     pub fn bring_up_to_date(&mut self, pid: Pid) {
-        let json = match serde_json::to_string(&self.settings) {
-            Ok(json) => json,
-            Err(error) => {
-                self.trouble(error.to_string());
-                return;
-            }
-        };
-        let (revision, listening) = (self.revision, self.listeners.clone());
-        let Some(child) = self.child(pid) else { return };
+        let Some(child) = self.children.iter_mut().find(|c| c.pid == pid) else { return };
         // Which listeners it was forked with is known by its revision only; taking over one it has already changes nothing.
-        let all = own(&listening, child.role);
-        change_over(child, revision, &json, &all, &[]);
+        let all = own(&self.listeners, child.role);
+        change_over(child, self.revision, &self.settings, &all, &[]);
     }
 
     /// A child has ended while it was to change over.
@@ -335,10 +318,17 @@ fn own(listening: &[Listening], role: Role) -> Vec<Listening> {
     listening.iter().filter(|l| (l.server == config::ADMIN) == (role == Role::Hub)).cloned().collect()
 }
 
-fn change_over(child: &mut super::child::Child, revision: u64, json: &str, added: &[Listening], removed: &[Listening]) {
+fn change_over(child: &mut super::child::Child, revision: u64, settings: &Settings, added: &[Listening], removed: &[Listening]) {
+    let settings = match serde_json::to_string(&Master::seen_by(child.role, settings)) {
+        Ok(settings) => settings,
+        Err(error) => {
+            log_error!("{} cannot be given the configuration: {error}", child.name());
+            return;
+        }
+    };
     let names = |listening: &[Listening]| listening.iter().map(Listening::name).collect::<Vec<ListenerName>>();
     let fds: Vec<_> = added.iter().map(|l| l.socket().as_fd()).collect();
-    let message = ToChild::Update { revision, settings: json.to_owned(), added: names(added), removed: names(removed) };
+    let message = ToChild::Update { revision, settings, added: names(added), removed: names(removed) };
     child.revision = revision;
     child.tell_with(&message, &fds);
 }

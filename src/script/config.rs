@@ -22,7 +22,7 @@ pub const ENTRIES: [&str; 2] = ["main.luau", "init.luau"];
 #[serde(deny_unknown_fields, default)]
 pub struct ScriptApp {
     /// The directory of the application, whose `main.luau` is loaded, or one Luau file.
-    /// `"embedded:examples"` and `"embedded:chat"` are inside the binary.
+    /// `"embedded:examples"`, `"embedded:chat"` and `"embedded:push"` are inside the binary.
     pub path: PathBuf,
     /// What the application's `init` is called with: any value, written in RON.
     pub config: serde_json::Value,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::events::Events;
 use crate::link::locks::{Door, Parties};
 use crate::link::{CacheCall, CacheValue, Call, Candidacy as LinkCandidacy, HubLink, LinkError, Reply};
+use crate::rtep::Registry;
 use crate::store::client::Answering;
 use crate::store::{EmbeddedSettings, Store, StoreCall, StoreError, Writing};
 
@@ -128,6 +129,8 @@ pub struct Services {
     pub locks: LockDoors,
     /// Events.
     pub events: Rc<Events>,
+    /// What applications add to RTEP.
+    pub rtep: Registry,
     /// The number of this worker, from 1; 0 where there are no workers.
     pub worker: u32,
 }
@@ -135,17 +138,24 @@ pub struct Services {
 impl Services {
     /// Services of a worker with a link to the hub.
     #[must_use]
-    pub fn of_worker(link: &Rc<HubLink>, events: &Rc<Events>, locks: &LockDoors, store: &Rc<Store>, worker: u32) -> Services {
-        let (events, locks, store) = (events.clone(), locks.clone(), store.clone());
-        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events, locks, store, worker }
+    pub fn of_worker(
+        link: &Rc<HubLink>,
+        events: &Rc<Events>,
+        locks: &LockDoors,
+        store: &Rc<Store>,
+        rtep: &Registry,
+        worker: u32,
+    ) -> Services {
+        let (events, locks, store, rtep) = (events.clone(), locks.clone(), store.clone(), rtep.clone());
+        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events, locks, store, rtep, worker }
     }
 
     /// Services of a process that stands alone: an own cache, own events, own locks, a store that is gone with them, and every election is won.
     #[must_use]
     pub fn alone() -> Services {
         let locks = LockDoors::new(Rc::new(Parties::alone()));
-        let (events, store) = (Events::alone(), Store::temporary());
-        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), events, locks, store, worker: 0 }
+        let (events, store, rtep) = (Events::alone(), Store::temporary(), Registry::default());
+        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), events, locks, store, rtep, worker: 0 }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Protocols that take connections.
 
+pub mod flash_policy;
 pub mod http;
 pub mod lock;
+pub mod rtep;
 pub mod script;

@@ -64,6 +64,20 @@ pub enum Write {
     Drop,
 }
 
+impl Write {
+    /// About how many bytes it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Insert(documents) => documents.iter().map(Document::size).sum(),
+            Self::Update { filter, update, .. } => filter.size() + update.size(),
+            Self::Replace { filter, document, .. } => filter.size() + document.size(),
+            Self::Delete { filter, .. } => filter.size(),
+            Self::CreateIndex(_) | Self::DropIndex(_) | Self::Drop => 0,
+        }
+    }
+}
+
 /// An index as it is asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IndexSpec {

@@ -118,9 +118,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn write(&self, collection: &str, write: Write) -> Result<StoreAnswer, StoreError> {
         check_name(collection)?;
-        if let Write::Insert(documents) = &write
-            && documents.iter().map(Document::size).sum::<usize>() > MAX_CALL
-        {
+        if write.size() > MAX_CALL {
             return Err(StoreError::Limit(format!("one call may write {MAX_CALL} bytes: insert fewer at once")));
         }
         let answer = self.writing.ask(StoreCall::Write { collection: collection.to_owned(), write }, self.limit).await?;

@@ -79,3 +79,33 @@ pub fn detach_standard() -> io::Result<()> {
     nix::unistd::dup2_stderr(&null)?;
     Ok(())
 }
+
+/// Closes what was inherited without anybody's asking, from descriptor 3 on, except `kept`.
+///
+/// # Errors
+/// As close_range(2).
+pub fn close_others(kept: &[RawFd]) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept.into_iter().chain([u32::MAX]) {
+        if fd > first {
+            close_range(first, if fd == u32::MAX { fd } else { fd - 1 })?;
+        }
+        first = first.max(fd.saturating_add(1));
+    }
+    Ok(())
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: it takes numbers only. The caller gives descriptors that nothing in this process owns.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    match closed {
+        0 => Ok(()),
+        // A kernel before 5.9: what was inherited stays open, as it was.
+        _ => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+            error => Err(error),
+        },
+    }
+}

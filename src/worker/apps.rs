@@ -12,6 +12,7 @@ use crate::config::{App, Settings};
 use crate::events::Events;
 use crate::link::HubLink;
 use crate::request::{Handler, registry};
+use crate::rtep::Registry;
 use crate::script::{LockDoors, Services};
 use crate::store::Store;
 
@@ -26,6 +27,7 @@ pub(super) struct Environment {
     pub(super) store: Rc<Store>,
     pub(super) events: Rc<Events>,
     pub(super) locks: LockDoors,
+    pub(super) rtep: Registry,
 }
 
 /// An application with the configuration it was made from.
@@ -96,7 +98,8 @@ async fn make(environment: &Environment, name: &str, config: &App, following: Fo
         App::Script(script) => {
             // The hub has slot 0, so the slots of workers are their numbers from 1.
             let worker = u32::try_from(environment.number).unwrap_or(0);
-            let services = Services::of_worker(&environment.hub, &environment.events, &environment.locks, &environment.store, worker);
+            let Environment { hub, events, locks, store, rtep, .. } = environment;
+            let services = Services::of_worker(hub, events, locks, store, rtep, worker);
             Ok(LiveScript::start(name, script, following, services).await?)
         }
     }

@@ -11,15 +11,23 @@ use std::rc::Rc;
 
 use crate::clients::dns::Resolver;
 use crate::clients::lock::{Connector, LockClient};
+use crate::clients::rtep::RtepClient;
 use crate::config::{Client, Settings};
 use crate::link::locks::Door;
 use crate::net::{Socket, Stream};
+use crate::rtep::{Registry, Remote};
 use crate::script::LockDoors;
 
 /// A client with the configuration it was made from.
 struct Entry {
     config: Client,
-    door: Rc<dyn Door>,
+    kind: Kind,
+}
+
+/// What a client is to those who use it.
+enum Kind {
+    Lock(Rc<dyn Door>),
+    Rtep(Rc<dyn Remote>),
 }
 
 /// All clients of this worker.
@@ -30,19 +38,31 @@ pub(super) struct Clients {
 
 impl Clients {
     /// Makes the clients those of `settings`: those that did not change stay the same.
-    pub(super) fn apply(&self, settings: &Settings, locks: &LockDoors) {
+    pub(super) fn apply(&self, settings: &Settings, locks: &LockDoors, rtep: &Registry) {
         let mut before = self.entries.take();
         let mut entries = BTreeMap::new();
         for (name, config) in &settings.clients {
-            // Redis is the hub's.
-            let Client::Lock(lock) = config else { continue };
-            let entry = match before.remove(name) {
-                Some(entry) if entry.config == *config => entry,
-                _ => Entry { config: config.clone(), door: Rc::new(LockClient::new(lock.clone(), Rc::new(Plain))) },
+            if let Some(entry) = before.remove(name).filter(|entry| entry.config == *config) {
+                entries.insert(name.clone(), entry);
+                continue;
+            }
+            let kind = match config {
+                Client::Lock(lock) => Kind::Lock(Rc::new(LockClient::new(lock.clone(), Rc::new(Plain)))),
+                Client::Rtep(rtep) => Kind::Rtep(RtepClient::new(rtep.clone(), Rc::new(|address| Plain.connect(address)))),
+                // Redis is the hub's.
+                Client::Redis(_) => continue,
             };
-            entries.insert(name.clone(), entry);
+            entries.insert(name.clone(), Entry { config: config.clone(), kind });
         }
-        locks.replace(entries.iter().map(|(name, entry)| (name.clone(), entry.door.clone())).collect());
+        let (mut doors, mut remotes) = (BTreeMap::new(), BTreeMap::new());
+        for (name, entry) in &entries {
+            match &entry.kind {
+                Kind::Lock(door) => drop(doors.insert(name.clone(), door.clone())),
+                Kind::Rtep(remote) => drop(remotes.insert(name.clone(), remote.clone())),
+            }
+        }
+        locks.replace(doors);
+        rtep.replace_remotes(remotes);
         self.entries.replace(entries);
     }
 }

@@ -33,6 +33,7 @@ use crate::link::{HubLink, Port};
 use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenerName, ToChild, ToMaster};
 use crate::reactor::{self, Scope};
+use crate::rtep::Registry;
 use crate::scoreboard::{Scoreboard, Slot, State};
 use crate::script::LockDoors;
 use crate::script::services::store_of_worker;
@@ -101,6 +102,7 @@ struct Worker {
     hub: Rc<HubLink>,
     clients: Clients,
     locks: LockDoors,
+    rtep: Registry,
     /// What goes on beside requests: servers that end, the drain.
     scope: Scope,
 }
@@ -118,14 +120,15 @@ impl Worker {
         let access = open_access_log(&settings)?;
         let locks = LockDoors::new(Rc::new(link.locks().clone()));
         let clients = Clients::default();
-        clients.apply(&settings, &locks);
         let crate::config::Store::Embedded(store) = &settings.store;
         let store = store_of_worker(&link, store);
-        let environment = apps::Environment { number, hub: link.clone(), events, locks: locks.clone(), store };
-        let apps = Apps::start(environment, &settings).await?;
+        let rtep = Registry::default();
+        clients.apply(&settings, &locks, &rtep);
+        let environment = apps::Environment { number, hub: link.clone(), events, locks: locks.clone(), store, rtep: rtep.clone() };
+        let apps = Apps::start(environment.clone(), &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
-        let mut servers = Servers::new(crew, slot, LABEL, ids, link.locks().clone());
+        let mut servers = Servers::new(crew, slot, LABEL, ids, &environment);
         servers.apply(&settings, &apps.handlers(), access.as_ref());
         slot.applications().store(apps.handlers().len() as u64, Relaxed);
         Ok(Rc::new(Self {
@@ -137,6 +140,7 @@ impl Worker {
             hub: link,
             clients,
             locks,
+            rtep,
             scope: Scope::new(),
         }))
     }
@@ -210,7 +214,7 @@ impl Worker {
         let access = if settings.access_log == before.access_log { self.access.borrow().clone() } else { open_access_log(&settings)? };
         let next = self.apps.borrow().updated(&settings);
         let apps = next.await?;
-        self.clients.apply(&settings, &self.locks);
+        self.clients.apply(&settings, &self.locks, &self.rtep);
         let handlers = apps.handlers();
         let replaced = self.apps.replace(apps);
         for drain in replaced.retire(&handlers) {

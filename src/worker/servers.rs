@@ -6,16 +6,21 @@ use std::rc::Rc;
 
 use nix::sys::socket::{SockaddrStorage, getsockname};
 
+use super::apps::Environment;
 use super::crew::Crew;
 use crate::config::{Server, Settings};
+use crate::events::Events;
 use crate::link::locks::Parties;
 use crate::net::{Accepted, Address, Balance, Listener, Peer};
 use crate::process::ListenerName;
 use crate::reactor::{Task, spawn};
 use crate::request::Handler;
+use crate::rtep::Registry;
 use crate::scoreboard::Slot;
+use crate::servers::flash_policy::FlashPolicyServer;
 use crate::servers::http::{HttpServer, Live, RequestIds};
 use crate::servers::lock::LockServer;
+use crate::servers::rtep::RtepServer;
 use crate::servers::script::RawServer;
 use crate::telemetry::AccessLog;
 use crate::{log_error, log_warn};
@@ -26,8 +31,10 @@ pub(super) type Handlers = BTreeMap<String, Rc<dyn Handler>>;
 /// One server of a kind.
 #[derive(Clone)]
 enum Kind {
+    FlashPolicy(Rc<FlashPolicyServer>),
     Http(Rc<HttpServer>),
     Lock(Rc<LockServer>),
+    Rtep(Rc<RtepServer>),
     Raw(Rc<RawServer>),
 }
 
@@ -45,11 +52,14 @@ pub(super) struct Servers {
     label: usize,
     ids: Rc<RequestIds>,
     parties: Rc<Parties>,
+    events: Rc<Events>,
+    registry: Registry,
 }
 
 impl Servers {
-    pub(super) fn new(crew: Crew, slot: Slot, label: usize, ids: Rc<RequestIds>, parties: Rc<Parties>) -> Self {
-        Self { running: BTreeMap::new(), crew, slot, label, ids, parties }
+    pub(super) fn new(crew: Crew, slot: Slot, label: usize, ids: Rc<RequestIds>, environment: &Environment) -> Self {
+        let (parties, events, registry) = (environment.hub.locks().clone(), environment.events.clone(), environment.rtep.clone());
+        Self { running: BTreeMap::new(), crew, slot, label, ids, parties, events, registry }
     }
 
     /// Makes the servers those of `settings`: new ones come, changed ones serve otherwise from the next request on, what is gone is
@@ -62,6 +72,8 @@ impl Servers {
                 (settings.servers.get(&name), self.running.get(&name).map(|running| &running.kind)),
                 (Some(Server::Http(_)), Some(Kind::Http(_)))
                     | (Some(Server::Lock(_)), Some(Kind::Lock(_)))
+                    | (Some(Server::Rtep(_)), Some(Kind::Rtep(_)))
+                    | (Some(Server::FlashPolicy(_)), Some(Kind::FlashPolicy(_)))
                     | (Some(Server::Script(_)), Some(Kind::Raw(_)))
             );
             if !stays && let Some(running) = self.running.remove(&name) {
@@ -80,6 +92,16 @@ impl Servers {
                 (Server::Lock(config), _) => {
                     let lock = LockServer::new(name, config.clone(), self.parties.clone(), self.slot);
                     self.running.insert(name.clone(), Running { kind: Kind::Lock(lock), listeners: BTreeMap::new() });
+                }
+                (Server::FlashPolicy(config), Some(Kind::FlashPolicy(policy))) => policy.replace(config.clone()),
+                (Server::FlashPolicy(config), _) => {
+                    let policy = FlashPolicyServer::new(config.clone(), self.slot);
+                    self.running.insert(name.clone(), Running { kind: Kind::FlashPolicy(policy), listeners: BTreeMap::new() });
+                }
+                (Server::Rtep(config), Some(Kind::Rtep(rtep))) => rtep.replace(config.clone()),
+                (Server::Rtep(config), _) => {
+                    let rtep = RtepServer::new(name, config.clone(), self.events.clone(), self.registry.clone(), self.slot);
+                    self.running.insert(name.clone(), Running { kind: Kind::Rtep(rtep), listeners: BTreeMap::new() });
                 }
                 (Server::Script(config), kind) => {
                     let Some(app) = apps.get(&config.app).cloned() else {
@@ -139,7 +161,9 @@ impl Ending {
     pub(super) async fn wait(self) {
         match self.0 {
             Kind::Http(http) => http.drain().await,
+            Kind::FlashPolicy(policy) => policy.drain().await,
             Kind::Lock(lock) => lock.drain().await,
+            Kind::Rtep(rtep) => rtep.drain().await,
             Kind::Raw(raw) => raw.drain().await,
         }
     }
@@ -155,6 +179,16 @@ impl Ending {
             Kind::Lock(lock) => {
                 let left = lock.connections() as u64;
                 lock.stop().await;
+                left
+            }
+            Kind::FlashPolicy(policy) => {
+                let left = policy.connections() as u64;
+                policy.stop().await;
+                left
+            }
+            Kind::Rtep(rtep) => {
+                let left = rtep.connections() as u64;
+                rtep.stop().await;
                 left
             }
             Kind::Raw(raw) => {
@@ -180,7 +214,9 @@ impl Balance for Place {
     fn has_room(&self) -> bool {
         match &self.kind {
             Kind::Http(http) => http.has_room(),
+            Kind::FlashPolicy(_) => true,
             Kind::Lock(lock) => lock.has_room(),
+            Kind::Rtep(rtep) => rtep.has_room(),
             Kind::Raw(raw) => raw.has_room(),
         }
     }
@@ -199,7 +235,9 @@ async fn accept(listener: Listener, place: Place, local: Peer, name: ListenerNam
         };
         let served = match &place.kind {
             Kind::Http(http) => http.serve(accepted, &local),
+            Kind::FlashPolicy(policy) => policy.serve(accepted, &local),
             Kind::Lock(lock) => lock.serve(accepted, &local),
+            Kind::Rtep(rtep) => rtep.serve(accepted, &local),
             Kind::Raw(raw) => raw.serve(accepted, &local),
         };
         if let Err(error) = served {

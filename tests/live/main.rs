@@ -1,6 +1,7 @@
 //! Pages through the real binary, in all three ways: what they get is in order, complete and single, or they are told.
 
 mod page;
+mod push;
 
 #[path = "../websocket/peer.rs"]
 #[allow(dead_code, clippy::unwrap_used, reason = "the client of the tests of WebSocket; this uses a part of it")]
@@ -56,7 +57,12 @@ fn start(count: usize) -> Skep {
     let site = Site::new();
     site.write("apps/live/main.luau", APP);
     let workers = format!("start: {count}, min: {count}, max: {count}, min_spare: 0, max_spare: {count}");
-    site.configure_with("events: Local(history: 10000),", &workers, "\"live\": Script(path: \"apps/live\")", "(path: \"/\", app: \"live\")");
+    site.configure_with(
+        "events: Local(history: 10000),",
+        &workers,
+        "\"live\": Script(path: \"apps/live\")",
+        "(path: \"/\", app: \"live\")",
+    );
     let skep = site.start();
     skep.settled(count);
     skep

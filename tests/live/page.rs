@@ -124,7 +124,9 @@ impl Page {
 
     /// Waits until the page has seen a place, and closes it.
     pub fn close_at(self, last: Place) -> Seen {
-        wait::until(format!("the page to see {last:?}"), || self.look(|seen| seen.last >= Some(last) && seen.last.map(|last| last.0) == Some(last.0)));
+        wait::until(format!("the page to see {last:?}"), || {
+            self.look(|seen| seen.last >= Some(last) && seen.last.map(|last| last.0) == Some(last.0))
+        });
         self.stop.store(true, Relaxed);
         self.thread.join().expect("a page");
         Arc::try_unwrap(self.seen).expect("nobody else").into_inner().expect("no page fails")

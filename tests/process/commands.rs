@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use crate::instance::{Instance, PLAIN, exists, workers};
+use crate::instance::{Instance, PLAIN, SKEP, exists, workers};
 
 #[test]
 fn a_whole_life_by_commands() {
@@ -142,4 +142,21 @@ fn the_schema_is_json() {
     let instance = Instance::new(PLAIN);
     let schema: serde_json::Value = serde_json::from_str(&instance.ok(&["config", "schema"])).expect("JSON");
     assert!(schema["properties"]["workers"].is_object());
+}
+
+#[test]
+fn what_the_caller_has_open_is_closed_in_the_background() {
+    let instance = Instance::new("workers: (start: 1), ");
+    std::fs::write(instance.path("held"), "held").expect("written");
+    let script = format!("exec 7<held 9<held; {SKEP} start >/dev/null");
+    let status = std::process::Command::new("sh").args(["-c", &script]).current_dir(instance.directory.path()).status();
+    assert!(status.expect("a shell").success(), "{}", instance.log());
+    let mut pids = workers(&instance.status());
+    pids.push(instance.master());
+    for pid in pids {
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("own process").flatten();
+        let held: Vec<_> = open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).filter(|path| path.ends_with("held")).collect();
+        assert!(held.is_empty(), "{pid}: {held:?}");
+    }
+    assert_eq!(instance.get().status, 200);
 }

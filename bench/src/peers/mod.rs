@@ -34,6 +34,8 @@ pub enum Peer {
     Skep(PathBuf),
     /// Our binary as a lock server.
     SkepLocks(PathBuf),
+    /// Our binary as an RTEP server.
+    SkepRtep(PathBuf),
     /// Redis from the system.
     Redis,
     /// nginx from the system, with its Lua module.
@@ -51,7 +53,7 @@ struct Prepared {
 impl Peer {
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Skep(_) | Self::SkepLocks(_) => "skep",
+            Self::Skep(_) | Self::SkepLocks(_) | Self::SkepRtep(_) => "skep",
             Self::Redis => "Redis",
             Self::Nginx => "nginx",
             Self::KernelLimit => "kernel limit",
@@ -61,7 +63,7 @@ impl Peer {
     /// Name and version, as the contender says it.
     pub fn version(&self) -> Result<String> {
         match self {
-            Self::Skep(binary) | Self::SkepLocks(binary) => skep::version(binary),
+            Self::Skep(binary) | Self::SkepLocks(binary) | Self::SkepRtep(binary) => skep::version(binary),
             Self::Redis => redis::version(),
             Self::Nginx => nginx::version(),
             Self::KernelLimit => Ok(self.name().to_owned()),
@@ -74,6 +76,7 @@ impl Peer {
         let Prepared { mut command, folder } = match self {
             Self::Skep(binary) => skep::prepare(binary, address)?,
             Self::SkepLocks(binary) => skep::prepare_locks(binary, address)?,
+            Self::SkepRtep(binary) => skep::prepare_rtep(binary, address)?,
             Self::Redis => redis::prepare(address)?,
             Self::Nginx => nginx::prepare(address)?,
             Self::KernelLimit => kernel::prepare(address)?,
@@ -165,6 +168,7 @@ impl Peer {
     fn answers(&self, address: SocketAddr) -> bool {
         let (question, answer): (&[u8], &[u8]) = match self {
             Self::SkepLocks(_) => (b"hello 2\n", b"HELLO 2\n"),
+            Self::SkepRtep(_) => (b"{\"id\":1,\"type\":\"request\",\"request\":{\"op\":\"ping\"}}\n", b"{\"id\":1,"),
             Self::Redis => (b"PING\r\n", b"+PONG\r\n"),
             _ => (b"GET /fixed HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", b"HTTP/1.1 200"),
         };

@@ -31,6 +31,15 @@ pub fn prepare(binary: &Path, address: SocketAddr) -> Result<Prepared> {
 
 /// A lock server with one worker: the table itself is in the hub, whose time counts too.
 pub fn prepare_locks(binary: &Path, address: SocketAddr) -> Result<Prepared> {
+    prepare_server(binary, &format!("\"locks\": Lock(listen: [\"{address}\"])"))
+}
+
+/// An RTEP server with one worker: events go through the hub, whose time counts too.
+pub fn prepare_rtep(binary: &Path, address: SocketAddr) -> Result<Prepared> {
+    prepare_server(binary, &format!("\"rtep\": Rtep(listen: [\"{address}\"])"))
+}
+
+fn prepare_server(binary: &Path, server: &str) -> Result<Prepared> {
     let folder = Folder::new()?;
     let text = format!(
         r#"
@@ -40,7 +49,7 @@ Config(
     log: (file: "-", level: Warn, format: Text),
     workers: (start: 1, min: 1, max: 1, min_spare: 0, max_spare: 1, max_requests: 1000000000),
     admin: (listen: []),
-    servers: {{ "locks": Lock(listen: ["{address}"]) }},
+    servers: {{ {server} }},
 )
 "#
     );

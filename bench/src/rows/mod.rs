@@ -4,6 +4,7 @@ mod fixed;
 mod growth;
 mod locks;
 mod memory;
+mod rtep;
 mod scripted;
 mod soak;
 mod start;
@@ -22,5 +23,15 @@ pub struct Row {
 }
 
 /// In the order of the report.
-pub const ROWS: &[Row] =
-    &[scripted::ROW, fixed::ROW, static_files::SMALL, static_files::LARGE, locks::ROW, growth::ROW, memory::ROW, start::ROW, soak::ROW];
+pub const ROWS: &[Row] = &[
+    scripted::ROW,
+    fixed::ROW,
+    static_files::SMALL,
+    static_files::LARGE,
+    locks::ROW,
+    rtep::ROW,
+    growth::ROW,
+    memory::ROW,
+    start::ROW,
+    soak::ROW,
+];

@@ -18,7 +18,7 @@ pub struct Files {
     pub index: Vec<String>,
     /// Whether a directory without an index file shows what is in it.
     pub listing: bool,
-    /// Whether symbolic links are followed, as long as they lead to something inside `root`. With `false` they are not found.
+    /// Whether symbolic links are followed: relative ones that lead to something inside `root`; absolute ones never. With `false` none are found.
     pub follow_symlinks: bool,
     /// The Cache-Control header, such as `"public, max-age=3600"`. None: no such header.
     pub cache_control: Option<String>,

@@ -21,7 +21,7 @@ use crate::reactor::timeout;
 /// How long connecting may take, and an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much is read at once.
-const PIECE: usize = 32 << 10;
+const PIECE: usize = 16 << 10;
 
 /// What went wrong with Redis.
 #[derive(Debug)]

@@ -139,7 +139,7 @@ impl Checker<'_> {
 fn serves(server: &Server, name: &str) -> bool {
     match server {
         Server::Http(http) => http.routes.iter().any(|route| matches!(&route.action, Action::App(app) if app == name)),
-        Server::Lock(_) => false,
+        Server::FlashPolicy(_) | Server::Lock(_) | Server::Rtep(_) => false,
         Server::Script(script) => script.app == name,
     }
 }

@@ -7,6 +7,7 @@ mod listeners;
 mod locks;
 mod luau;
 mod process;
+mod rtep;
 mod servers;
 mod store;
 mod workers;

@@ -44,6 +44,8 @@ impl Checker<'_> {
             let server = match server {
                 Server::Http(http) => Server::Http(self.http(&place, http, apps, data)),
                 Server::Lock(lock) => Server::Lock(self.lock_server(&place, lock)),
+                Server::FlashPolicy(policy) => Server::FlashPolicy(self.flash_policy(&place, policy)),
+                Server::Rtep(rtep) => Server::Rtep(self.rtep_server(&place, rtep)),
                 Server::Script(script) => Server::Script(self.raw(&place, script, apps)),
             };
             checked.insert(name, server);

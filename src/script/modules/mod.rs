@@ -12,6 +12,7 @@ mod lock;
 pub(super) mod log;
 pub(super) mod net;
 mod process;
+mod rtep;
 mod skep;
 mod store;
 mod stored;
@@ -48,6 +49,7 @@ pub const ALL: &[Module] = &[
     Module { name: "lock", open: lock::open, types: include_str!("lock.d.luau") },
     Module { name: "events", open: events::open, types: include_str!("events.d.luau") },
     Module { name: "live", open: live::open, types: include_str!("live.d.luau") },
+    Module { name: "rtep", open: rtep::open, types: include_str!("rtep.d.luau") },
     Module { name: "crypto", open: crypto::open, types: include_str!("crypto.d.luau") },
     Module { name: "http", open: http::open, types: include_str!("http.d.luau") },
     Module { name: "websocket", open: websocket::open, types: include_str!("websocket.d.luau") },

@@ -16,6 +16,8 @@ use crate::store::{EmbeddedSettings, StoreError};
 
 /// The most writes of one transaction.
 const MOST: usize = 1000;
+/// The most bytes of documents, filters and updates that wait, above the first call.
+const MOST_BYTES: usize = 64 << 20;
 /// How long one waits for a change at most; then it is said that there was none.
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -25,6 +27,8 @@ type Answer = Result<StoreAnswer, StoreError>;
 pub struct Commits {
     settings: EmbeddedSettings,
     jobs: RefCell<VecDeque<Job>>,
+    /// What waits in `jobs`.
+    bytes: Cell<usize>,
     running: Cell<bool>,
     /// None while a transaction is made, and as long as nobody has asked for anything.
     writer: RefCell<Option<Writer>>,
@@ -40,6 +44,12 @@ struct Job {
     answer: async_channel::Sender<Answer>,
 }
 
+impl Job {
+    fn size(&self) -> usize {
+        if let Work::Write(_, write) = &self.work { write.size() } else { 0 }
+    }
+}
+
 enum Work {
     Open,
     Write(String, Write),
@@ -53,6 +63,7 @@ impl Commits {
         Rc::new(Self {
             settings: settings.clone(),
             jobs: RefCell::default(),
+            bytes: Cell::new(0),
             running: Cell::new(false),
             writer: RefCell::default(),
             last: Cell::new(0),
@@ -98,8 +109,13 @@ impl Commits {
         if self.jobs.borrow().len() >= most {
             return Err(StoreError::Limit(format!("{most} writes wait already")));
         }
+        if self.bytes.get() > MOST_BYTES {
+            return Err(StoreError::Limit(format!("more than {MOST_BYTES} bytes of writes wait already")));
+        }
         let (answer, receiver) = async_channel::bounded(1);
-        self.jobs.borrow_mut().push_back(Job { work, answer });
+        let job = Job { work, answer };
+        self.bytes.set(self.bytes.get() + job.size());
+        self.jobs.borrow_mut().push_back(job);
         if !self.running.replace(true) {
             let commits = self.clone();
             reactor::spawn(async move { commits.run().await }).detach();
@@ -119,6 +135,7 @@ impl Commits {
                 self.running.set(false);
                 return;
             }
+            self.bytes.set(self.bytes.get() - jobs.iter().map(Job::size).sum::<usize>());
             self.round(jobs).await;
             self.expire_from_now_on();
         }
