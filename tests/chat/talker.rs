@@ -151,7 +151,8 @@ impl Talker {
     fn reconnect(&mut self) {
         self.peer = reach(self.address);
         self.connections += 1;
-        let last = self.packets.iter().filter(|packet| packet["_id"].is_string()).filter_map(|packet| packet["ts"].as_f64()).fold(0.0, f64::max);
+        let last =
+            self.packets.iter().filter(|packet| packet["_id"].is_string()).filter_map(|packet| packet["ts"].as_f64()).fold(0.0, f64::max);
         let (key, tags) = (self.key.clone(), self.tags.clone());
         self.send(&json!({ "cmd": "hello", "key": key }));
         self.send(&json!({ "cmd": "setTags", "tags": tags }));
