@@ -11,7 +11,6 @@ mod talker;
 
 use serde_json::{Value, json};
 use support::server::{Site, Skep};
-use support::wait;
 use talker::Talker;
 
 /// Without pauses between messages, unless a test is about them.

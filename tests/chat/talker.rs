@@ -119,10 +119,9 @@ impl Talker {
         }
     }
 
-    /// Reads on until the connection had to be made anew.
+    /// Reads on until the connection was made anew, unless it was before.
     pub fn reconnected(&mut self) {
-        let connections = self.connections;
-        while connections == self.connections {
+        while self.connections == 1 {
             if let Some(packet) = self.next() {
                 self.keep(packet);
             }
