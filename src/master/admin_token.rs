@@ -39,7 +39,7 @@ fn kept(file: &Path) -> io::Result<String> {
     match open(file) {
         Ok(opened) => {
             let found = opened.metadata()?;
-            let ours = found.is_file() && found.uid() == Uid::effective().as_raw() && found.nlink() == 1 && found.mode() & 0o077 == 0;
+            let ours = found.is_file() && found.uid() == Uid::effective().as_raw() && found.nlink() == 1 && found.mode().trailing_zeros() >= 6;
             let mut token = String::new();
             if ours {
                 Read::take(opened, LONGEST).read_to_string(&mut token)?;

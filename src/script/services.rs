@@ -147,23 +147,15 @@ impl Services {
         worker: u32,
     ) -> Services {
         let (events, locks, store, rtep) = (events.clone(), locks.clone(), store.clone(), rtep.clone());
-        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events, rtep, locks, store, worker }
+        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events, locks, store, rtep, worker }
     }
 
     /// Services of a process that stands alone: an own cache, own events, own locks, a store that is gone with them, and every election is won.
     #[must_use]
     pub fn alone() -> Services {
         let locks = LockDoors::new(Rc::new(Parties::alone()));
-        let (events, store) = (Events::alone(), Store::temporary());
-        Services {
-            cache: Rc::new(OwnCache::default()),
-            elections: Rc::new(Unopposed),
-            events,
-            rtep: Registry::default(),
-            locks,
-            store,
-            worker: 0,
-        }
+        let (events, store, rtep) = (Events::alone(), Store::temporary(), Registry::default());
+        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), events, locks, store, rtep, worker: 0 }
     }
 }
 

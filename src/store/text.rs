@@ -8,7 +8,7 @@
 //! | numbers that JSON lacks | `{"$number":"NaN"}`, `"Infinity"`, `"-Infinity"` |
 //! | whole numbers | without a point, `1`; other numbers with one, `1.0` |
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -80,7 +80,8 @@ fn write_fields(document: &Document, out: &mut String) {
 fn write_double(number: f64, out: &mut String) {
     if number.is_finite() {
         // The shortest text that reads back the same, always with a point or an exponent.
-        out.push_str(&format!("{number:?}"));
+        // Writing to memory cannot fail.
+        let _ = write!(out, "{number:?}");
     } else {
         let name = if number.is_nan() {
             "NaN"

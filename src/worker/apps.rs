@@ -98,14 +98,8 @@ async fn make(environment: &Environment, name: &str, config: &App, following: Fo
         App::Script(script) => {
             // The hub has slot 0, so the slots of workers are their numbers from 1.
             let worker = u32::try_from(environment.number).unwrap_or(0);
-            let services = Services::of_worker(
-                &environment.hub,
-                &environment.events,
-                &environment.locks,
-                &environment.store,
-                &environment.rtep,
-                worker,
-            );
+            let Environment { hub, events, locks, store, rtep, .. } = environment;
+            let services = Services::of_worker(hub, events, locks, store, rtep, worker);
             Ok(LiveScript::start(name, script, following, services).await?)
         }
     }

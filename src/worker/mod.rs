@@ -120,10 +120,10 @@ impl Worker {
         let access = open_access_log(&settings)?;
         let locks = LockDoors::new(Rc::new(link.locks().clone()));
         let clients = Clients::default();
-        let rtep = Registry::default();
-        clients.apply(&settings, &locks, &rtep);
         let crate::config::Store::Embedded(store) = &settings.store;
         let store = store_of_worker(&link, store);
+        let rtep = Registry::default();
+        clients.apply(&settings, &locks, &rtep);
         let environment = apps::Environment { number, hub: link.clone(), events, locks: locks.clone(), store, rtep: rtep.clone() };
         let apps = Apps::start(environment.clone(), &settings).await?;
         let crew = Crew::new(board, number);

@@ -79,6 +79,14 @@ async function talk(suite) {
     await say(other, "/part");
     await sees(page, `${robert} left`);
     await says(page, "#people-count", /^1$/);
+    await other.click('[data-leave="hall"]');
+    await says(other, "#room-name", /^No room$/);
+    await other.reload();
+    await says(other, "#room-name", /^No room$/);
+    await other.fill("#join", room);
+    await other.press("#join", "Enter");
+    await settled(other, room);
+    await says(page, "#people-count", /^2$/);
   });
   await suite.check("chat: who comes later sees what was said, and older lines on demand", {}, async (page, open) => {
     const room = fresh("history");
@@ -90,6 +98,7 @@ async function talk(suite) {
     await enter(other, "Latecomer", room);
     await sees(other, "line 23");
     equal((await words(other)).join(), Array.from({ length: 20 }, (_, index) => `line ${index + 4}`).join(), "the newest twenty");
+    equal(await other.locator("#start").isVisible(), false, "whether the room begins here");
     await other.click("text=Older messages");
     await sees(other, "line 1");
     equal((await words(other)).length, 23, "all lines");

@@ -6,7 +6,6 @@
 #[allow(dead_code, reason = "the chat needs a part of it")]
 mod peer;
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "the chat needs a part of it")]
 mod support;
 mod talker;
 
@@ -57,7 +56,10 @@ fn what_one_says_all_see_once_and_in_order() {
     assert_eq!(late.history("hall", 0.0), expected);
     assert_eq!(late.people("hall").len(), 13);
     drop(people);
-    wait::until("those who are gone to have left", || late.people("hall") == ["late"]);
+    for number in 0..12 {
+        late.sees(|packet| packet["type"] == "partsUser" && packet["username"] == format!("user{number}"));
+    }
+    assert_eq!(late.people("hall"), ["late"]);
 }
 
 #[test]
@@ -75,7 +77,7 @@ fn what_is_sent_again_comes_once() {
     let mut again = Talker::enter(skep.address(), "writer", &["hall"]);
     assert_eq!(again.say("once", "hall", "same")["error"], Value::Null);
     assert_eq!(again.say("more", "hall", "other")["error"], "tooFast");
-    again.ask(json!({ "cmd": "setTags", "tags": [] }));
+    again.go(&[]);
     assert_eq!(again.say("elsewhere", "hall", "third")["error"], "notThere");
     reader.sees(|packet| packet["type"] == "partsUser");
     assert_eq!(reader.texts(), ["once"]);
@@ -95,7 +97,7 @@ fn names_belong_to_one_in_all_workers() {
     }
     // A second page of the same browser is the same person.
     let mut second = Talker::connect(address, "Ann");
-    second.ask(json!({ "cmd": "setTags", "tags": ["hall"] }));
+    second.go(&["hall"]);
     assert_eq!(second.people("hall"), ["Ann"]);
     assert_eq!(ann.say("/nick Anna", "hall", "n")["error"], Value::Null);
     second.sees(|packet| packet["type"] == "cstatus" && packet["username"] == "Anna");
@@ -124,7 +126,10 @@ fn moderators_reach_everybody() {
         one.say("/join hall", "hall", "j");
         one.sees_text("* You were kicked from #hall a moment ago. Try again later.");
     }
-    wait::until("they have left", || judge.people("hall") == ["gentleman", "judge"]);
+    for number in 1..9 {
+        judge.sees(|packet| packet["type"] == "partsUser" && packet["username"] == format!("user{number}"));
+    }
+    assert_eq!(judge.people("hall"), ["gentleman", "judge"]);
     for number in 1..9 {
         people[0].sees_text(&format!("* Kicked: user{number}, reason: be nice"));
     }
@@ -143,19 +148,27 @@ fn talk_goes_on_over_a_reload_and_a_restart() {
     bob.sees_text("before");
     skep.order("reload");
     ann.say("while", "hall", "m2");
-    // Those of the new workers and of the old ones see each other.
+    // Those of the new workers and of the old ones, which go within some seconds, see each other.
     let mut eve = Talker::enter(skep.address(), "Eve", &["hall"]);
     eve.say("after", "hall", "m3");
     ann.sees_text("after");
     bob.sees_text("after");
     assert_eq!(bob.texts(), ["before", "while", "after"]);
+    for one in [&mut ann, &mut bob] {
+        one.reconnected();
+    }
+    bob.say("again", "hall", "m4");
+    ann.sees_text("again");
+    for one in [&ann, &bob] {
+        assert_eq!(one.texts(), ["before", "while", "after", "again"]);
+    }
     let site = skep.into_site();
     let skep = site.start();
     let mut ann = Talker::connect(skep.address(), "Ann");
-    ann.ask(json!({ "cmd": "setTags", "tags": ["hall"] }));
-    assert_eq!(ann.history("hall", 0.0), ["before", "while", "after"]);
+    ann.go(&["hall"]);
+    assert_eq!(ann.history("hall", 0.0), ["before", "while", "after", "again"]);
     let middle = ann.packets[1]["ts"].as_f64().unwrap();
-    assert_eq!(ann.history("hall", middle), ["after"]);
+    assert_eq!(ann.history("hall", middle), ["after", "again"]);
     assert_eq!(ann.people("hall"), ["Ann"]);
 }
 

@@ -4,20 +4,28 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::peer::Peer;
+use crate::peer::{CLOSE, Frame, PING, PONG, Peer, TEXT};
+use crate::support::wait;
 
 pub struct Talker {
+    address: SocketAddr,
+    key: String,
+    tags: Value,
     peer: Peer,
     number: u32,
-    /// What came besides answers.
+    /// How often the connection was made.
+    pub connections: u32,
+    /// What came besides answers; of lines that came twice, the first.
     pub packets: Vec<Value>,
 }
 
 impl Talker {
     /// Connects as who has this key.
     pub fn connect(address: SocketAddr, key: &str) -> Self {
-        let mut talker = Self { peer: Peer::connect(address, "/").unwrap(), number: 0, packets: Vec::new() };
-        let answer = talker.ask(json!({ "cmd": "hello", "key": format!("a-key-of-somebody-{key}") }));
+        let peer = reach(address);
+        let key = format!("a-key-of-somebody-{key}");
+        let mut talker = Self { address, key, tags: json!([]), peer, number: 0, connections: 1, packets: Vec::new() };
+        let answer = talker.ask(json!({ "cmd": "hello", "key": talker.key }));
         assert_eq!(answer["error"], Value::Null, "{answer}");
         talker
     }
@@ -27,26 +35,36 @@ impl Talker {
         let mut talker = Self::connect(address, name);
         let answer = talker.ask(json!({ "cmd": "setUsername", "username": name }));
         assert_eq!(answer["error"], Value::Null, "{answer}");
-        talker.ask(json!({ "cmd": "setTags", "tags": tags }));
+        talker.go(tags);
         talker
     }
 
-    pub fn send(&mut self, packet: &Value) {
-        self.peer.text(&packet.to_string()).unwrap();
+    /// Goes into these rooms and no others.
+    pub fn go(&mut self, tags: &[&str]) {
+        self.tags = json!(tags);
+        self.ask(json!({ "cmd": "setTags", "tags": tags }));
     }
 
-    /// Sends a packet and gives its answer.
+    /// Sends a packet. When the connection is gone it is lost; who reads notices that.
+    pub fn send(&mut self, packet: &Value) {
+        let _gone = self.peer.text(&packet.to_string());
+    }
+
+    /// Sends a packet, again after a broken connection, and gives its answer.
     pub fn ask(&mut self, mut packet: Value) -> Value {
         self.number += 1;
         let id = packet["id"].as_str().map_or_else(|| format!("n{}", self.number), str::to_owned);
         packet["id"] = id.clone().into();
-        self.send(&packet);
         loop {
-            let packet = self.next();
-            if packet["type"] == "cmdReply" && packet["id"] == id {
-                return packet;
+            self.send(&packet);
+            let connections = self.connections;
+            while connections == self.connections {
+                match self.next() {
+                    Some(packet) if packet["type"] == "cmdReply" && packet["id"] == id => return packet,
+                    Some(packet) => self.keep(packet),
+                    None => {}
+                }
             }
-            self.packets.push(packet);
         }
     }
 
@@ -56,14 +74,12 @@ impl Talker {
 
     /// The first packet for which this holds, of those that came and those that come.
     pub fn sees(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
-        if let Some(packet) = self.packets.iter().find(|packet| wanted(packet)) {
-            return packet.clone();
-        }
         loop {
-            let packet = self.next();
-            self.packets.push(packet.clone());
-            if wanted(&packet) {
-                return packet;
+            if let Some(packet) = self.packets.iter().find(|packet| wanted(packet)) {
+                return packet.clone();
+            }
+            if let Some(packet) = self.next() {
+                self.keep(packet);
             }
         }
     }
@@ -97,7 +113,59 @@ impl Talker {
         self.peer.closed()
     }
 
-    fn next(&mut self) -> Value {
-        serde_json::from_str(&self.peer.line()).unwrap()
+    fn keep(&mut self, packet: Value) {
+        if packet["_id"].is_null() || !self.packets.iter().any(|other| other["_id"] == packet["_id"]) {
+            self.packets.push(packet);
+        }
     }
+
+    /// Reads on until the connection had to be made anew.
+    pub fn reconnected(&mut self) {
+        let connections = self.connections;
+        while connections == self.connections {
+            if let Some(packet) = self.next() {
+                self.keep(packet);
+            }
+        }
+    }
+
+    /// What comes next; nothing when the connection had to be made anew.
+    fn next(&mut self) -> Option<Value> {
+        match self.peer.receive() {
+            Ok(Frame { opcode: TEXT, payload }) => Some(serde_json::from_slice(&payload).unwrap()),
+            Ok(Frame { opcode: PING, payload }) => {
+                let _gone = self.peer.send(PONG, &payload);
+                None
+            }
+            Ok(Frame { opcode: CLOSE, payload }) => {
+                assert_eq!(payload.get(..2), Some(&1001_u16.to_be_bytes()[..]), "a worker that goes says so");
+                self.reconnect();
+                None
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Does what the page does: says who it is and where it was, and asks for what it missed.
+    fn reconnect(&mut self) {
+        self.peer = reach(self.address);
+        self.connections += 1;
+        let last =
+            self.packets.iter().filter(|packet| packet["_id"].is_string()).filter_map(|packet| packet["ts"].as_f64()).fold(0.0, f64::max);
+        let (key, tags) = (self.key.clone(), self.tags.clone());
+        self.send(&json!({ "cmd": "hello", "key": key }));
+        self.send(&json!({ "cmd": "setTags", "tags": tags }));
+        self.send(&json!({ "cmd": "getHistory", "tags": tags, "lastTS": last - 10.0, "oldest": true }));
+    }
+}
+
+/// A connection, to a worker that does not go.
+fn reach(address: SocketAddr) -> Peer {
+    let mut peer = None;
+    wait::until("a connection", || {
+        peer = Peer::connect(address, "/").ok();
+        peer.is_some()
+    });
+    peer.unwrap()
 }

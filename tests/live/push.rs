@@ -20,7 +20,7 @@ struct Push {
 impl Push {
     fn start() -> Self {
         let (site, raw) = (Site::new(), free_address());
-        let config = format!(r#"{{"send_token": "{}", "secret": "sixteen or more.", "domain": "*.example.org"}}"#, SEND);
+        let config = format!(r#"{{"send_token": "{SEND}", "secret": "sixteen or more.", "domain": "*.example.org"}}"#);
         let address = site.address;
         site.write(
             "config.ron",

@@ -81,9 +81,9 @@ impl Writer {
                     return;
                 }
                 let number = writer * 1_000_000 + number;
-                list.lock().unwrap().0.push(number);
+                list.lock().expect("nobody panics with it").0.push(number);
                 match client::get(address, &format!("/insert?n={number}")) {
-                    Ok(reply) if reply.text() == "ok" => list.lock().unwrap().1.push(number),
+                    Ok(reply) if reply.text() == "ok" => list.lock().expect("nobody panics with it").1.push(number),
                     // Whoever was killed had it.
                     _ => wait::pause(std::time::Duration::from_millis(5)),
                 }
@@ -93,13 +93,13 @@ impl Writer {
     }
 
     fn acknowledged(&self) -> usize {
-        self.numbers.lock().unwrap().1.len()
+        self.numbers.lock().expect("nobody panics with it").1.len()
     }
 
     fn stop(self) -> (Vec<u64>, Vec<u64>) {
         self.ending.store(true, Relaxed);
         self.thread.join().expect("the writer ends");
-        std::mem::take(&mut *self.numbers.lock().unwrap())
+        std::mem::take(&mut *self.numbers.lock().expect("nobody panics with it"))
     }
 }
 

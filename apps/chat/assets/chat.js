@@ -48,6 +48,7 @@ function open(tag) {
   if (current) current.mark = 0;
   current = rooms.get(tag) ?? rooms.values().next().value;
   memory.set("room", current?.tag);
+  history.replaceState(null, "", current ? `#${encodeURIComponent(current.tag)}` : location.pathname);
   if (current) {
     current.mark = current.unread > 0 ? current.read : 0;
     composer.name(current.tag);
@@ -210,9 +211,18 @@ async function begin() {
   at("name").focus();
 }
 
+/** The room that the address names. */
+function named() {
+  try {
+    return decodeURIComponent(location.hash.slice(1)).toLowerCase();
+  } catch {
+    return ""; // It is no address that this page made.
+  }
+}
+
 async function enter(lasts = new Map()) {
   const tags = new Set(firstTags);
-  const linked = decodeURIComponent(location.hash.slice(1)).toLowerCase();
+  const linked = named();
   if (linked) tags.add(linked);
   await connection.request({ cmd: "setTags", tags: [...tags] });
   view.show("chat");
@@ -298,6 +308,8 @@ document.addEventListener("keydown", (event) => {
   const tags = [...rooms.keys()];
   open(tags[(tags.indexOf(current?.tag) + step + tags.length) % tags.length]);
 });
+
+addEventListener("hashchange", () => named() && me.ready && join(named()));
 
 function looked() {
   if (current && isLookedAt(current)) {

@@ -151,123 +151,148 @@ impl Place {
 
 impl UserData for Collection {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_async_method("insert", |lua, this, table: Table| {
-            let place = this.0.clone();
-            async move {
-                let id = place.insert(vec![place.document(&lua, Some(&table))?]).await?.pop().ok_or_else(|| place.unexpected())?;
-                to_lua(&lua, id)
-            }
-        });
-        methods.add_async_method("insert_many", |lua, this, tables: Vec<Table>| {
-            let place = this.0.clone();
-            async move {
-                let documents = tables.iter().map(|table| place.document(&lua, Some(table))).collect::<mlua::Result<Vec<_>>>()?;
-                place.insert(documents).await?.into_iter().map(|id| to_lua(&lua, id)).collect::<mlua::Result<Vec<_>>>()
-            }
-        });
-        methods.add_async_method("find", |lua, this, (filter, options): (Option<Table>, Options)| {
-            let place = this.0.clone();
-            async move {
-                let (filter, options) = (place.document(&lua, filter.as_ref())?, place.options(&lua, &options)?);
-                let found = place.find(filter, options).await?;
-                let list = lua.create_table_with_capacity(found.len(), 0)?;
-                for (index, document) in found.into_iter().enumerate() {
-                    list.raw_set(index + 1, document_to_lua(&lua, document)?)?;
-                }
-                super::json::mark_list(&lua, &list)?;
-                Ok(list)
-            }
-        });
-        methods.add_async_method("find_one", |lua, this, (filter, options): (Option<Table>, Options)| {
-            let place = this.0.clone();
-            async move {
-                let (filter, options) = (place.document(&lua, filter.as_ref())?, place.options(&lua, &options)?);
-                let found = place.find(filter, FindOptions { limit: Some(1), ..options }).await?;
-                found.into_iter().next().map(|document| document_to_lua(&lua, document)).transpose()
-            }
-        });
-        methods.add_async_method("count", |lua, this, filter: Option<Table>| {
-            let place = this.0.clone();
-            async move {
-                let filter = place.document(&lua, filter.as_ref())?;
-                place.app.services.store.count(&place.name, filter).await.map_err(|error| place.fail(error))
-            }
-        });
-        methods.add_async_method("distinct", |lua, this, (path, filter): (String, Option<Table>)| {
-            let place = this.0.clone();
-            async move {
-                let filter = place.document(&lua, filter.as_ref())?;
-                let values = place.app.services.store.distinct(&place.name, &path, filter).await.map_err(|error| place.fail(error))?;
-                values.into_iter().map(|value| to_lua(&lua, value)).collect::<mlua::Result<Vec<_>>>()
-            }
-        });
-        methods.add_async_method("update_one", |lua, this, (filter, change, options): (Table, Table, Options)| {
-            update(lua, this.0.clone(), filter, change, options, false)
-        });
-        methods.add_async_method("update_many", |lua, this, (filter, change, options): (Table, Table, Options)| {
-            update(lua, this.0.clone(), filter, change, options, true)
-        });
-        methods.add_async_method("replace_one", |lua, this, (filter, table, options): (Table, Table, Options)| {
-            let place = this.0.clone();
-            async move {
-                let (filter, document) = (place.document(&lua, Some(&filter))?, place.document(&lua, Some(&table))?);
-                let upsert = upsert(&place, &options)?;
-                place.updated(&lua, Write::Replace { filter, document, upsert }).await
-            }
-        });
-        methods.add_async_method("delete_one", |lua, this, filter: Table| {
-            let place = this.0.clone();
-            async move { place.deleted(place.document(&lua, Some(&filter))?, false).await }
-        });
-        methods.add_async_method("delete_many", |lua, this, filter: Table| {
-            let place = this.0.clone();
-            async move { place.deleted(place.document(&lua, Some(&filter))?, true).await }
-        });
-        methods.add_async_method("create_index", |_, this, (fields, options): (Value, Options)| {
-            let place = this.0.clone();
-            async move { place.done(Write::CreateIndex(place.named(index(&fields, &options))?)).await }
-        });
-        methods.add_async_method("drop_index", |_, this, name: String| {
-            let place = this.0.clone();
-            async move { place.done(Write::DropIndex(name)).await }
-        });
-        methods.add_async_method("indexes", |lua, this, ()| {
-            let place = this.0.clone();
-            async move {
-                let indexes = place.app.services.store.indexes(&place.name).await.map_err(|error| place.fail(error))?;
-                indexes.into_iter().map(|index| index_to_lua(&lua, index)).collect::<mlua::Result<Vec<_>>>()
-            }
-        });
-        methods.add_async_method("drop", |_, this, ()| {
-            let place = this.0.clone();
-            async move { place.done(Write::Drop).await }
-        });
-        methods.add_async_method("tail", |lua, this, options: Options| {
-            let place = this.0.clone();
-            async move {
-                let tail = Tail::start(place, &options).await?;
-                lua.create_async_function(move |lua, _: Variadic<Value>| {
-                    let tail = tail.clone();
-                    async move { tail.next(&lua).await }
-                })
-            }
-        });
-        methods.add_method("watch", |lua, this, (function, options): (Function, Options)| {
-            let (place, after) = (this.0.clone(), this.0.named(point(&options))?);
-            let app = place.app.clone();
-            let watching = lua.create_async_function(move |lua, ()| {
-                let (place, function) = (place.clone(), function.clone());
-                async move {
-                    let tail = Tail::from(place, after).await?;
-                    while let Some(change) = tail.next(&lua).await? {
-                        function.call_async::<()>(change).await?;
-                    }
-                    Ok(())
-                }
-            })?;
-            Task::spawn(&app, task::place(lua), StepKind::Task, watching, Variadic::new())
-        });
+        add_insertion(methods);
+        add_search(methods);
+        add_changes(methods);
+        add_upkeep(methods);
+        add_following(methods);
     }
+}
+
+/// New documents.
+fn add_insertion<M: UserDataMethods<Collection>>(methods: &mut M) {
+    methods.add_async_method("insert", |lua, this, table: Table| {
+        let place = this.0.clone();
+        async move {
+            let id = place.insert(vec![place.document(&lua, Some(&table))?]).await?.pop().ok_or_else(|| place.unexpected())?;
+            to_lua(&lua, id)
+        }
+    });
+    methods.add_async_method("insert_many", |lua, this, tables: Vec<Table>| {
+        let place = this.0.clone();
+        async move {
+            let documents = tables.iter().map(|table| place.document(&lua, Some(table))).collect::<mlua::Result<Vec<_>>>()?;
+            place.insert(documents).await?.into_iter().map(|id| to_lua(&lua, id)).collect::<mlua::Result<Vec<_>>>()
+        }
+    });
+}
+
+/// Documents that are there.
+fn add_search<M: UserDataMethods<Collection>>(methods: &mut M) {
+    methods.add_async_method("find", |lua, this, (filter, options): (Option<Table>, Options)| {
+        let place = this.0.clone();
+        async move {
+            let (filter, options) = (place.document(&lua, filter.as_ref())?, place.options(&lua, &options)?);
+            let found = place.find(filter, options).await?;
+            let list = lua.create_table_with_capacity(found.len(), 0)?;
+            for (index, document) in found.into_iter().enumerate() {
+                list.raw_set(index + 1, document_to_lua(&lua, document)?)?;
+            }
+            super::json::mark_list(&lua, &list)?;
+            Ok(list)
+        }
+    });
+    methods.add_async_method("find_one", |lua, this, (filter, options): (Option<Table>, Options)| {
+        let place = this.0.clone();
+        async move {
+            let (filter, options) = (place.document(&lua, filter.as_ref())?, place.options(&lua, &options)?);
+            let found = place.find(filter, FindOptions { limit: Some(1), ..options }).await?;
+            found.into_iter().next().map(|document| document_to_lua(&lua, document)).transpose()
+        }
+    });
+    methods.add_async_method("count", |lua, this, filter: Option<Table>| {
+        let place = this.0.clone();
+        async move {
+            let filter = place.document(&lua, filter.as_ref())?;
+            place.app.services.store.count(&place.name, filter).await.map_err(|error| place.fail(error))
+        }
+    });
+    methods.add_async_method("distinct", |lua, this, (path, filter): (String, Option<Table>)| {
+        let place = this.0.clone();
+        async move {
+            let filter = place.document(&lua, filter.as_ref())?;
+            let values = place.app.services.store.distinct(&place.name, &path, filter).await.map_err(|error| place.fail(error))?;
+            values.into_iter().map(|value| to_lua(&lua, value)).collect::<mlua::Result<Vec<_>>>()
+        }
+    });
+}
+
+/// Documents that change or go.
+fn add_changes<M: UserDataMethods<Collection>>(methods: &mut M) {
+    methods.add_async_method("update_one", |lua, this, (filter, change, options): (Table, Table, Options)| {
+        update(lua, this.0.clone(), filter, change, options, false)
+    });
+    methods.add_async_method("update_many", |lua, this, (filter, change, options): (Table, Table, Options)| {
+        update(lua, this.0.clone(), filter, change, options, true)
+    });
+    methods.add_async_method("replace_one", |lua, this, (filter, table, options): (Table, Table, Options)| {
+        let place = this.0.clone();
+        async move {
+            let (filter, document) = (place.document(&lua, Some(&filter))?, place.document(&lua, Some(&table))?);
+            let upsert = upsert(&place, &options)?;
+            place.updated(&lua, Write::Replace { filter, document, upsert }).await
+        }
+    });
+    methods.add_async_method("delete_one", |lua, this, filter: Table| {
+        let place = this.0.clone();
+        async move { place.deleted(place.document(&lua, Some(&filter))?, false).await }
+    });
+    methods.add_async_method("delete_many", |lua, this, filter: Table| {
+        let place = this.0.clone();
+        async move { place.deleted(place.document(&lua, Some(&filter))?, true).await }
+    });
+}
+
+/// Indexes, and the whole collection.
+fn add_upkeep<M: UserDataMethods<Collection>>(methods: &mut M) {
+    methods.add_async_method("create_index", |_, this, (fields, options): (Value, Options)| {
+        let place = this.0.clone();
+        async move { place.done(Write::CreateIndex(place.named(index(&fields, &options))?)).await }
+    });
+    methods.add_async_method("drop_index", |_, this, name: String| {
+        let place = this.0.clone();
+        async move { place.done(Write::DropIndex(name)).await }
+    });
+    methods.add_async_method("indexes", |lua, this, ()| {
+        let place = this.0.clone();
+        async move {
+            let indexes = place.app.services.store.indexes(&place.name).await.map_err(|error| place.fail(error))?;
+            indexes.into_iter().map(|index| index_to_lua(&lua, index)).collect::<mlua::Result<Vec<_>>>()
+        }
+    });
+    methods.add_async_method("drop", |_, this, ()| {
+        let place = this.0.clone();
+        async move { place.done(Write::Drop).await }
+    });
+}
+
+/// What changes.
+fn add_following<M: UserDataMethods<Collection>>(methods: &mut M) {
+    methods.add_async_method("tail", |lua, this, options: Options| {
+        let place = this.0.clone();
+        async move {
+            let tail = Tail::start(place, &options).await?;
+            lua.create_async_function(move |lua, _: Variadic<Value>| {
+                let tail = tail.clone();
+                async move { tail.next(&lua).await }
+            })
+        }
+    });
+    methods.add_method("watch", |lua, this, (function, options): (Function, Options)| {
+        let (place, after) = (this.0.clone(), this.0.named(point(&options))?);
+        let app = place.app.clone();
+        let watching = lua.create_async_function(move |lua, ()| {
+            let (place, function) = (place.clone(), function.clone());
+            async move {
+                let tail = Tail::from(place, after).await?;
+                while let Some(change) = tail.next(&lua).await? {
+                    function.call_async::<()>(change).await?;
+                }
+                Ok(())
+            }
+        })?;
+        Task::spawn(&app, task::place(lua), StepKind::Task, watching, Variadic::new())
+    });
 }
 
 async fn update(lua: Lua, place: Rc<Place>, filter: Table, change: Table, options: Options, many: bool) -> mlua::Result<Table> {

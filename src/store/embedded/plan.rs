@@ -10,11 +10,14 @@ use crate::store::view::Sort;
 /// The most ranges of one plan: the combinations of `$in`.
 const MAX_RANGES: usize = 500;
 
+/// Keys from the first one to before the second one.
+type Range = (Vec<u8>, Vec<u8>);
+
 /// The way to the documents that a filter means: no document that it means is outside the ranges.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
     /// The index and the ranges of its keys, `from..to`; without one every document is looked at.
-    pub index: Option<(&'a Index, Vec<(Vec<u8>, Vec<u8>)>)>,
+    pub index: Option<(&'a Index, Vec<Range>)>,
     /// The direction to go.
     pub direction: Direction,
     /// The documents come in the order that was asked for.
@@ -24,7 +27,7 @@ pub(super) struct Plan<'a> {
 /// What one index could do.
 struct Candidate<'a> {
     index: &'a Index,
-    ranges: Vec<(Vec<u8>, Vec<u8>)>,
+    ranges: Vec<Range>,
     /// Fields that are known exactly.
     fixed: usize,
     limited: bool,
@@ -97,7 +100,7 @@ fn exact(tests: &[(&Path, &Test)], path: &Path) -> Option<Vec<Vec<u8>>> {
 
 /// The range of a field that is compared. With lists one element may be greater than the one limit and another less than the other one, so that
 /// only one limit counts then.
-fn bounds(tests: &[(&Path, &Test)], path: &Path, direction: Direction, lists: bool) -> Option<(Vec<u8>, Vec<u8>)> {
+fn bounds(tests: &[(&Path, &Test)], path: &Path, direction: Direction, lists: bool) -> Option<Range> {
     let mut least: Option<&Value> = None;
     let mut most: Option<&Value> = None;
     for (_, test) in tests.iter().filter(|(own, _)| *own == path) {

@@ -44,7 +44,7 @@ impl Reader {
         &self,
         work: impl FnOnce(&Connection, &EmbeddedSettings, Instant) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let limit = self.shared.settings.options.timeout.get().min(Duration::from_secs(3600));
+        let limit = self.shared.settings.options.timeout.get().min(Duration::from_hours(1));
         let deadline = Instant::now() + limit;
         // The receiver lives as long as this, so that a turn always comes.
         let turn = reactor::timeout(limit, self.turns.0.send(())).await;
@@ -53,7 +53,7 @@ impl Reader {
         let shared = self.shared.clone();
         let result = blocking::unblock(move || {
             let connection = shared.connection()?;
-            let result = shared.read(&connection, |connection| work(connection, &shared.settings, deadline));
+            let result = read(&connection, |connection| work(connection, &shared.settings, deadline));
             if !matches!(result, Err(StoreError::Unavailable(_))) {
                 shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             }
@@ -166,14 +166,14 @@ impl Shared {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.map_or_else(|| file::open_reader(&self.settings.path), Ok)
     }
+}
 
-    /// Everything that is read is of one moment.
-    fn read<T>(&self, connection: &Connection, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        connection.prepare_cached("BEGIN")?.execute([])?;
-        let result = work(connection);
-        connection.prepare_cached("COMMIT")?.execute([])?;
-        result
-    }
+/// Everything that is read is of one moment.
+fn read<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    connection.prepare_cached("BEGIN")?.execute([])?;
+    let result = work(connection);
+    connection.prepare_cached("COMMIT")?.execute([])?;
+    result
 }
 
 /// A place among those who read at once.

@@ -229,7 +229,7 @@ impl Writer {
     /// The numbers of the documents that are meant.
     fn find(&self, collection: &Collection, filter: &Filter, many: bool) -> Result<Vec<i64>, StoreError> {
         let mut found = Vec::new();
-        let deadline = Instant::now() + self.settings.options.timeout.get().min(Duration::from_secs(3600));
+        let deadline = Instant::now() + self.settings.options.timeout.get().min(Duration::from_hours(1));
         Scan::new(&self.connection, collection, filter, &Sort(Vec::new()), deadline).run(&mut |n, _| {
             found.push(n);
             Ok(many)
@@ -327,12 +327,12 @@ impl Writer {
     fn describe(&self, collection: &Collection, index: &Index, document: &Document, other: i64) -> Result<String, StoreError> {
         let value = |path: &crate::store::path::Path| path.plain(document).map_or_else(|| "null".to_owned(), ToString::to_string);
         let values: Vec<String> = index.paths.iter().map(|(path, _)| format!("{path}: {}", value(path))).collect();
-        let mut text = format!("{} {{{}}}", index.spec.name, values.join(", "));
-        if index.spec.name != ID_INDEX {
-            let other = self.document(collection, other)?;
-            text.push_str(&format!(", as in the document {}", other.get(ID).unwrap_or(&Value::Null)));
+        let text = format!("{} {{{}}}", index.spec.name, values.join(", "));
+        if index.spec.name == ID_INDEX {
+            return Ok(text);
         }
-        Ok(text)
+        let other = self.document(collection, other)?;
+        Ok(format!("{text}, as in the document {}", other.get(ID).unwrap_or(&Value::Null)))
     }
 
     fn add_keys<'a>(&self, index: &Index, n: i64, keys: impl Iterator<Item = &'a Vec<u8>>) -> Result<(), StoreError> {
