@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -114,7 +114,7 @@ struct Calling {
 
 fn arguments(lua: &Lua, subscribed: Subscribed) -> mlua::Result<mlua::MultiValue> {
     let arguments = decode(lua, &subscribed.arguments.into())?;
-    (SessionHandle(subscribed.session), arguments, subscribed.name).into_lua_multi(lua)
+    (SessionHandle::new(&subscribed.session), arguments, subscribed.name).into_lua_multi(lua)
 }
 
 impl Group for Calling {
@@ -150,7 +150,7 @@ impl Operation for Called {
     fn call(&self, session: Rc<dyn Session>, fields: Members) -> Local<Result<Members, String>> {
         let (calls, function) = (self.calls.clone(), self.function.clone());
         Box::pin(async move {
-            let arguments = |lua: &Lua| (SessionHandle(session), decode(lua, &fields.into())?).into_lua_multi(lua);
+            let arguments = |lua: &Lua| (SessionHandle::new(&session), decode(lua, &fields.into())?).into_lua_multi(lua);
             let (value, lua) = calls.call(&function, arguments).await?;
             members(&lua, &value).map_err(|error| {
                 calls.app.report(&calls.place, &calls.app.fault(&error));
@@ -177,21 +177,34 @@ fn members(lua: &Lua, value: &Value) -> mlua::Result<Members> {
     }
 }
 
-/// A connection in the hands of a script.
-struct SessionHandle(Rc<dyn Session>);
+/// A connection in the hands of a script. It does not keep the connection open: a script may keep it for as long as it likes.
+struct SessionHandle {
+    id: u64,
+    address: String,
+    session: Weak<dyn Session>,
+}
+
+impl SessionHandle {
+    fn new(session: &Rc<dyn Session>) -> Self {
+        Self { id: session.id(), address: session.peer().to_string(), session: Rc::downgrade(session) }
+    }
+}
 
 impl UserData for SessionHandle {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
-        fields.add_field_method_get("id", |_, this| Ok(this.0.id() as f64));
-        fields.add_field_method_get("address", |_, this| Ok(this.0.peer().to_string()));
+        fields.add_field_method_get("id", |_, this| Ok(this.id as f64));
+        fields.add_field_method_get("address", |_, this| Ok(this.address.clone()));
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method("send", |lua, this, (name, value): (String, Value)| {
-            Ok(this.0.send(&name, Bytes::from(json::encode(lua, &value)?)))
+            let data = Bytes::from(json::encode(lua, &value)?);
+            Ok(this.session.upgrade().is_some_and(|session| session.send(&name, data)))
         });
         methods.add_method("close", |_, this, ()| {
-            this.0.close();
+            if let Some(session) = this.session.upgrade() {
+                session.close();
+            }
             Ok(())
         });
     }
