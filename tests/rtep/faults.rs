@@ -20,7 +20,7 @@ fn subscribers_live_through_the_end_of_the_hub() {
     let mut publisher = Peer::connect(rtep.address);
     assert_eq!(publisher.publish(&json!({"name": "chat", "n": 1})), 1);
     let hub = rtep.skep.settled(2).hub.expect("a hub").pid;
-    send(i32::try_from(hub).expect("a process id"), Signal::SIGKILL);
+    send(hub, Signal::SIGKILL);
     wait::until("a publication after the end", || publisher.publish(&json!({"name": "chat", "n": 2})) == 1);
     let mut lost = 0;
     for peer in &mut subscribers {
@@ -51,7 +51,7 @@ fn the_end_of_a_worker_costs_its_connections_only() {
     }
     let status = rtep.skep.settled(2);
     let busy = status.workers.iter().max_by_key(|worker| worker.connections).expect("a worker").pid;
-    send(i32::try_from(busy).expect("a process id"), Signal::SIGKILL);
+    send(busy, Signal::SIGKILL);
     rtep.skep.settled(2);
     let mut publisher = Peer::connect(rtep.address);
     assert_eq!(publisher.publish(&json!({"name": "chat", "n": 1})), 1);

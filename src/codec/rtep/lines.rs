@@ -88,14 +88,14 @@ impl Lines {
                 return self.rest();
             };
             if is_interrupt(&self.buffer[..end]) {
-                return self.end(Input::Interrupt);
+                return Some(self.end(Input::Interrupt));
             }
             let mut line = &self.buffer[..end];
             while let [shorter @ .., b'\r'] = line {
                 line = shorter;
             }
             if line.len() > self.max_line {
-                return self.end(Input::TooLong);
+                return Some(self.end(Input::TooLong));
             }
             let input = match std::mem::take(&mut self.stage) {
                 Stage::First if line.is_empty() => None,
@@ -107,7 +107,7 @@ impl Lines {
                     self.stage = Stage::Packets;
                     Some(Input::Http(head))
                 }
-                Stage::Field(_, length) if length + line.len() > MAX_HEAD => return self.end(Input::TooLong),
+                Stage::Field(_, length) if length + line.len() > MAX_HEAD => return Some(self.end(Input::TooLong)),
                 Stage::Field(mut head, length) => {
                     note(&mut head, line);
                     self.stage = Stage::Field(head, length + line.len());
@@ -129,12 +129,12 @@ impl Lines {
     /// What is to be said of a line that has no end yet.
     fn rest(&mut self) -> Option<Input> {
         if is_interrupt(&self.buffer[self.seen.saturating_sub(INTERRUPT.len())..]) {
-            return self.end(Input::Interrupt);
+            return Some(self.end(Input::Interrupt));
         }
         self.seen = self.buffer.len();
         // One more for the CR of a line that is just as long as it may be.
         if self.buffer.len() > self.max_line + 1 {
-            return self.end(Input::TooLong);
+            return Some(self.end(Input::TooLong));
         }
         if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
             self.buffer = BytesMut::new();
@@ -142,11 +142,11 @@ impl Lines {
         None
     }
 
-    fn end(&mut self, input: Input) -> Option<Input> {
+    fn end(&mut self, input: Input) -> Input {
         self.stage = Stage::Over;
         self.buffer = BytesMut::new();
         self.seen = 0;
-        Some(input)
+        input
     }
 }
 

@@ -125,7 +125,7 @@ fn telnet_and_endless_lines_end_it() {
     assert_eq!(all(&long, 1, 100), [Input::Bad(BadPacket::NotJson)]);
     long.insert(0, b' ');
     assert_eq!(all(&long, 1000, 100), [Input::TooLong]);
-    assert_eq!(all(&vec![b' '; 102], 7, 100), [Input::TooLong]);
+    assert_eq!(all(&[b' '; 102], 7, 100), [Input::TooLong]);
 }
 
 #[test]
