@@ -39,6 +39,7 @@ use crate::script::LockDoors;
 use crate::script::services::store_of_worker;
 use crate::servers::http::RequestIds;
 use crate::sys::channel::Channel;
+use crate::sys::memory;
 use crate::telemetry::{self, AccessLog};
 use crate::{log_error, log_info, log_warn};
 
@@ -88,6 +89,8 @@ async fn serve(context: ChildContext) -> i32 {
         }
     }
     worker.slot.set_state(State::Idle);
+    // Starting touched much code that is not needed again for days.
+    memory::trim();
     tell(&control, &ToMaster::Ready);
     worker.obey(control).await
 }
