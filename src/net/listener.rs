@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::Peer;
 use super::accept::accept;
@@ -35,6 +36,26 @@ pub struct Accepted {
     pub fd: OwnedFd,
     /// Who connected.
     pub peer: Peer,
+}
+
+/// How often the kernel asks before it takes the other machine for gone.
+const PROBES: u32 = 3;
+
+impl Accepted {
+    /// Has the kernel find out whether the other machine is there, after `span` without a sign of it (tcp(7)). A unix socket needs no asking.
+    ///
+    /// # Errors
+    /// What the kernel says; the connection is as good as before.
+    pub fn keep_asking(&self, span: Duration) -> io::Result<()> {
+        if self.peer.ip().is_none() {
+            return Ok(());
+        }
+        let seconds = u32::try_from(span.as_secs()).unwrap_or(u32::MAX).clamp(1, 32_767);
+        setsockopt(&self.fd, sockopt::KeepAlive, &true)?;
+        setsockopt(&self.fd, sockopt::TcpKeepIdle, &seconds)?;
+        setsockopt(&self.fd, sockopt::TcpKeepInterval, &seconds.div_ceil(PROBES))?;
+        Ok(setsockopt(&self.fd, sockopt::TcpKeepCount, &PROBES)?)
+    }
 }
 
 /// A shared listening socket in this process.

@@ -8,6 +8,8 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::Peer;
+
 /// A network in CIDR notation (RFC 4632 section 3.1, RFC 4291 section 2.3): `"10.0.0.0/8"`, `"fe80::/10"`, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network {
@@ -56,6 +58,12 @@ fn mask(prefix: u8) -> u128 {
 }
 
 impl Network {
+    /// Whether a peer may connect where only `allowed` networks may: an empty list is everybody, and who comes by a unix socket has no address.
+    #[must_use]
+    pub fn admit(allowed: &[Network], peer: &Peer) -> bool {
+        allowed.is_empty() || peer.ip().is_none_or(|ip| allowed.iter().any(|network| network.contains(ip)))
+    }
+
     /// Whether an address lies in the network. An IPv4 address mapped into IPv6 (`::ffff:a.b.c.d`) counts as the IPv4 address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

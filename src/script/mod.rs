@@ -30,6 +30,7 @@ mod dial;
 pub mod embedded;
 pub mod error_page;
 pub mod fault;
+mod feed;
 mod file_reply;
 mod form;
 pub mod gauge;

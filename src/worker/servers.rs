@@ -170,32 +170,24 @@ impl Ending {
 
     /// Breaks off every connection that is left; gives their number.
     pub(super) async fn cut(self) -> u64 {
+        let left = self.connections();
         match self.0 {
-            Kind::Http(http) => {
-                let left = http.connections() as u64;
-                http.stop().await;
-                left
-            }
-            Kind::Lock(lock) => {
-                let left = lock.connections() as u64;
-                lock.stop().await;
-                left
-            }
-            Kind::FlashPolicy(policy) => {
-                let left = policy.connections() as u64;
-                policy.stop().await;
-                left
-            }
-            Kind::Rtep(rtep) => {
-                let left = rtep.connections() as u64;
-                rtep.stop().await;
-                left
-            }
-            Kind::Raw(raw) => {
-                let left = raw.connections();
-                raw.stop().await;
-                left
-            }
+            Kind::Http(http) => http.stop().await,
+            Kind::FlashPolicy(policy) => policy.stop().await,
+            Kind::Lock(lock) => lock.stop().await,
+            Kind::Rtep(rtep) => rtep.stop().await,
+            Kind::Raw(raw) => raw.stop().await,
+        }
+        left
+    }
+
+    fn connections(&self) -> u64 {
+        match &self.0 {
+            Kind::Http(http) => http.connections() as u64,
+            Kind::FlashPolicy(policy) => policy.connections() as u64,
+            Kind::Lock(lock) => lock.connections() as u64,
+            Kind::Rtep(rtep) => rtep.connections() as u64,
+            Kind::Raw(raw) => raw.connections(),
         }
     }
 }

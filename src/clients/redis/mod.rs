@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use config::{Place, Target};
 
 use crate::codec::resp::{self, Value};
-use crate::net::{Socket, Stream, connect_tls};
+use crate::net::{Socket, Stream, connect_any, connect_tls};
 use crate::reactor::timeout;
 
 /// How long connecting may take, and an answer.
@@ -141,14 +141,7 @@ async fn connect(target: &Target, names: impl AsyncFn(&str) -> io::Result<Vec<Ip
         Place::Unix(path) => return Ok(Stream::from(Socket::connect_unix(path).await?)),
         Place::Tcp(host, port) => (host, *port),
     };
-    let addresses = names(host).await?;
-    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        match Socket::connect_tcp(SocketAddr::new(address, port)).await {
-            Ok(socket) if target.tls => return Ok(connect_tls(socket, host).await?),
-            Ok(socket) => return Ok(Stream::from(socket)),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed.into())
+    let addresses: Vec<SocketAddr> = names(host).await?.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+    let socket = connect_any(&addresses).await.map_err(|(error, _)| error)?;
+    Ok(if target.tls { connect_tls(socket, host).await? } else { Stream::from(socket) })
 }

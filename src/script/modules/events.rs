@@ -13,9 +13,8 @@ use super::{AppContext, json};
 use crate::events::{Delivery, HistoryLimit, Member, Options as Subscribe, Overflow, PastEvent, Position, Subscription};
 use crate::reactor::timeout;
 use crate::script::arguments::{Options, Span};
+use crate::script::feed::{Feed, call_with_each};
 use crate::script::gauge::Permit;
-use crate::script::step::StepKind;
-use crate::script::{context, task};
 
 /// Events that `history` gives if nothing else is said.
 const HISTORY: u32 = 100;
@@ -292,35 +291,14 @@ fn subscribe(
     Ok(SubscriptionHandle(held))
 }
 
-/// Calls a function with everything that comes, one after the other.
-fn call_with_each(lua: &Lua, app: &Rc<AppContext>, held: Rc<Held>, function: Function) -> mlua::Result<()> {
-    let vm = app.vm().ok_or_else(|| fail("the application has ended"))?;
-    let (context, place) = (app.clone(), task::place(lua));
-    // One made while the application loads is the application's own and ends with it; newer code has its own. One made by a handler ends with that.
-    let is_own = app.handler().is_none();
-    app.scope.spawn(async move {
-        let reads = async {
-            while let Some(next) = held.next().await {
-                let called = match delivery(vm.lua(), &next) {
-                    Ok(table) => context::call(&vm, StepKind::Task, &place, &function, table).await,
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = called {
-                    context.report(&format!("subscription of {place}"), &context.fault(&error));
-                }
-            }
-        };
-        let retired = async {
-            if is_own {
-                context.until_retired().await;
-            } else {
-                std::future::pending::<()>().await;
-            }
-        };
-        futures_lite::future::or(reads, retired).await;
-        held.close();
-    });
-    Ok(())
+impl Feed for Rc<Held> {
+    async fn next(&self, lua: &Lua) -> Option<mlua::Result<Table>> {
+        Some(delivery(lua, &Held::next(self).await?))
+    }
+
+    fn close(&self) {
+        Held::close(self);
+    }
 }
 
 /// A subscription in the hands of a script.

@@ -14,9 +14,9 @@ use serde_json::Map;
 use super::{AppContext, json};
 use crate::rtep::{Group, Hear, Local, News, Operation, Registration, Remote, Session, Subscribed};
 use crate::script::arguments::Options;
-use crate::script::context;
+use crate::script::feed::{Feed, call_with_each};
+use crate::script::gauge::Permit;
 use crate::script::step::StepKind;
-use crate::script::task;
 use crate::script::vm::Stepped;
 
 /// How long a call to another server may take if nothing else is said.
@@ -296,8 +296,7 @@ fn subscribe(lua: &Lua, client: &ClientHandle, name: &str, function: Function) -
     if !crate::reactor::is_running() {
         return Err(fail("nothing can be subscribed to while a configuration is checked"));
     }
-    let vm = app.vm().ok_or_else(|| fail("the application has ended"))?;
-    let (waiting, place) = (Rc::new(Waiting::default()), task::place(lua));
+    let waiting = Rc::new(Waiting::default());
     let weak = Rc::downgrade(&waiting);
     let hear: Hear = Rc::new(move |news| {
         if let Some(waiting) = weak.upgrade() {
@@ -306,31 +305,25 @@ fn subscribe(lua: &Lua, client: &ClientHandle, name: &str, function: Function) -
     });
     waiting.subscription.replace(Some(client.remote.subscribe(name, hear)));
     let handle = SubscriptionHandle(waiting.clone());
-    let (context, is_own, name) = (app.clone(), app.handler().is_none(), name.to_owned());
-    app.scope.spawn(async move {
-        let _permit = permit;
-        let reads = async {
-            while let Some(news) = waiting.next().await {
-                let called = match table(vm.lua(), &name, &news) {
-                    Ok(table) => context::call(&vm, StepKind::Task, &place, &function, table).await,
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = called {
-                    context.report(&format!("subscription of {place}"), &context.fault(&error));
-                }
-            }
-        };
-        let retired = async {
-            if is_own {
-                context.until_retired().await;
-            } else {
-                std::future::pending::<()>().await;
-            }
-        };
-        futures_lite::future::or(reads, retired).await;
-        waiting.close();
-    });
+    call_with_each(lua, &app, Newspaper { name: name.to_owned(), waiting, _permit: permit }, function)?;
     Ok(handle)
+}
+
+/// What a subscription brings, under its name.
+struct Newspaper {
+    name: String,
+    waiting: Rc<Waiting>,
+    _permit: Permit,
+}
+
+impl Feed for Newspaper {
+    async fn next(&self, lua: &Lua) -> Option<mlua::Result<Table>> {
+        Some(table(lua, &self.name, &self.waiting.next().await?))
+    }
+
+    fn close(&self) {
+        self.waiting.close();
+    }
 }
 
 fn table(lua: &Lua, name: &str, news: &News) -> mlua::Result<Table> {

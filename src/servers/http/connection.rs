@@ -216,8 +216,8 @@ impl Connection {
             return None;
         }
         let slow = Alarm::new();
-        if let Some(patience) = exchange.patience(live) {
-            slow.set(patience);
+        if let Some(at) = exchange.report_at(live) {
+            slow.set_at(at);
         }
         poll_fn(|cx| {
             match guarded(|| future.as_mut().poll(cx)) {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::server::{HttpServer, Live};
 use crate::codec::http::{Method, RequestHead};
@@ -79,9 +79,9 @@ impl Exchange {
         self.id
     }
 
-    /// How long the exchange may take before it is reported, from now on; `None` when it never is.
-    pub(super) fn patience(&self, live: &Live) -> Option<Duration> {
-        live.slow_request.map(|limit| limit.saturating_sub(self.begun.elapsed()))
+    /// When the exchange is reported if it still waits; `None`: never.
+    pub(super) fn report_at(&self, live: &Live) -> Option<Instant> {
+        self.begun.checked_add(live.slow_request?)
     }
 
     /// Reports an exchange that waits for longer than it should, and where.

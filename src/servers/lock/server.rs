@@ -3,20 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 
-use nix::sys::socket::{setsockopt, sockopt};
 use slab::Slab;
 
 use super::config::LockServer as Config;
 use super::connection::Connection;
 use crate::link::locks::Parties;
-use crate::net::{Accepted, Peer, Socket, Stream};
+use crate::net::{Accepted, Network, Peer, Socket, Stream};
 use crate::reactor::Scope;
 use crate::scoreboard::{Slot, add, subtract};
-
-/// How often the kernel asks before it takes the other machine for gone.
-const PROBES: u32 = 3;
 
 /// Serves the lock protocol.
 pub struct LockServer {
@@ -72,12 +67,12 @@ impl LockServer {
     /// When the reactor cannot register it; the connection is closed then.
     pub fn serve(self: &Rc<Self>, accepted: Accepted, _local: &Peer) -> io::Result<()> {
         let config = self.config.borrow().clone();
-        if !config.allow.is_empty() && accepted.peer.ip().is_some_and(|ip| !config.allow.iter().any(|network| network.contains(ip))) {
+        if !Network::admit(&config.allow, &accepted.peer) {
             crate::log_info!("{}: {} may not connect", self.name, accepted.peer);
             return Ok(());
         }
-        if let (Some(span), Some(_)) = (config.keepalive, accepted.peer.ip())
-            && let Err(error) = keep_asking(&accepted, *span)
+        if let Some(span) = config.keepalive
+            && let Err(error) = accepted.keep_asking(*span)
         {
             crate::log_debug!("{}: {} is not asked for signs of life: {error}", self.name, accepted.peer);
         }
@@ -110,15 +105,6 @@ impl LockServer {
         open.into_iter().for_each(|connection| connection.drain());
         self.scope.wait().await;
     }
-}
-
-/// Has the kernel find out whether the other machine is there (tcp(7)).
-fn keep_asking(accepted: &Accepted, span: Duration) -> nix::Result<()> {
-    let seconds = u32::try_from(span.as_secs()).unwrap_or(u32::MAX).clamp(1, 32_767);
-    setsockopt(&accepted.fd, sockopt::KeepAlive, &true)?;
-    setsockopt(&accepted.fd, sockopt::TcpKeepIdle, &seconds)?;
-    setsockopt(&accepted.fd, sockopt::TcpKeepInterval, &seconds.div_ceil(PROBES))?;
-    setsockopt(&accepted.fd, sockopt::TcpKeepCount, &PROBES)
 }
 
 /// Counts a connection for as long as it lives.

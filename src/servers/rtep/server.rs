@@ -3,23 +3,18 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 
-use nix::sys::socket::{setsockopt, sockopt};
 use slab::Slab;
 
 use super::config::RtepServer as Config;
 use super::output::Bounds;
 use super::session::{Limits, Session, Surroundings};
 use crate::events::Events;
-use crate::net::{Accepted, Peer, Socket, Stream};
+use crate::net::{Accepted, Network, Peer, Socket, Stream};
 use crate::reactor::{Scope, sleep};
 use crate::rtep::Registry;
 use crate::scoreboard::{Slot, add, subtract};
 use crate::units::HumanSize;
-
-/// How often the kernel asks before it takes the other machine for gone.
-const PROBES: u32 = 3;
 
 thread_local! {
     /// Connections of all RTEP servers of this worker so far.
@@ -76,12 +71,12 @@ impl RtepServer {
         let live = self.live.borrow().clone();
         let config = &live.config;
         let name = &self.surroundings.name;
-        if !config.allow.is_empty() && accepted.peer.ip().is_some_and(|ip| !config.allow.iter().any(|network| network.contains(ip))) {
+        if !Network::admit(&config.allow, &accepted.peer) {
             crate::log_info!("{name}: {} may not connect", accepted.peer);
             return Ok(());
         }
-        if let (Some(span), Some(_)) = (config.keepalive, accepted.peer.ip())
-            && let Err(error) = keep_asking(&accepted, *span)
+        if let Some(span) = config.keepalive
+            && let Err(error) = accepted.keep_asking(*span)
         {
             crate::log_debug!("{name}: {} is not asked for signs of life: {error}", accepted.peer);
         }
@@ -134,15 +129,6 @@ fn live(config: Config) -> Live {
         stalled: *config.stalled,
     };
     Live { config, limits: Rc::new(limits) }
-}
-
-/// Has the kernel find out whether the other machine is there (tcp(7)).
-fn keep_asking(accepted: &Accepted, span: Duration) -> nix::Result<()> {
-    let seconds = u32::try_from(span.as_secs()).unwrap_or(u32::MAX).clamp(1, 32_767);
-    setsockopt(&accepted.fd, sockopt::KeepAlive, &true)?;
-    setsockopt(&accepted.fd, sockopt::TcpKeepIdle, &seconds)?;
-    setsockopt(&accepted.fd, sockopt::TcpKeepInterval, &seconds.div_ceil(PROBES))?;
-    setsockopt(&accepted.fd, sockopt::TcpKeepCount, &PROBES)
 }
 
 /// Counts a connection for as long as it lives.

@@ -5,7 +5,7 @@ use std::io;
 use std::rc::Rc;
 
 use super::config::ScriptServer;
-use crate::net::{Accepted, Peer, Socket, Stream};
+use crate::net::{Accepted, Network, Peer, Socket, Stream};
 use crate::reactor::Scope;
 use crate::request::{Connection, Handler, Origin};
 use crate::scoreboard::{Slot, add, subtract};
@@ -56,8 +56,7 @@ impl RawServer {
     /// When the reactor cannot register it; the connection is closed then.
     pub fn serve(self: &Rc<Self>, accepted: Accepted, local: &Peer) -> io::Result<()> {
         let live = self.live.borrow().clone();
-        let allowed = &live.config.allow;
-        if !allowed.is_empty() && accepted.peer.ip().is_some_and(|ip| !allowed.iter().any(|network| network.contains(ip))) {
+        if !Network::admit(&live.config.allow, &accepted.peer) {
             crate::log_info!("{}: {} may not connect", self.name, accepted.peer);
             return Ok(());
         }
