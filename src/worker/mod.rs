@@ -116,6 +116,7 @@ impl Worker {
         let link = HubLink::new();
         link.locks().show(slot);
         let events = Events::of_worker(&link, Some(slot));
+        events.set_shared(matches!(settings.events, crate::config::Events::Redis(_)));
         if let Some(channel) = hub {
             link.connect(channel).map_err(|error| format!("the hub cannot be reached: {error}"))?;
         }

@@ -78,6 +78,8 @@ pub(in crate::script) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<T
             }
         })?,
     )?;
+    let context = app.clone();
+    module.raw_set("shared", lua.create_function(move |_, ()| Ok(context.services.events.is_shared()))?)?;
     Ok(module)
 }
 
