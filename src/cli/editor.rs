@@ -47,10 +47,9 @@ fn modules() -> impl Iterator<Item = (PathBuf, String)> {
         };
         let mut lines = format!("--!strict\nlocal definitions = require(\"{from}\")\n");
         for name in exported(text) {
-            lines.push_str(&format!("export type {name} = definitions.{name}\n"));
+            lines.extend(["export type ", name, " = definitions.", name, "\n"]);
         }
-        let name = module.name;
-        lines.push_str(&format!("return (nil :: any) :: definitions.{name}\n"));
+        lines.extend(["return (nil :: any) :: definitions.", module.name, "\n"]);
         (PathBuf::from(format!("{file}.luau")), lines)
     });
     std::iter::once(definitions).chain(modules)

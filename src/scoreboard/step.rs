@@ -120,7 +120,7 @@ impl Slot {
     pub fn step(self) -> Option<String> {
         let before = self.step_word().load(Acquire);
         let [server, app, detail_length, verb_length, ..] = before.to_le_bytes();
-        if before & 0xFFFF == 0 {
+        if (app, server) == (0, 0) {
             return None;
         }
         let text = |from: usize, words: usize, length: u8| {
