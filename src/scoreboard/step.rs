@@ -165,9 +165,12 @@ fn store_text(words: &[AtomicU64], text: &[u8]) {
     if let Some(word) = words.get(whole.len())
         && !rest.is_empty()
     {
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        word.store(u64::from_le_bytes(last), Relaxed);
+        // Not copied to a buffer of eight bytes: a copy of a length that is not known is a call, and this is done for every request.
+        let last = match text.last_chunk::<8>() {
+            Some(end) => u64::from_le_bytes(*end) >> (8 * (8 - rest.len())),
+            None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        word.store(last, Relaxed);
     }
 }
 

@@ -92,9 +92,10 @@ impl Exchange {
 
     /// Shows that the application works on the request now, for as long as the guard lives.
     pub(super) fn show(&self) -> StepShown {
-        let path = self.target.split('?').next().unwrap_or_default();
+        let target = self.target.as_bytes();
+        let path = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
         let server = &self.open.0;
-        server.slot.begin_step(self.app.get(), server.label, self.method.as_str(), path.as_bytes())
+        server.slot.begin_step(self.app.get(), server.label, self.method.as_str(), path)
     }
 
     /// When the exchange is reported if it still waits for its answer; `None`: never.
