@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 
-use mlua::{Function, Value};
+use mlua::{BString, Function, Value};
 
 use super::handle::{Socket, WebSocketHandle};
 use crate::codec::http::RequestHead;
@@ -66,13 +66,13 @@ pub(in crate::script) async fn ask(app: Rc<ScriptApp>, request: Rc<ScriptRequest
     };
     let is_accepted = returned.1.as_i64() == Some(101);
     if !is_accepted {
-        return match reply::convert(returned, &request, &app.passage) {
+        return match reply::convert(returned, &request) {
             Ok(Reply::Response(response)) => response,
             Ok(reply) => call::finish(reply, asked).await,
             Err(error) => asked.failed(&error),
         };
     }
-    match accepted(&returned.0, &returned.2, &request.head) {
+    match accepted(returned.0, &returned.2, &request.head) {
         Ok(accepted) => {
             drop(asked);
             upgrade(&app, &request, &sessions, accepted)
@@ -82,18 +82,14 @@ pub(in crate::script) async fn ask(app: Rc<ScriptApp>, request: Rc<ScriptRequest
 }
 
 /// What `websocket_accept` gave, as far as it is allowed.
-fn accepted(protocol: &Value, headers: &Value, head: &RequestHead) -> mlua::Result<Accepted> {
+fn accepted(protocol: Option<BString>, headers: &Value, head: &RequestHead) -> mlua::Result<Accepted> {
     let mut accepted = Accepted::default();
-    match protocol {
-        Value::Nil => {}
-        Value::String(name) => {
-            let name = name.to_str()?.to_owned();
-            if !handshake::protocols(&head.fields).any(|offered| offered == name) {
-                return Err(mlua::Error::runtime(format!("websocket_accept: the client does not offer the subprotocol {name}")));
-            }
-            accepted.protocol = Some(name);
+    if let Some(name) = protocol {
+        let name = String::from_utf8_lossy(&name).into_owned();
+        if !handshake::protocols(&head.fields).any(|offered| offered == name) {
+            return Err(mlua::Error::runtime(format!("websocket_accept: the client does not offer the subprotocol {name}")));
         }
-        other => return Err(mlua::Error::runtime(format!("websocket_accept: the subprotocol is a string, not a {}", kind(other)))),
+        accepted.protocol = Some(name);
     }
     match headers {
         Value::Nil => {}
