@@ -195,7 +195,7 @@ fn room_to_write_is_told_to_who_waits_for_it_only() {
             let mut full = false;
             while !std::mem::take(&mut full) {
                 let written = std::future::poll_fn(|cx| {
-                    let polled = io.poll_write_with(cx, |mut stream| stream.write(&[7; 64 << 10]));
+                    let polled = io.poll_write_with(cx, |mut stream| stream.write(&[7; 8 << 10]));
                     if polled.is_pending() {
                         full = true;
                         while theirs.read(&mut buffer).is_ok() {}
