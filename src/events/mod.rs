@@ -682,6 +682,13 @@ impl Registration {
         self.group.last.get()
     }
 
+    /// Counts events that the subscriber, which has a queue of its own, had to drop.
+    pub fn count_dropped(&self, count: u64) {
+        if let Some(events) = self.events.upgrade() {
+            events.count_dropped(count);
+        }
+    }
+
     /// The subscriber is present as this member from now on.
     ///
     /// # Errors

@@ -343,9 +343,9 @@ impl Handler for ScriptApp {
         }
         // The head's buffers are shared by all requests and larger than one of them: what lives long takes a copy of its own size.
         let head = request.head.clone();
-        let request = Rc::new(ScriptRequest::new(Request { head, ..request }));
+        let request = Rc::new(Request { head, ..request });
         match self.websocket_accept.clone() {
-            None => Answer::Now(taken::accept(&self, &request, sessions)),
+            None => Answer::Now(taken::accept(&self, request, sessions)),
             Some(decide) => Answer::Later(Box::pin(taken::ask(self, request, decide, sessions.clone()))),
         }
     }

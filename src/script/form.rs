@@ -34,9 +34,9 @@ pub(super) enum FormState {
     #[default]
     Unread,
     /// It is here.
-    Read(ReadForm),
+    Read(Box<ReadForm>),
     /// It is none, or more than a form may hold; who looks at it is told.
-    Refused(FormReadError),
+    Refused(Box<FormReadError>),
 }
 
 /// Whether the body of this request is a form.
@@ -59,12 +59,12 @@ pub(super) async fn read(request: &ScriptRequest) -> Result<(), BodyError> {
     match read_form(&recording.body(), request.head.fields.get("content-type"), &request.uploads).await {
         Ok(form) => {
             let form = ReadForm { fields: form.fields, files: form.files.into_iter().map(Rc::new).collect() };
-            request.form.replace(FormState::Read(form));
+            request.form.replace(FormState::Read(Box::new(form)));
             Ok(())
         }
         Err(FormReadError::Body(error @ (BodyError::TimedOut | BodyError::Malformed(_) | BodyError::Gone))) => Err(error),
         Err(refused) => {
-            request.form.replace(FormState::Refused(refused));
+            request.form.replace(FormState::Refused(Box::new(refused)));
             request.set_body(recording.rewound());
             Ok(())
         }
@@ -75,7 +75,7 @@ pub(super) async fn read(request: &ScriptRequest) -> Result<(), BodyError> {
 fn form_of<T>(request: &ScriptRequest, take: impl FnOnce(Option<&ReadForm>) -> mlua::Result<T>) -> mlua::Result<T> {
     match &*request.form.borrow() {
         FormState::Read(form) => take(Some(form)),
-        FormState::Refused(error) => Err(mlua::Error::external(error.clone())),
+        FormState::Refused(error) => Err(mlua::Error::external((**error).clone())),
         FormState::Unread if request.body().is_empty() || !is_form(&request.head) => take(None),
         FormState::Unread => {
             Err(mlua::Error::runtime("the form has not been read: this path is in app.stream, so call req:read_form() or use req:parts()"))

@@ -84,7 +84,7 @@ pub struct ScriptRequest {
     pub(super) terminated: Cell<bool>,
     /// The coroutine, while its handler waits.
     pub(super) suspended: RefCell<Option<Thread>>,
-    pub(super) hooks: RefCell<Option<Hooks>>,
+    pub(super) hooks: RefCell<Option<Box<Hooks>>>,
 }
 
 /// What a handler wants to be told.
@@ -266,7 +266,7 @@ pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequest
     let hook = lua.create_function(move |_, (number, table, name, function): (f64, Table, String, Option<Function>)| {
         let request = hooks.of(number)?;
         let mut hooks = request.hooks.borrow_mut();
-        let hooks = hooks.get_or_insert_with(|| Hooks { request: table, onabort: None, onfinish: None });
+        let hooks = hooks.get_or_insert_with(|| Box::new(Hooks { request: table, onabort: None, onfinish: None }));
         match name.as_str() {
             "onabort" => hooks.onabort = function,
             _ => hooks.onfinish = function,

@@ -82,7 +82,7 @@ pub struct Session {
     output: RefCell<Output>,
     phase: Cell<Phase>,
     /// What the application is told of the end.
-    ended: RefCell<Option<Close>>,
+    ended: RefCell<Option<Box<Close>>>,
     /// The task that reads.
     driver: RefCell<Option<Waker>>,
     /// The task that wants a message.
@@ -302,7 +302,7 @@ impl Session {
 
     /// Remembers why it ended, for the application; the first reason counts.
     fn tell(&self, close: &Close) {
-        self.ended.borrow_mut().get_or_insert_with(|| close.clone());
+        self.ended.borrow_mut().get_or_insert_with(|| Box::new(close.clone()));
         self.wake_receiver();
         self.wake_driver();
     }
@@ -504,7 +504,7 @@ impl Session {
     /// Why it has ended, or is about to.
     #[must_use]
     pub fn ended(&self) -> Option<Close> {
-        self.ended.borrow().clone()
+        self.ended.borrow().as_deref().cloned()
     }
 
     /// Whether messages can be sent.

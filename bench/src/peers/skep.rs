@@ -47,7 +47,7 @@ pub fn prepare_realtime(binary: &Path, address: SocketAddr, liveness: Liveness) 
     folder.write("apps/realtime/main.luau", REALTIME)?;
     let web = format!(
         "\"web\": Http(listen: [\"{address}\"], max_connections: {MOST}, keep_alive_requests: 1000000000, timeouts: (idle: \"1h\"), \
-         websocket: (ping: \"{ping}s\", drain_spread: \"100ms\"), routes: [(path: \"/fixed\", reply: (status: 200)), (path: \"/\", app: \"realtime\")])"
+         websocket: (ping: \"{ping}s\", drain_spread: \"100ms\", close_timeout: \"1s\"), routes: [(path: \"/fixed\", reply: (status: 200)), (path: \"/\", app: \"realtime\")])"
     );
     let app = format!("\"realtime\": Script(path: \"apps/realtime\", limits: (sockets: {MOST}, tasks: {MOST}, memory: \"256 MiB\"))");
     prepare_in(folder, binary, &format!("events: Local(history: {HISTORY}), apps: {{ {app} }}, servers: {{ {web} }},"))
