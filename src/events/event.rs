@@ -19,6 +19,9 @@ pub struct Event {
     pub at: f64,
     /// What was published: a JSON text.
     pub data: Bytes,
+    /// It comes from the history, to who missed it. The history's own limits bound how many there are, so queues keep room for all of them:
+    /// a recovery that was called complete is.
+    pub recovered: bool,
     /// What it looks like on the wire, by kind.
     encodings: RefCell<SmallVec<[(&'static str, Bytes); 1]>>,
 }
@@ -27,7 +30,13 @@ impl Event {
     /// An event without encodings.
     #[must_use]
     pub fn new(topic: Rc<str>, position: Position, at: f64, data: Bytes) -> Self {
-        Self { topic, position, at, data, encodings: RefCell::default() }
+        Self { topic, position, at, data, recovered: false, encodings: RefCell::default() }
+    }
+
+    /// An event out of the history.
+    #[must_use]
+    pub fn past(topic: Rc<str>, position: Position, at: f64, data: Bytes) -> Self {
+        Self { recovered: true, ..Self::new(topic, position, at, data) }
     }
 
     /// The event's form of a kind (`"websocket"`, `"sse"`): made by the first who asks, shared by all others.

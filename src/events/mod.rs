@@ -543,7 +543,7 @@ impl Events {
             self.count(|counters| counters.delivered, past.len() as u64);
             for past in past {
                 let position = Position { epoch, offset: past.offset };
-                entry.deliver(&Delivery::Event(Rc::new(Event::new(topic.clone(), position, past.at, past.data.0))));
+                entry.deliver(&Delivery::Event(Rc::new(Event::past(topic.clone(), position, past.at, past.data.0))));
             }
         }
     }
@@ -579,7 +579,7 @@ impl Events {
         }
         for past in past {
             let position = Position { epoch: position.map_or(0, |position| position.epoch), offset: past.offset };
-            let delivered = group.deliver(&Delivery::Event(Rc::new(Event::new(topic.clone(), position, past.at, past.data.0))));
+            let delivered = group.deliver(&Delivery::Event(Rc::new(Event::past(topic.clone(), position, past.at, past.data.0))));
             self.count(|counters| counters.delivered, delivered);
         }
         newcomers(group);

@@ -26,11 +26,22 @@ pub enum Overflow {
     Close,
 }
 
+/// Whether a delivery is one of the events that the limit is for. Those of a recovery are not: see [`Event::recovered`](super::Event::recovered).
+fn is_live(delivery: &Delivery) -> bool {
+    matches!(delivery, Delivery::Event(event) if !event.recovered)
+}
+
+fn is_recovered(delivery: &Delivery) -> bool {
+    matches!(delivery, Delivery::Event(event) if event.recovered)
+}
+
 /// The queue between the events and a reader.
 pub(super) struct Queue {
     waiting: RefCell<VecDeque<Delivery>>,
-    /// How many of them are events.
-    waiting_events: Cell<usize>,
+    /// How many of them are live events.
+    waiting_live: Cell<usize>,
+    /// How many of them are recovered.
+    waiting_recovered: Cell<usize>,
     waker: RefCell<Option<Waker>>,
     missed: Cell<u64>,
     limit: usize,
@@ -43,7 +54,8 @@ impl Queue {
     pub(super) fn new(limit: usize, overflow: Overflow, events: Weak<Events>) -> Rc<Self> {
         Rc::new(Self {
             waiting: RefCell::default(),
-            waiting_events: Cell::new(0),
+            waiting_live: Cell::new(0),
+            waiting_recovered: Cell::new(0),
             waker: RefCell::default(),
             missed: Cell::new(0),
             limit: limit.max(1),
@@ -68,19 +80,24 @@ impl Queue {
     fn close(&self) {
         self.closed.set(true);
         self.waiting.take();
-        self.waiting_events.set(0);
+        self.waiting_live.set(0);
+        self.waiting_recovered.set(0);
         self.missed.set(0);
         self.wake();
     }
 
     fn next(&self) -> Option<Delivery> {
         let mut waiting = self.waiting.borrow_mut();
-        if self.missed.get() > 0 && !matches!(waiting.front(), Some(Delivery::Ready { .. })) {
+        // What was dropped was live: it is told behind what was recovered.
+        let later = |first: &Delivery| matches!(first, Delivery::Ready { .. }) || is_recovered(first);
+        if self.missed.get() > 0 && !waiting.front().is_some_and(later) {
             return Some(Delivery::Missed { topic: None, count: self.missed.take() });
         }
         let next = waiting.pop_front();
-        if matches!(next, Some(Delivery::Event(_))) {
-            self.waiting_events.set(self.waiting_events.get() - 1);
+        if next.as_ref().is_some_and(is_live) {
+            self.waiting_live.set(self.waiting_live.get() - 1);
+        } else if next.as_ref().is_some_and(is_recovered) {
+            self.waiting_recovered.set(self.waiting_recovered.get() - 1);
         }
         if waiting.is_empty() && waiting.capacity() > 16 {
             waiting.shrink_to(4);
@@ -95,27 +112,31 @@ impl Subscriber for Queue {
             return;
         }
         let mut waiting = self.waiting.borrow_mut();
-        let is_event = |delivery: &Delivery| matches!(delivery, Delivery::Event(_));
-        let same = |other: &Delivery| is_event(other) == is_event(delivery);
-        let events = self.waiting_events.get();
-        let full = if is_event(delivery) { events >= self.limit } else { waiting.len() - events >= self.limit + OTHERS };
+        let (live, recovered) = (self.waiting_live.get(), self.waiting_recovered.get());
+        let full = if is_live(delivery) {
+            live >= self.limit
+        } else {
+            !is_recovered(delivery) && waiting.len() - live - recovered >= self.limit + OTHERS
+        };
         if full && self.overflow == Overflow::Close {
-            self.count_dropped(events + 1);
+            self.count_dropped(live + recovered + 1);
             waiting.clear();
             waiting.push_back(Delivery::Closed(Closed::Slow));
             self.closed.set(true);
-            self.waiting_events.set(0);
+            self.waiting_live.set(0);
+            self.waiting_recovered.set(0);
             drop(waiting);
             return self.wake();
         }
-        if is_event(delivery) {
-            self.waiting_events.set(events + 1);
-        }
-        if full && let Some(oldest) = waiting.iter().position(same) {
+        let droppable = |other: &Delivery| !is_recovered(other) && is_live(other) == is_live(delivery);
+        if full && let Some(oldest) = waiting.iter().position(droppable) {
             waiting.remove(oldest);
             self.missed.set(self.missed.get() + 1);
             self.count_dropped(1);
-            self.waiting_events.set(self.waiting_events.get() - usize::from(is_event(delivery)));
+        } else if is_live(delivery) {
+            self.waiting_live.set(live + 1);
+        } else if is_recovered(delivery) {
+            self.waiting_recovered.set(recovered + 1);
         }
         if matches!(delivery, Delivery::Closed(_)) {
             self.closed.set(true);

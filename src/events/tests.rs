@@ -278,6 +278,35 @@ fn slow_readers_are_bounded_and_told() {
 }
 
 #[test]
+fn a_recovery_is_whole_however_short_the_queue() {
+    run(async {
+        let hub = TestHub::new(1);
+        let (events, _link) = worker(&hub);
+        let first = publish(&events, "t", 1).await;
+        for number in 2..=50 {
+            publish(&events, "t", number).await;
+        }
+        let mut slow = events.subscribe("t", Options { queue: 3, ..recover(first) }).unwrap();
+        // The hub answers in order: what is recovered has come before these are known to be published.
+        for number in 51..=55 {
+            publish(&events, "t", number).await;
+        }
+        assert_eq!(ready(&mut slow).await.1, Some(true));
+        for number in 2..=50 {
+            assert_eq!(event(&mut slow).await.position.offset, number);
+        }
+        assert!(matches!(next(&mut slow).await, Delivery::Missed { count: 2, .. }), "the limit is for what is live");
+        for number in 53..=55 {
+            assert_eq!(event(&mut slow).await.position.offset, number);
+        }
+        let mut closing = events.subscribe("t", Options { queue: 3, overflow: Overflow::Close, ..recover(first) }).unwrap();
+        publish(&events, "t", 56).await;
+        assert_eq!(ready(&mut closing).await.1, Some(true), "what is recovered does not make it slow");
+    })
+    .unwrap();
+}
+
+#[test]
 fn thousands_of_subscribers_come_and_go() {
     run(async {
         let hub = TestHub::new(1);

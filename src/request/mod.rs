@@ -52,7 +52,6 @@ impl fmt::Display for RequestId {
 }
 
 /// One request. Its handler starts when the head is in; the body may still be arriving.
-#[derive(Clone)]
 pub struct Request {
     /// The number of this request.
     pub id: RequestId,

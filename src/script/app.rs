@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use mlua::{Function, IntoLua, Lua, Table, Value};
+use mlua::{Function, Table, Value};
 
 use super::arguments::kind;
 use super::call::{self, RequestCall};
@@ -27,7 +27,6 @@ use super::source::{Source, SourceError};
 use super::step::StepKind;
 use super::vm::{Stepped, Vm};
 use super::websocket::taken;
-use crate::codec::http::Method;
 use crate::reactor::timeout;
 use crate::request::{Answer, Connection, Handler, Request, RequestId, Response};
 use crate::telemetry::Level;
@@ -84,30 +83,6 @@ pub struct ScriptApp {
     last_fault: RefCell<Option<Fault>>,
     // Last: the values above belong to it.
     pub(super) vm: Rc<Vm>,
-}
-
-/// The name of a method as it is passed to the VM: a place in the list of those that are known, or the text.
-pub(super) struct MethodName<'a>(&'a Method);
-
-/// The names that have a place, from 1.
-pub(super) const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
-
-impl IntoLua for MethodName<'_> {
-    fn into_lua(self, lua: &Lua) -> mlua::Result<Value> {
-        let place = match self.0 {
-            Method::Get => 1.0,
-            Method::Head => 2.0,
-            Method::Post => 3.0,
-            Method::Put => 4.0,
-            Method::Delete => 5.0,
-            Method::Connect => 6.0,
-            Method::Options => 7.0,
-            Method::Trace => 8.0,
-            Method::Patch => 9.0,
-            Method::Other(name) => return lua.create_string(&**name).map(Value::String),
-        };
-        Ok(Value::Number(place))
-    }
 }
 
 /// The paths whose forms the application reads itself.
@@ -240,11 +215,6 @@ impl ScriptApp {
         self.connection.is_some()
     }
 
-    /// The name of a method on its way to the script.
-    pub(super) fn method(method: &Method) -> MethodName<'_> {
-        MethodName(method)
-    }
-
     /// The first of the offered subprotocols that the application speaks.
     pub(super) fn choose_protocol<'a>(&self, mut offered: impl Iterator<Item = &'a str>) -> Option<String> {
         offered.find(|name| self.protocols.iter().any(|known| known == name)).map(str::to_owned)
@@ -254,7 +224,11 @@ impl ScriptApp {
     pub(super) fn show(&self, request: &Rc<ScriptRequest>) -> mlua::Result<(Table, f64)> {
         let number = self.active.insert(request.clone());
         let path = request::decoded_path(request.raw_path());
-        match self.object.call::<Table>((ScriptApp::method(&request.head.method), self.passage.put(&path), number)) {
+        let shown = match self.passage.put(number, &request.head.method, &path) {
+            Ok(()) => self.object.call::<Table>(()),
+            Err(arguments) => self.object.call(arguments),
+        };
+        match shown {
             Ok(table) => Ok((table, number)),
             Err(error) => {
                 self.active.remove(number);
@@ -343,7 +317,7 @@ impl Handler for ScriptApp {
         }
         // The head's buffers are shared by all requests and larger than one of them: what lives long takes a copy of its own size.
         let head = request.head.clone();
-        let request = Rc::new(Request { head, ..request });
+        let request = Rc::new(ScriptRequest::new(Request { head, ..request }));
         match self.websocket_accept.clone() {
             None => Answer::Now(taken::accept(&self, request, sessions)),
             Some(decide) => Answer::Later(Box::pin(taken::ask(self, request, decide, sessions.clone()))),
@@ -371,7 +345,7 @@ impl Handler for ScriptApp {
 
     fn trace(&self, id: RequestId) -> Option<String> {
         let request = self.active.with_id(id)?;
-        let thread = request.suspended.borrow().clone()?;
+        let thread = request.used()?.suspended.borrow().clone()?;
         // Only a native function could fail here, and then there is no trace.
         let trace: String = self.traceback.call(thread).ok()?;
         Some(waiting_trace(&trace, &self.context.name))

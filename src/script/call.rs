@@ -41,8 +41,11 @@ impl RequestCall {
     pub(super) fn new(app: Rc<ScriptApp>, request: Rc<ScriptRequest>, handler: &mlua::Function) -> RequestCall {
         let number = app.active.insert(request.clone());
         let path = request::decoded_path(request.raw_path());
-        // The caller runs the call at once, before another text can take the path's place.
-        let call = handler.call_async((ScriptApp::method(&request.head.method), app.passage.put(&path), number));
+        // The caller runs the call at once, before another request can take its place.
+        let call = match app.passage.put(number, &request.head.method, &path) {
+            Ok(()) => handler.call_async(()),
+            Err(arguments) => handler.call_async(arguments),
+        };
         RequestCall { app, request, number, call: Some(call), lifetime: Lifetime::new() }
     }
 
@@ -69,8 +72,9 @@ impl RequestCall {
                 Progress::Terminated
             }
             Poll::Pending => {
-                self.request.suspended.replace(request::take_suspended());
-                self.request.waker.replace(Some(cx.waker().clone()));
+                let rare = self.request.rare();
+                rare.suspended.replace(request::take_suspended());
+                rare.waker.replace(Some(cx.waker().clone()));
                 Progress::Waits
             }
         }
@@ -83,7 +87,7 @@ impl RequestCall {
             Progress::Ended(result) => result,
             Progress::Terminated => Ok(Returned::default()),
         };
-        let reply = result.and_then(|returned| reply::convert(returned, &self.request, &self.app.passage));
+        let reply = result.and_then(|returned| reply::convert(returned, &self.request));
         Some(reply.unwrap_or_else(|error| Reply::Response(self.failed(&error))))
     }
 
@@ -100,7 +104,8 @@ impl RequestCall {
     }
 
     fn writes(&self) -> bool {
-        let written = self.request.written.borrow();
+        let Some(rare) = self.request.used() else { return false };
+        let written = rare.written.borrow();
         written.started && (written.flushing || !written.bytes.is_empty())
     }
 }
@@ -109,7 +114,7 @@ impl Drop for RequestCall {
     fn drop(&mut self) {
         let aborted = self.call.take().is_some();
         self.app.active.remove(self.number);
-        let Some(hooks) = self.request.hooks.take() else { return };
+        let Some(hooks) = self.request.used().and_then(|rare| rare.hooks.take()) else { return };
         if aborted && let Some(function) = hooks.onabort {
             self.app.context.spawn(StepKind::Request, self.request.head.path(), function, hooks.request.clone());
         }
@@ -158,7 +163,7 @@ impl futures_lite::Stream for WrittenBody {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         let Some(call) = &mut this.call else { return Poll::Ready(None) };
-        call.request.written.borrow_mut().flushing = false;
+        call.request.rare().written.borrow_mut().flushing = false;
         if let Some(bytes) = call.request.take_written() {
             return Poll::Ready(Some(Ok(bytes)));
         }
@@ -167,13 +172,10 @@ impl futures_lite::Stream for WrittenBody {
                 Some(bytes) => Poll::Ready(Some(Ok(bytes))),
                 None => Poll::Pending,
             },
-            Progress::Ended(Ok((rest, ..))) => match reply::text(&rest, &call.app.passage) {
-                Ok(rest) => {
-                    call.request.written.borrow_mut().bytes.extend_from_slice(&rest.unwrap_or_default());
-                    this.last()
-                }
-                Err(error) => this.broken(&error),
-            },
+            Progress::Ended(Ok((rest, ..))) => {
+                call.request.rare().written.borrow_mut().bytes.extend_from_slice(&rest.unwrap_or_default());
+                this.last()
+            }
             Progress::Terminated => this.last(),
             Progress::Ended(Err(error)) => this.broken(&error),
         }

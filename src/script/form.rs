@@ -34,9 +34,9 @@ pub(super) enum FormState {
     #[default]
     Unread,
     /// It is here.
-    Read(Box<ReadForm>),
+    Read(ReadForm),
     /// It is none, or more than a form may hold; who looks at it is told.
-    Refused(Box<FormReadError>),
+    Refused(FormReadError),
 }
 
 /// Whether the body of this request is a form.
@@ -52,19 +52,19 @@ pub(super) fn is_form(head: &RequestHead) -> bool {
 /// # Errors
 /// The request itself is broken: its body will not come.
 pub(super) async fn read(request: &ScriptRequest) -> Result<(), BodyError> {
-    if !matches!(*request.form.borrow(), FormState::Unread) || !is_form(&request.head) {
+    if !matches!(*request.rare().form.borrow(), FormState::Unread) || !is_form(&request.head) {
         return Ok(());
     }
     let recording = Recording::new(request.body(), request.uploads.form.bytes + BEYOND);
     match read_form(&recording.body(), request.head.fields.get("content-type"), &request.uploads).await {
         Ok(form) => {
             let form = ReadForm { fields: form.fields, files: form.files.into_iter().map(Rc::new).collect() };
-            request.form.replace(FormState::Read(Box::new(form)));
+            request.rare().form.replace(FormState::Read(form));
             Ok(())
         }
         Err(FormReadError::Body(error @ (BodyError::TimedOut | BodyError::Malformed(_) | BodyError::Gone))) => Err(error),
         Err(refused) => {
-            request.form.replace(FormState::Refused(Box::new(refused)));
+            request.rare().form.replace(FormState::Refused(refused));
             request.set_body(recording.rewound());
             Ok(())
         }
@@ -73,9 +73,9 @@ pub(super) async fn read(request: &ScriptRequest) -> Result<(), BodyError> {
 
 /// The form that was read, if there is one; raises when it was refused or is not read yet.
 fn form_of<T>(request: &ScriptRequest, take: impl FnOnce(Option<&ReadForm>) -> mlua::Result<T>) -> mlua::Result<T> {
-    match &*request.form.borrow() {
+    match &*request.rare().form.borrow() {
         FormState::Read(form) => take(Some(form)),
-        FormState::Refused(error) => Err(mlua::Error::external((**error).clone())),
+        FormState::Refused(error) => Err(mlua::Error::external(error.clone())),
         FormState::Unread if request.body().is_empty() || !is_form(&request.head) => take(None),
         FormState::Unread => {
             Err(mlua::Error::runtime("the form has not been read: this path is in app.stream, so call req:read_form() or use req:parts()"))

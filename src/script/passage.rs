@@ -1,71 +1,74 @@
-//! The way of short texts between native code and the VM: two buffers, one each way.
+//! The way of a request into the VM: a buffer.
 //!
-//! A string costs native code a protected call to make and a reference to keep; a number costs nothing. So a text that fits is put in a
-//! buffer and its length is what is passed. Whoever is given a length takes the text before anything else can run.
+//! A string costs native code a protected call to make, and every argument a good deal more than a few bytes in a buffer. So number, method and path
+//! are put there, and the function is called with nothing. It takes them before anything else can run. What does not fit goes as arguments.
 
-use std::cell::RefCell;
-use std::io::{Read, Seek, SeekFrom};
+use mlua::{Buffer, Lua};
 
-use bytes::Bytes;
-use mlua::{Buffer, IntoLua, Lua, Value};
+use crate::codec::http::Method;
 
-/// Room in each of the buffers.
+/// Room for a path.
 const ROOM: usize = 8 << 10;
+/// Where the path begins, behind the request's number (a double), the method's place (a byte at 8) and the path's length (4 bytes at 12).
+const PATH: usize = 16;
 
-/// The native ends of the two buffers.
-pub(super) struct Passage {
-    inward: Buffer,
-    outward: RefCell<Box<dyn Outward>>,
-}
+/// The names of methods that have a place, from 1.
+pub(super) const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-trait Outward: Read + Seek {}
-impl<T: Read + Seek> Outward for T {}
+/// The native end of the buffer.
+pub(super) struct Passage(Buffer);
 
-/// A text on its way into the VM.
-pub(super) enum Entering<'a> {
-    /// It stands in the buffer and has this length.
-    Placed(usize),
-    /// It goes as a string.
-    Whole(&'a str),
-}
-
-impl IntoLua for Entering<'_> {
-    fn into_lua(self, lua: &Lua) -> mlua::Result<Value> {
-        match self {
-            Entering::Placed(length) => Ok(Value::Number(length as f64)),
-            Entering::Whole(text) => lua.create_string(text).map(Value::String),
-        }
-    }
+fn place(method: &Method) -> Option<u8> {
+    Some(match method {
+        Method::Get => 1,
+        Method::Head => 2,
+        Method::Post => 3,
+        Method::Put => 4,
+        Method::Delete => 5,
+        Method::Connect => 6,
+        Method::Options => 7,
+        Method::Trace => 8,
+        Method::Patch => 9,
+        Method::Other(_) => return None,
+    })
 }
 
 impl Passage {
-    /// Makes the buffers; the VM's ends come first inward, then outward.
+    /// Makes the buffer; the second is the VM's end.
     ///
     /// # Errors
     /// When memory is short.
-    pub(super) fn new(lua: &Lua) -> mlua::Result<(Passage, Buffer, Buffer)> {
-        let (inward, outward) = (lua.create_buffer_with_capacity(ROOM)?, lua.create_buffer_with_capacity(ROOM)?);
-        let passage = Passage { inward: inward.clone(), outward: RefCell::new(Box::new(outward.clone().cursor())) };
-        Ok((passage, inward, outward))
+    pub(super) fn new(lua: &Lua) -> mlua::Result<(Passage, Buffer)> {
+        let buffer = lua.create_buffer_with_capacity(PATH + ROOM)?;
+        Ok((Passage(buffer.clone()), buffer))
     }
 
-    /// Puts a text where the VM looks for it.
-    pub(super) fn put<'a>(&self, text: &'a str) -> Entering<'a> {
-        if text.len() > ROOM {
-            return Entering::Whole(text);
+    /// Puts a request where the VM looks for it; the caller runs the function at once. With what is given instead, method and path, the function is
+    /// called when they do not fit; the number stands in the buffer in any case.
+    pub(super) fn put<'a>(&self, number: f64, method: &'a Method, path: &'a str) -> Result<(), (&'a str, &'a str)> {
+        let place = place(method).filter(|_| path.len() <= ROOM);
+        let mut head = [0; PATH];
+        head[..8].copy_from_slice(&number.to_le_bytes());
+        head[8] = place.unwrap_or_default();
+        head[12..].copy_from_slice(&(path.len() as u32).to_le_bytes());
+        self.0.write_bytes(0, &head);
+        if place.is_none() {
+            return Err((method.as_str(), path));
         }
-        self.inward.write_bytes(0, text.as_bytes());
-        Entering::Placed(text.len())
+        self.0.write_bytes(PATH, path.as_bytes());
+        Ok(())
     }
+}
 
-    /// Takes a text that the VM has put there: `length` is what it said, at most [`ROOM`].
-    ///
-    /// # Errors
-    /// A length beyond the buffer.
-    pub(super) fn take(&self, length: usize) -> mlua::Result<Bytes> {
-        let mut outward = self.outward.borrow_mut();
-        let mut text = vec![0; length];
-        outward.seek(SeekFrom::Start(0)).and_then(|_| outward.read_exact(&mut text)).map_err(mlua::Error::external)?;
-        Ok(text.into())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_with_a_place_stands_there() {
+        for (index, name) in METHODS.iter().enumerate() {
+            let method = Method::from_token(name);
+            assert_eq!(place(&method).map(usize::from), Some(index + 1), "{name}");
+        }
     }
 }

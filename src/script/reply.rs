@@ -1,12 +1,11 @@
 //! What a handler returned, as a response.
 
 use bytes::Bytes;
-use mlua::{LuaString, Table, Value};
+use mlua::{BString, LuaString, Table, Value};
 
 use super::arguments::kind;
 use super::live::BodyReply;
 use super::modules::FileReply;
-use super::passage::Passage;
 use super::request::ScriptRequest;
 use crate::request::{Response, ResponseBody, ResponseFields};
 
@@ -20,16 +19,16 @@ pub(super) enum Reply {
 }
 
 /// The values that the function around a handler gives: body, status, headers, file, cookies.
-pub(super) type Returned = (Value, Value, Value, Value, Value);
+pub(super) type Returned = (Option<BString>, Value, Value, Value, Value);
 
 /// Turns what a handler returned into a reply. What it wrote before comes first.
 ///
 /// # Errors
 /// A status, header or body of the wrong kind, in words.
-pub(super) fn convert(returned: Returned, request: &ScriptRequest, passage: &Passage) -> mlua::Result<Reply> {
+pub(super) fn convert(returned: Returned, request: &ScriptRequest) -> mlua::Result<Reply> {
     let (body, status, headers, file, set_cookies) = returned;
-    let body = text(&body, passage)?;
-    if request.written.borrow().started {
+    let body = body.map(|body| Bytes::from(Vec::from(body)));
+    if request.used().is_some_and(|rare| rare.written.borrow().started) {
         return Ok(Reply::Response(written(body, request)));
     }
     let status = match status {
@@ -68,24 +67,10 @@ pub(super) fn convert(returned: Returned, request: &ScriptRequest, passage: &Pas
     Ok(Reply::Response(response))
 }
 
-/// The text that a handler returned: a number is the length of one that goes through the passage.
-///
-/// # Errors
-/// When it is none.
-pub(super) fn text(value: &Value, passage: &Passage) -> mlua::Result<Option<Bytes>> {
-    match value {
-        Value::Nil => Ok(None),
-        Value::Number(length) => passage.take(*length as usize).map(Some),
-        Value::Integer(length) => passage.take(usize::try_from(*length).unwrap_or_default()).map(Some),
-        Value::String(text) => Ok(Some(Bytes::copy_from_slice(&text.as_bytes()))),
-        other => Err(mlua::Error::runtime(format!("the body of a reply is a string, not a {}", kind(other)))),
-    }
-}
-
 /// The reply of a handler that wrote everything before the head had to go out.
 fn written(rest: Option<Bytes>, request: &ScriptRequest) -> Response {
     if let Some(rest) = rest {
-        request.written.borrow_mut().bytes.extend_from_slice(&rest);
+        request.rare().written.borrow_mut().bytes.extend_from_slice(&rest);
     }
     let bytes = request.take_written().unwrap_or_default();
     let mut response = head_of_written(request);
@@ -95,7 +80,7 @@ fn written(rest: Option<Bytes>, request: &ScriptRequest) -> Response {
 
 /// The head of a reply that is written piece by piece.
 pub(super) fn head_of_written(request: &ScriptRequest) -> Response {
-    let mut written = request.written.borrow_mut();
+    let mut written = request.rare().written.borrow_mut();
     let mut fields = std::mem::take(&mut written.fields);
     if fields.get("content-type").is_none() {
         fields.push_static("Content-Type", HTML);

@@ -10,11 +10,10 @@ use mlua::thread::{ThreadEvent, ThreadTriggers};
 use mlua::{Function, Lua, LuaString, Table, Thread, Value};
 use slab::Slab;
 
-use super::app::METHODS;
 use super::context::AppContext;
 use super::form::{self, FormState};
 use super::modules::json;
-use super::passage::Passage;
+use super::passage::{METHODS, Passage};
 use crate::codec::http::RequestHead;
 use crate::codec::percent;
 use crate::net::Peer;
@@ -73,18 +72,24 @@ pub struct ScriptRequest {
     pub(super) origin: Rc<Origin>,
     base_length: usize,
     pub(super) uploads: Rc<UploadLimits>,
+    pub(super) head_sent: Cell<bool>,
+    woken: Cell<bool>,
+    pub(super) terminated: Cell<bool>,
+    rare: OnceCell<Box<Rare>>,
+}
+
+/// What a handler needs that reads a form, writes, waits or wants to be told: most do nothing of this, and a request is copied some times.
+#[derive(Default)]
+pub(super) struct Rare {
     pub(super) form: RefCell<FormState>,
     pub(super) written: RefCell<Written>,
-    pub(super) head_sent: Cell<bool>,
+    drained: Event,
+    wakeup: Event,
     /// The task that polls the handler.
     pub(super) waker: RefCell<Option<Waker>>,
-    drained: Event,
-    woken: Cell<bool>,
-    wakeup: Event,
-    pub(super) terminated: Cell<bool>,
     /// The coroutine, while its handler waits.
     pub(super) suspended: RefCell<Option<Thread>>,
-    pub(super) hooks: RefCell<Option<Box<Hooks>>>,
+    pub(super) hooks: RefCell<Option<Hooks>>,
 }
 
 /// What a handler wants to be told.
@@ -104,17 +109,21 @@ impl ScriptRequest {
             origin: request.origin,
             base_length: request.base_length,
             uploads: request.uploads,
-            form: RefCell::default(),
-            written: RefCell::default(),
             head_sent: Cell::new(false),
-            waker: RefCell::default(),
-            drained: Event::new(),
             woken: Cell::new(false),
-            wakeup: Event::new(),
             terminated: Cell::new(false),
-            suspended: RefCell::default(),
-            hooks: RefCell::default(),
+            rare: OnceCell::new(),
         }
+    }
+
+    /// What few requests need, made when first asked for.
+    pub(super) fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
+    }
+
+    /// The same, if it was made.
+    pub(super) fn used(&self) -> Option<&Rare> {
+        self.rare.get().map(|rare| &**rare)
     }
 
     /// The body, or what is left of it.
@@ -141,27 +150,29 @@ impl ScriptRequest {
 
     /// Wakes the task that polls the handler.
     pub(super) fn wake(&self) {
-        if let Some(waker) = self.waker.take() {
+        if let Some(waker) = self.used().and_then(|rare| rare.waker.take()) {
             waker.wake();
         }
     }
 
     /// What was written since last asked; tells who waited for room.
     pub(super) fn take_written(&self) -> Option<Bytes> {
-        let mut written = self.written.borrow_mut();
+        let rare = self.used()?;
+        let mut written = rare.written.borrow_mut();
         if written.bytes.is_empty() {
             return None;
         }
         let bytes = written.bytes.split().freeze();
         drop(written);
-        self.drained.notify(usize::MAX);
+        rare.drained.notify(usize::MAX);
         Some(bytes)
     }
 
     async fn wait_below(&self, bytes: usize) {
+        let rare = self.rare();
         loop {
-            let drained = self.drained.listen();
-            if self.written.borrow().bytes.len() <= bytes {
+            let drained = rare.drained.listen();
+            if rare.written.borrow().bytes.len() <= bytes {
                 return;
             }
             self.wake();
@@ -228,7 +239,7 @@ impl ActiveRequests {
     }
 }
 
-/// Functions of `request.luau`, each called with method, path and number.
+/// Functions of `request.luau`, each called with what [`Passage::put`] says.
 pub(super) struct Wrappers {
     /// Turns a request handler into one that gives body, status, headers and file.
     pub handler: Function,
@@ -238,7 +249,7 @@ pub(super) struct Wrappers {
     pub object: Function,
 }
 
-/// Makes the function that turns a handler of the script into one called with method, path and number, and giving body, status, headers and file;
+/// Makes the function that turns a handler of the script into one called as [`Passage::put`] says, and giving body, status, headers and file;
 /// and the way that path and body go.
 ///
 /// # Errors
@@ -265,8 +276,8 @@ pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequest
     let hooks = active.clone();
     let hook = lua.create_function(move |_, (number, table, name, function): (f64, Table, String, Option<Function>)| {
         let request = hooks.of(number)?;
-        let mut hooks = request.hooks.borrow_mut();
-        let hooks = hooks.get_or_insert_with(|| Box::new(Hooks { request: table, onabort: None, onfinish: None }));
+        let mut hooks = request.rare().hooks.borrow_mut();
+        let hooks = hooks.get_or_insert_with(|| Hooks { request: table, onabort: None, onfinish: None });
         match name.as_str() {
             "onabort" => hooks.onabort = function,
             _ => hooks.onfinish = function,
@@ -274,16 +285,9 @@ pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequest
         Ok(())
     })?;
     let methods = methods(lua, app, active)?;
-    let (passage, inward, outward) = Passage::new(lua)?;
-    let (handler, decider, object) = lua.load(include_str!("request.luau")).set_name(&own).call((
-        methods,
-        field,
-        hook,
-        event_stream,
-        inward,
-        outward,
-        METHODS.to_vec(),
-    ))?;
+    let (passage, inward) = Passage::new(lua)?;
+    let (handler, decider, object) =
+        lua.load(include_str!("request.luau")).set_name(&own).call((methods, field, hook, event_stream, inward, METHODS.to_vec()))?;
     Ok((Wrappers { handler, decider, object }, passage))
 }
 
@@ -465,7 +469,7 @@ fn writing(lua: &Lua, table: &Table, active: &Rc<ActiveRequests>) -> mlua::Resul
             }
             let mut fields = ResponseFields::default();
             super::reply::headers(headers.as_ref(), &mut fields)?;
-            let mut written = request.written.borrow_mut();
+            let mut written = request.rare().written.borrow_mut();
             written.status = super::reply::checked_status(f64::from(status))?;
             written.fields = fields;
             Ok(())
@@ -479,7 +483,7 @@ fn writing(lua: &Lua, table: &Table, active: &Rc<ActiveRequests>) -> mlua::Resul
             async move {
                 let request = request?;
                 {
-                    let mut written = request.written.borrow_mut();
+                    let mut written = request.rare().written.borrow_mut();
                     written.started = true;
                     parts.iter().for_each(|part| written.bytes.extend_from_slice(&part.as_bytes()));
                 }
@@ -496,7 +500,7 @@ fn writing(lua: &Lua, table: &Table, active: &Rc<ActiveRequests>) -> mlua::Resul
             async move {
                 let request = request?;
                 {
-                    let mut written = request.written.borrow_mut();
+                    let mut written = request.rare().written.borrow_mut();
                     written.started = true;
                     written.flushing = true;
                 }
@@ -518,7 +522,7 @@ fn waiting(lua: &Lua, table: &Table, active: &Rc<ActiveRequests>) -> mlua::Resul
                 let request = request?;
                 let woken = async {
                     loop {
-                        let wakeup = request.wakeup.listen();
+                        let wakeup = request.rare().wakeup.listen();
                         if request.woken.take() {
                             return;
                         }
@@ -535,7 +539,7 @@ fn waiting(lua: &Lua, table: &Table, active: &Rc<ActiveRequests>) -> mlua::Resul
         lua.create_function(move |_, req: Table| {
             let request = requests.of_table(&req)?;
             request.woken.set(true);
-            request.wakeup.notify(usize::MAX);
+            request.rare().wakeup.notify(usize::MAX);
             Ok(())
         })?,
     )?;

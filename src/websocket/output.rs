@@ -22,8 +22,21 @@ enum Entry {
     Frame(Bytes),
     /// It was published, and may be dropped for a peer that cannot follow.
     Published(Bytes),
+    /// It comes from a topic's history, whose limits are its own: room for it is made beside what else may wait.
+    Recovered(Bytes),
     /// So many were dropped here.
     Missed(u64),
+}
+
+/// Why a message is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The application says it to this peer.
+    Said,
+    /// It goes to everybody who listens.
+    Published,
+    /// It was missed by this peer.
+    Recovered,
 }
 
 /// What may wait.
@@ -39,6 +52,8 @@ pub(super) struct Bounds {
 pub(super) struct Output {
     queue: VecDeque<Entry>,
     bytes: usize,
+    /// How much of it is recovered: messages and bytes.
+    recovered: (usize, usize),
     /// Bytes of the first frame that have left.
     sent: usize,
     /// Since when the peer has taken nothing, while something waits.
@@ -61,9 +76,20 @@ impl Output {
     }
 
     /// Adds a message within the bounds; `Err` when it does not fit. The first one always fits. Gives how many others were dropped for it.
-    pub(super) fn push_within(&mut self, frame: Bytes, published: bool, bounds: Bounds) -> Result<u64, Full> {
+    pub(super) fn push_within(&mut self, frame: Bytes, cause: Cause, bounds: Bounds) -> Result<u64, Full> {
         let mut dropped = 0;
-        while !self.queue.is_empty() && (self.bytes + frame.len() > bounds.bytes || self.queue.len() >= bounds.messages) {
+        if cause == Cause::Recovered {
+            self.bytes += frame.len();
+            self.recovered = (self.recovered.0 + 1, self.recovered.1 + frame.len());
+            self.queue.push_back(Entry::Recovered(frame));
+            return Ok(0);
+        }
+        while !self.queue.is_empty()
+            && (self.bytes - self.recovered.1 + frame.len() > bounds.bytes || self.queue.len() - self.recovered.0 >= bounds.messages)
+        {
+            if self.queue.len() == self.recovered.0 {
+                break;
+            }
             if bounds.overflow == Overflow::Close || !self.drop_oldest() {
                 return Err(Full);
             }
@@ -74,7 +100,7 @@ impl Output {
             // Most connections never have more than one frame waiting, and keep room for it.
             self.queue.reserve_exact(1);
         }
-        self.queue.push_back(if published { Entry::Published(frame) } else { Entry::Frame(frame) });
+        self.queue.push_back(if cause == Cause::Published { Entry::Published(frame) } else { Entry::Frame(frame) });
         Ok(dropped)
     }
 
@@ -102,9 +128,10 @@ impl Output {
         let kept = usize::from(self.sent > 0);
         self.queue.truncate(kept);
         self.bytes = match self.queue.front() {
-            Some(Entry::Frame(frame) | Entry::Published(frame)) => frame.len(),
+            Some(Entry::Frame(frame) | Entry::Published(frame) | Entry::Recovered(frame)) => frame.len(),
             _ => 0,
         };
+        self.recovered = if matches!(self.queue.front(), Some(Entry::Recovered(_))) { (1, self.bytes) } else { (0, 0) };
     }
 
     /// Makes the notes of dropped messages that come first into frames. A note is made when it is about to leave, so that it says all.
@@ -119,7 +146,7 @@ impl Output {
 
     fn frame(&self, at: usize) -> Option<&Bytes> {
         match self.queue.get(at)? {
-            Entry::Frame(frame) | Entry::Published(frame) => Some(frame),
+            Entry::Frame(frame) | Entry::Published(frame) | Entry::Recovered(frame) => Some(frame),
             Entry::Missed(_) => None,
         }
     }
@@ -157,7 +184,9 @@ impl Output {
             count -= left;
             self.sent = 0;
             self.bytes -= length;
-            self.queue.pop_front();
+            if let Some(Entry::Recovered(_)) = self.queue.pop_front() {
+                self.recovered = (self.recovered.0 - 1, self.recovered.1 - length);
+            }
         }
         if self.queue.is_empty() && self.queue.capacity() > KEPT {
             self.queue = VecDeque::new();
@@ -187,13 +216,13 @@ mod tests {
     #[test]
     fn the_oldest_published_ones_go_first_and_are_counted_where_they_were() {
         let mut output = Output::default();
-        output.push_within(frame("a"), false, DROPS).unwrap();
+        output.push_within(frame("a"), Cause::Said, DROPS).unwrap();
         for text in ["b", "c", "d"] {
-            assert_eq!(output.push_within(frame(text), true, DROPS), Ok(0));
+            assert_eq!(output.push_within(frame(text), Cause::Published, DROPS), Ok(0));
         }
         let mut dropped = 0;
         for text in ["e", "f"] {
-            dropped += output.push_within(frame(text), true, DROPS).unwrap();
+            dropped += output.push_within(frame(text), Cause::Published, DROPS).unwrap();
         }
         let note = format!("a\u{fffd}\u{1b}{{\"type\":\"missed\",\"count\":{dropped}}}");
         let all = written(&mut output);
@@ -204,29 +233,45 @@ mod tests {
     fn what_is_half_sent_stays_whole() {
         let mut output = Output::default();
         let bounds = Bounds { bytes: 6, ..DROPS };
-        output.push_within(frame("abcdef"), true, bounds).unwrap();
+        output.push_within(frame("abcdef"), Cause::Published, bounds).unwrap();
         output.advance(2);
-        assert_eq!(output.push_within(frame("gh"), true, bounds), Err(Full), "nothing can be dropped");
+        assert_eq!(output.push_within(frame("gh"), Cause::Published, bounds), Err(Full), "nothing can be dropped");
         output.clear_unsent();
         assert_eq!(written(&mut output), "cdef");
         output.advance(4);
         assert_eq!((output.is_empty(), output.bytes()), (true, 0));
         let large = "x".repeat(1000);
-        assert_eq!(output.push_within(frame(&large), false, bounds), Ok(0), "the first message always fits");
+        assert_eq!(output.push_within(frame(&large), Cause::Said, bounds), Ok(0), "the first message always fits");
     }
 
     #[test]
     fn replies_are_never_dropped() {
         let mut output = Output::default();
         for _ in 0..4 {
-            output.push_within(frame("x"), false, DROPS).unwrap();
+            output.push_within(frame("x"), Cause::Said, DROPS).unwrap();
         }
-        assert_eq!(output.push_within(frame("y"), true, DROPS), Err(Full));
+        assert_eq!(output.push_within(frame("y"), Cause::Published, DROPS), Err(Full));
         let closes = Bounds { overflow: Overflow::Close, ..DROPS };
         let mut output = Output::default();
         for _ in 0..4 {
-            output.push_within(frame("x"), true, closes).unwrap();
+            output.push_within(frame("x"), Cause::Published, closes).unwrap();
         }
-        assert_eq!(output.push_within(frame("y"), true, closes), Err(Full));
+        assert_eq!(output.push_within(frame("y"), Cause::Published, closes), Err(Full));
+    }
+
+    #[test]
+    fn what_is_recovered_has_room_of_its_own() {
+        let mut output = Output::default();
+        for _ in 0..50 {
+            assert_eq!(output.push_within(frame("recovered"), Cause::Recovered, DROPS), Ok(0));
+        }
+        for _ in 0..4 {
+            assert_eq!(output.push_within(frame("live"), Cause::Published, DROPS), Ok(0));
+        }
+        assert_eq!(output.push_within(frame("new"), Cause::Published, DROPS), Ok(2), "the limit holds for what is live, its note included");
+        let all = written(&mut output);
+        assert!(all.starts_with(&"recovered".repeat(50)) && all.ends_with("\"count\":2}livelivenew"), "{all:?}");
+        output.advance(all.len());
+        assert_eq!((output.is_empty(), output.bytes(), output.recovered), (true, 0, (0, 0)));
     }
 }

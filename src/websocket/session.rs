@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::config::{Overflow, Settings};
 use super::flush;
-use super::output::{Bounds, Output};
+use super::output::{Bounds, Cause, Output};
 use super::shared::Shared;
 use crate::codec::websocket::close::{self, Close};
 use crate::codec::websocket::deflate::{self, Agreement, MOST_WINDOW};
@@ -347,7 +347,7 @@ impl Session {
             }
             _ => encode(Head::whole(opcode), payload, self.mask()),
         };
-        self.push_message(frame, false).map(|_| ())
+        self.push_message(frame, Cause::Said).map(|_| ())
     }
 
     /// Sends a message that goes to many; it may be dropped when the peer cannot follow and the settings say so. For servers, which do not mask.
@@ -365,7 +365,15 @@ impl Session {
     /// # Errors
     /// As [`Session::send`].
     pub fn publish_frame(self: &Rc<Self>, frame: Bytes) -> Result<u64, Ended> {
-        self.push_message(frame, true)
+        self.push_message(frame, Cause::Published)
+    }
+
+    /// As [`Session::publish_frame`], of a message that this peer has missed: it is not dropped, and needs no room that others want.
+    ///
+    /// # Errors
+    /// [`Ended`].
+    pub fn recover_frame(self: &Rc<Self>, frame: Bytes) -> Result<(), Ended> {
+        self.push_message(frame, Cause::Recovered).map(|_| ())
     }
 
     /// Whether a message of so many bytes, compressed for all, is for this connection.
@@ -374,12 +382,12 @@ impl Session {
         length >= self.settings.compression_min && self.deflate.is_some_and(|deflate| deflate.window == MOST_WINDOW)
     }
 
-    fn push_message(self: &Rc<Self>, frame: Bytes, published: bool) -> Result<u64, Ended> {
+    fn push_message(self: &Rc<Self>, frame: Bytes, cause: Cause) -> Result<u64, Ended> {
         if self.phase.get() != Phase::Open {
             return Err(Ended);
         }
         let Settings { queue, queue_messages, overflow, .. } = *self.settings;
-        let pushed = self.output.borrow_mut().push_within(frame, published, Bounds { bytes: queue, messages: queue_messages, overflow });
+        let pushed = self.output.borrow_mut().push_within(frame, cause, Bounds { bytes: queue, messages: queue_messages, overflow });
         match pushed {
             Ok(dropped) => {
                 self.dropped.set(self.dropped.get() + dropped);

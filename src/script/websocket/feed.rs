@@ -93,6 +93,11 @@ impl Subscriber for Sink {
             (true, false) => event.encoded("websocket-raw", |event| frame(&event.data, false)),
             (true, true) => event.encoded("websocket-raw-deflate", |event| frame(&event.data, true)),
         };
+        if event.recovered {
+            // A connection that has ended needs no more.
+            let _ = session.recover_frame(frame);
+            return;
+        }
         if let Ok(dropped) = session.publish_frame(frame)
             && dropped > 0
             && let Some(registration) = self.registration.get()

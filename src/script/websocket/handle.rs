@@ -12,7 +12,6 @@ use mlua::{AnyUserData, Function, IntoLua, Lua, LuaString, Table, UserData, User
 use super::feed::Feed;
 use crate::codec::websocket::{Kind, close};
 use crate::reactor::timeout;
-use crate::request::Request;
 use crate::script::app::ScriptApp;
 use crate::script::arguments::{Options, Span};
 use crate::script::context::AppContext;
@@ -29,7 +28,7 @@ pub(in crate::script) struct Socket {
     pub(in crate::script) session: Rc<Session>,
     protocol: Option<Box<str>>,
     /// The request it came by, of a connection that the application has taken.
-    request: RefCell<Option<(Weak<ScriptApp>, Rc<Request>)>>,
+    request: RefCell<Option<(Weak<ScriptApp>, Rc<ScriptRequest>)>>,
     /// The same as the script sees it, once it has looked, and its number among the active ones.
     shown: RefCell<Option<Box<(Table, f64)>>>,
     onclose: RefCell<Option<Function>>,
@@ -40,7 +39,7 @@ pub(in crate::script) struct Socket {
 
 impl Socket {
     /// A connection that the application has taken.
-    pub(super) fn taken(app: &Rc<ScriptApp>, request: Rc<Request>, session: Rc<Session>, protocol: Option<String>) -> Self {
+    pub(super) fn taken(app: &Rc<ScriptApp>, request: Rc<ScriptRequest>, session: Rc<Session>, protocol: Option<String>) -> Self {
         let socket = Self::new("websocket", session, protocol);
         socket.request.replace(Some((Rc::downgrade(app), request)));
         socket
@@ -92,7 +91,7 @@ impl Socket {
         }
         let Some((app, request)) = self.request.borrow().clone() else { return Ok(Value::Nil) };
         let Some(app) = app.upgrade() else { return Ok(Value::Nil) };
-        let (table, number) = app.show(&Rc::new(ScriptRequest::new((*request).clone())))?;
+        let (table, number) = app.show(&request)?;
         self.shown.replace(Some(Box::new((table.clone(), number))));
         Ok(Value::Table(table))
     }

@@ -5,14 +5,14 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 
-use mlua::{Function, Value};
+use mlua::{BString, Function, Value};
 
 use super::handle::{Socket, WebSocketHandle};
 use crate::codec::http::RequestHead;
 use crate::codec::websocket::deflate::{self, Agreement};
 use crate::codec::websocket::handshake::{self, Refusal};
 use crate::codec::websocket::{Role, close};
-use crate::request::{Request, Response, ResponseBody, ResponseFields, Upgraded};
+use crate::request::{Response, ResponseBody, ResponseFields, Upgraded};
 use crate::script::app::ScriptApp;
 use crate::script::arguments::kind;
 use crate::script::call::{self, Progress, RequestCall};
@@ -51,13 +51,12 @@ pub(in crate::script) fn refused(head: &RequestHead, sessions: &Sessions) -> Opt
 }
 
 /// Answers an upgrade for an application without `websocket_accept`.
-pub(in crate::script) fn accept(app: &Rc<ScriptApp>, request: Rc<Request>, sessions: &Rc<Sessions>) -> Response {
+pub(in crate::script) fn accept(app: &Rc<ScriptApp>, request: Rc<ScriptRequest>, sessions: &Rc<Sessions>) -> Response {
     upgrade(app, request, sessions, Accepted::default())
 }
 
 /// Asks the application's `websocket_accept` first.
-pub(in crate::script) async fn ask(app: Rc<ScriptApp>, taken: Rc<Request>, decide: Function, sessions: Rc<Sessions>) -> Response {
-    let request = Rc::new(ScriptRequest::new((*taken).clone()));
+pub(in crate::script) async fn ask(app: Rc<ScriptApp>, request: Rc<ScriptRequest>, decide: Function, sessions: Rc<Sessions>) -> Response {
     let mut asked = RequestCall::new(app.clone(), request.clone(), &decide);
     let progress = poll_fn(|cx| match asked.advance(cx) {
         Progress::Waits => std::task::Poll::Pending,
@@ -70,34 +69,30 @@ pub(in crate::script) async fn ask(app: Rc<ScriptApp>, taken: Rc<Request>, decid
     };
     let is_accepted = returned.1.as_i64() == Some(101);
     if !is_accepted {
-        return match reply::convert(returned, &request, &app.passage) {
+        return match reply::convert(returned, &request) {
             Ok(Reply::Response(response)) => response,
             Ok(reply) => call::finish(reply, asked).await,
             Err(error) => asked.failed(&error),
         };
     }
-    match accepted(&returned.0, &returned.2, &request.head) {
+    match accepted(returned.0, &returned.2, &request.head) {
         Ok(accepted) => {
             drop(asked);
-            upgrade(&app, taken, &sessions, accepted)
+            upgrade(&app, request, &sessions, accepted)
         }
         Err(error) => asked.failed(&error),
     }
 }
 
 /// What `websocket_accept` gave, as far as it is allowed.
-fn accepted(protocol: &Value, headers: &Value, head: &RequestHead) -> mlua::Result<Accepted> {
+fn accepted(protocol: Option<BString>, headers: &Value, head: &RequestHead) -> mlua::Result<Accepted> {
     let mut accepted = Accepted::default();
-    match protocol {
-        Value::Nil => {}
-        Value::String(name) => {
-            let name = name.to_str()?.to_owned();
-            if !handshake::protocols(&head.fields).any(|offered| offered == name) {
-                return Err(mlua::Error::runtime(format!("websocket_accept: the client does not offer the subprotocol {name}")));
-            }
-            accepted.protocol = Some(name);
+    if let Some(name) = protocol {
+        let name = String::from_utf8_lossy(&name).into_owned();
+        if !handshake::protocols(&head.fields).any(|offered| offered == name) {
+            return Err(mlua::Error::runtime(format!("websocket_accept: the client does not offer the subprotocol {name}")));
         }
-        other => return Err(mlua::Error::runtime(format!("websocket_accept: the subprotocol is a string, not a {}", kind(other)))),
+        accepted.protocol = Some(name);
     }
     match headers {
         Value::Nil => {}
@@ -110,7 +105,7 @@ fn accepted(protocol: &Value, headers: &Value, head: &RequestHead) -> mlua::Resu
 }
 
 /// The answer 101, behind which the application goes on with the connection.
-fn upgrade(app: &Rc<ScriptApp>, request: Rc<Request>, sessions: &Rc<Sessions>, accepted: Accepted) -> Response {
+fn upgrade(app: &Rc<ScriptApp>, request: Rc<ScriptRequest>, sessions: &Rc<Sessions>, accepted: Accepted) -> Response {
     let permit = match app.context.sockets.take() {
         Ok(permit) => permit,
         Err(exhausted) => return Response::error(503, &exhausted.to_string()),
@@ -138,7 +133,7 @@ fn upgrade(app: &Rc<ScriptApp>, request: Rc<Request>, sessions: &Rc<Sessions>, a
 /// An upgrade that is decided.
 struct Taken {
     app: Rc<ScriptApp>,
-    request: Rc<Request>,
+    request: Rc<ScriptRequest>,
     sessions: Rc<Sessions>,
     settings: Rc<Settings>,
     agreement: Option<Agreement>,
@@ -162,7 +157,7 @@ impl Taken {
 /// A connection and what it holds until its end.
 struct Connected {
     app: Rc<ScriptApp>,
-    request: Rc<Request>,
+    request: Rc<ScriptRequest>,
     socket: Rc<Socket>,
     _held: (Membership, Permit, Box<dyn Any>),
 }
