@@ -244,8 +244,11 @@ impl Subscriber {
     }
 }
 
-/// The first frame of a server, if it is complete: its opcode, its payload, what comes after it.
-fn frame(bytes: &[u8]) -> Result<Option<(u8, &[u8], &[u8])>> {
+/// A frame's opcode, its payload, and what comes after it.
+type Frame<'a> = (u8, &'a [u8], &'a [u8]);
+
+/// The first frame of a server, if it is complete.
+fn frame(bytes: &[u8]) -> Result<Option<Frame<'_>>> {
     let [first, second, rest @ ..] = bytes else { return Ok(None) };
     if first & 0xF0 != 0x80 || second & 0x80 != 0 {
         return Err("a frame in pieces, compressed or masked".into());
@@ -285,7 +288,7 @@ impl Publisher {
         let mut requests = Vec::new();
         for _ in 0..count {
             let body = format!("{{\"text\":\"#{:08} \"}}", self.number);
-            let body = body.replace(' ', &" and so on and on".repeat(LENGTH)[..LENGTH - body.len() + 1]);
+            let body = body.replace(' ', &" and so on and on".repeat(LENGTH)[..=LENGTH - body.len()]);
             write!(
                 requests,
                 "POST /publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",

@@ -270,3 +270,17 @@ impl UserData for WebSocketHandle {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There is one of each for every connection that is open.
+    #[test]
+    fn what_a_silent_connection_holds_is_small() {
+        assert!(size_of::<Giving>() <= 40, "{}", size_of::<Giving>());
+        assert!(size_of::<Socket>() <= 160, "{}", size_of::<Socket>());
+        assert!(size_of::<Session>() <= 408, "{}", size_of::<Session>());
+        assert!(size_of::<Feed>() <= 8, "{}", size_of::<Feed>());
+    }
+}
