@@ -28,6 +28,22 @@ function app.request(req)
         return json.encode(events.info("t"))
     elseif req.path == "/history" then
         return json.encode(events.history(req.get.topic))
+    elseif req.path == "/members" then
+        return json.encode(json.array(events.presence("t")))
+    elseif req.path == "/present" then
+        local subscription = events.subscribe("t", nil, { presence = { id = req.get.id }, watch = true })
+        req.onabort = function()
+            subscription:close()
+        end
+        req:write("here\n")
+        req:flush()
+        for event in subscription:events() do
+            if event.kind == "joined" or event.kind == "left" then
+                req:write(event.kind, " ", event.member.id, "\n")
+                req:flush()
+            end
+        end
+        return ""
     elseif req.path == "/stream" then
         local since = req.get.epoch and { epoch = tonumber(req.get.epoch), offset = tonumber(req.get.offset) }
         local subscription = events.subscribe(req.get.topic or "t", nil, { since = since, queue = tonumber(req.get.queue or "10000") })

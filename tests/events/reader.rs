@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -238,5 +238,31 @@ impl Stalled {
             }
         }
         (events, missed)
+    }
+}
+
+/// Somebody who is present, and hears who else comes and goes.
+pub struct Present(BufReader<TcpStream>);
+
+impl Present {
+    pub fn enter(address: SocketAddr, id: &str) -> Self {
+        let mut lines = open(address, &format!("/present?id={id}")).expect("connected");
+        while line(&mut lines, &AtomicBool::new(false)).expect("open") != "here\n" {}
+        Self(lines)
+    }
+
+    /// Reads until somebody has come or gone, and gives what was told before.
+    pub fn hears(&mut self, what: &str) -> Vec<String> {
+        let (mut before, mut line, begun) = (Vec::new(), String::new(), Instant::now());
+        while begun.elapsed() < wait::PATIENCE {
+            match self.0.read_line(&mut line) {
+                Ok(0) => break,
+                Ok(_) if line.trim_end() == what => return before,
+                Ok(_) if line.ends_with('\n') => before.push(std::mem::take(&mut line).trim_end().to_owned()),
+                // Silence: what came of a line stays.
+                _ => {}
+            }
+        }
+        panic!("before {what:?} came only {before:?}");
     }
 }

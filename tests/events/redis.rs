@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::reader::{Publisher, Reader, Stalled};
+use crate::reader::{Present, Publisher, Reader, Stalled};
 use crate::support::server::{Skep, free_address, send};
 use crate::support::{client, wait};
 use crate::{alone, readers, start_with};
@@ -174,4 +174,42 @@ fn prefixes_are_shared_and_their_gaps_told() {
         });
     }
     assert_eq!(exact.stop(&acknowledged).told, 0);
+}
+
+fn members(skep: &Skep) -> Vec<String> {
+    let list = ask(skep, "/members");
+    list.as_array().expect("a list").iter().map(|member| member["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+#[test]
+fn who_is_present_is_the_same_on_every_machine() {
+    let _alone = alone();
+    let redis = Redis::start();
+    let (here, mut there) = two(&redis);
+    let mut ann = Present::enter(here.address(), "ann");
+    let bob = Present::enter(there.address(), "bob");
+    ann.hears("joined bob");
+    for skep in [&here, &there] {
+        wait::until("both to be there", || members(skep) == ["ann", "bob"]);
+    }
+    // Nobody leaves because of a connection or of a hub.
+    redis.cut();
+    let hub = there.status().hub.expect("a hub").pid;
+    send(hub, Signal::SIGKILL);
+    wait::until("another hub", || there.status().hub.is_some_and(|now| now.pid != hub));
+    let cem = Present::enter(there.address(), "cem");
+    assert_eq!(ann.hears("joined cem"), Vec::<String>::new());
+    for skep in [&here, &there] {
+        wait::until("all to be there", || members(skep) == ["ann", "bob", "cem"]);
+    }
+    drop(bob);
+    assert_eq!(ann.hears("left bob"), Vec::<String>::new());
+    // A machine that breaks down takes its people with it.
+    for pid in there.processes() {
+        send(pid, Signal::SIGKILL);
+    }
+    there.wait_for_end();
+    assert_eq!(ann.hears("left cem"), Vec::<String>::new());
+    assert_eq!(members(&here), ["ann"]);
+    drop(cem);
 }

@@ -456,6 +456,12 @@ impl Core {
         Ok(notices)
     }
 
+    /// Whether a subscriber is present as some member.
+    #[must_use]
+    pub fn is_present(&self, client: Client, name: &str) -> bool {
+        self.topics.get(name).is_some_and(|topic| topic.presence.id_of(client).is_some())
+    }
+
     /// A subscriber is not present any more; `softly`: perhaps it comes back.
     pub fn leave(&mut self, client: Client, name: &str, softly: bool, now: Instant) -> Option<Notice> {
         if let Some(holdings) = self.workers.get_mut(&client.0) {

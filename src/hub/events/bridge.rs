@@ -14,11 +14,12 @@ use bytes::Bytes;
 
 use super::Events;
 use super::commands::{self, Job, LONGEST_WAIT, MOST_WAITING, Script, addresses};
+use super::crowd::{BEAT, Crowd, Heard as Presence};
 use crate::clients::redis::config::Target;
 use crate::clients::redis::{Connection, RedisError};
 use crate::codec::resp::{self, Value};
 use crate::events::core::{Core, Limits, Notice, Worker, Workers};
-use crate::link::events::{EventsFromHub, EventsToHub, HistoryLimit, PastEvent, Pattern, Position, Question};
+use crate::link::events::{EventsAnswer, EventsFromHub, EventsToHub, HistoryLimit, PastEvent, Pattern, Position, Question};
 use crate::log_warn;
 use crate::reactor::{self, Scope, timeout};
 use crate::scoreboard::epoch_ms;
@@ -31,6 +32,8 @@ const QUIET: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(200);
 /// Events of a topic that may wait while it is read.
 const MOST_EARLY: usize = 10_000;
+/// How long is waited for others who ask the same.
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// How a copy stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +85,9 @@ pub(super) struct Bridge {
     round: Cell<u64>,
     mirrors: RefCell<HashMap<String, Mirror>>,
     prefixes: RefCell<HashMap<String, Prefix>>,
+    crowd: RefCell<Crowd>,
+    /// Everybody who is present is about to be told.
+    telling: Cell<bool>,
     scope: Scope,
 }
 
@@ -98,6 +104,8 @@ impl Bridge {
             round: Cell::new(0),
             mirrors: RefCell::default(),
             prefixes: RefCell::default(),
+            crowd: RefCell::new(Crowd::new(super::seed().max(1))),
+            telling: Cell::new(false),
             scope: Scope::new(),
         });
         let life_key = format!("{}life", bridge.prefix);
@@ -106,6 +114,7 @@ impl Bridge {
         bridge.scope.spawn(commands::serve(target, life_key, epoch, receiver));
         let weak = Rc::downgrade(&bridge);
         bridge.scope.spawn(listen(weak));
+        bridge.scope.spawn(beat(Rc::downgrade(&bridge)));
         bridge
     }
 
@@ -188,7 +197,12 @@ impl Bridge {
                 self.prune(&events);
             }
             EventsToHub::Ask { ticket, question } => self.ask(&events, worker, ticket, question),
-            EventsToHub::Watch { .. } | EventsToHub::Enter { .. } | EventsToHub::Leave { .. } => events.process(worker, message),
+            EventsToHub::Watch { .. } => events.process(worker, message),
+            EventsToHub::Enter { .. } | EventsToHub::Leave { .. } => {
+                events.process(worker, message.clone());
+                let word = self.crowd.borrow_mut().note(worker, message, &events.core.borrow());
+                self.tell_others(word);
+            }
         }
     }
 
@@ -196,6 +210,8 @@ impl Bridge {
     pub(super) fn gone(&self, events: &Rc<Events>, worker: Worker) {
         self.forget_waiting(worker, None);
         self.prune(events);
+        let word = self.crowd.borrow_mut().gone(worker);
+        self.tell_others(word);
     }
 
     fn forget_waiting(&self, worker: Worker, pattern: Option<&Pattern>) {
@@ -226,6 +242,46 @@ impl Bridge {
             used
         });
         over.iter().for_each(|(command, argument)| self.order(command, argument));
+    }
+
+    /// Where hubs tell each other who is present.
+    fn presence_channel(&self) -> Vec<u8> {
+        format!("{}presence", self.prefix).into_bytes()
+    }
+
+    /// Tells the other hubs something of presence. What is lost is asked for.
+    fn tell_others(&self, words: impl IntoIterator<Item = Vec<u8>>) {
+        for word in words {
+            // The answer is how many heard it, which does not matter.
+            let _ = self.run(Script::Tell, "", vec![self.presence_channel(), word]);
+        }
+    }
+
+    /// Tells the other hubs who is present here: in a moment, for all who ask meanwhile.
+    fn tell_all(self: &Rc<Self>) {
+        if self.telling.replace(true) {
+            return;
+        }
+        let bridge = Rc::downgrade(self);
+        self.scope.spawn(async move {
+            reactor::sleep(MOMENT).await;
+            let Some(bridge) = bridge.upgrade() else { return };
+            bridge.telling.set(false);
+            let words = bridge.crowd.borrow_mut().all();
+            bridge.tell_others(words);
+        });
+    }
+
+    /// Another hub has told something of presence.
+    fn heard_of_presence(self: &Rc<Self>, events: &Rc<Events>, bytes: &Bytes) {
+        let heard = self.crowd.borrow_mut().hear(bytes, &mut events.core.borrow_mut(), reactor::now());
+        let Presence { notices, words, asked } = heard;
+        events.tell(notices);
+        events.arm();
+        self.tell_others(words);
+        if asked {
+            self.tell_all();
+        }
     }
 
     /// Runs a script; the answer comes through the receiver.
@@ -290,13 +346,18 @@ impl Bridge {
             let Some((bridge, events)) = bridge.upgrade().and_then(|bridge| bridge.events.upgrade().map(|events| (bridge, events))) else {
                 return;
             };
+            let members = events.core.borrow_mut().answer(&Question::Members(topic.clone()), reactor::now());
             let result = value.map(|value| {
                 // Read for this answer only: nobody here is subscribed.
                 let mut core = Core::new(bridge.limits, 1);
                 if let Some(read) = Read::of(&value, bridge.limits.history) {
                     core.adopt(&topic, read.position, read.limit, read.events, reactor::now());
                 }
-                core.answer(&question, reactor::now())
+                let mut answer = core.answer(&question, reactor::now());
+                if let (EventsAnswer::Info(Some(info)), EventsAnswer::Members(members)) = (&mut answer, members) {
+                    info.members = members.len() as u64;
+                }
+                answer
             });
             events.tell(vec![back(worker, EventsFromHub::Answer { ticket, result })]);
         });
@@ -406,6 +467,12 @@ impl Bridge {
         let text = |index: usize| parts.get(index).and_then(Value::text).unwrap_or_default();
         let topic_of = |index: usize| text(index).strip_prefix(&*format!("{}c:", self.prefix)).map(str::to_owned);
         match (text(0), parts.len()) {
+            ("subscribe", _) if text(1).as_bytes() == self.presence_channel() => {
+                // The others may have taken this machine for gone, and this one may have missed anything.
+                let word = self.crowd.borrow_mut().ask_all();
+                self.tell_others(word);
+                self.tell_all();
+            }
             ("subscribe", _) => {
                 let Some(topic) = topic_of(1) else { return };
                 if let Some(mirror) = self.mirrors.borrow_mut().get_mut(&topic) {
@@ -414,6 +481,11 @@ impl Bridge {
                 self.read(&topic);
             }
             ("psubscribe", _) => self.confirmed(&events, text(1).as_bytes()),
+            ("message", 3) if text(1).as_bytes() == self.presence_channel() => {
+                if let Some(bytes) = parts[2].bytes() {
+                    self.heard_of_presence(&events, bytes);
+                }
+            }
             ("message", 3) => {
                 let (Some(topic), Some(heard)) = (topic_of(1), Heard::of(parts[2].bytes())) else { return };
                 let silent = self.mirrors.borrow().get(&topic).is_none_or(|mirror| mirror.state == State::Silent);
@@ -476,6 +548,7 @@ impl Bridge {
     fn connected(&self, orders: async_channel::Sender<Vec<u8>>) {
         self.round.set(self.round.get() + 1);
         self.orders.replace(Some(orders));
+        self.order(b"SUBSCRIBE", &self.presence_channel());
         self.mirrors.borrow().keys().for_each(|topic| self.order(b"SUBSCRIBE", &self.channel(topic)));
         self.prefixes.borrow().keys().for_each(|prefix| self.order(b"PSUBSCRIBE", &self.pattern(prefix)));
     }
@@ -487,6 +560,21 @@ impl Bridge {
             mirror.early.clear();
         }
         self.prefixes.borrow_mut().values_mut().for_each(|prefix| prefix.confirmed = false);
+    }
+}
+
+/// Says again and again that this machine is there, and looks which others are.
+async fn beat(bridge: Weak<Bridge>) {
+    loop {
+        reactor::sleep(BEAT).await;
+        let Some((bridge, events)) = bridge.upgrade().and_then(|bridge| bridge.events.upgrade().map(|events| (bridge, events))) else {
+            return;
+        };
+        let word = bridge.crowd.borrow_mut().here();
+        bridge.tell_others(word);
+        let notices = bridge.crowd.borrow_mut().pass(&mut events.core.borrow_mut(), reactor::now());
+        events.tell(notices);
+        events.arm();
     }
 }
 

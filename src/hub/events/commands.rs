@@ -26,6 +26,7 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 const PUBLISH: &str = include_str!("publish.lua");
 const READ: &str = include_str!("read.lua");
+const TELL: &str = "return redis.call('PUBLISH', ARGV[1], ARGV[2])";
 const LIFE: &str = include_str!("life.lua");
 
 /// Which script a command runs.
@@ -33,6 +34,8 @@ const LIFE: &str = include_str!("life.lua");
 pub(super) enum Script {
     Publish,
     Read,
+    /// Brings a message to a channel, and does nothing else.
+    Tell,
 }
 
 /// A command and who waits for its answer.
@@ -48,6 +51,7 @@ struct Session {
     connection: Connection,
     publish: String,
     read: String,
+    tell: String,
 }
 
 impl Session {
@@ -59,11 +63,16 @@ impl Session {
         connection.call(&[b"EVAL", LIFE.as_bytes(), b"1", life_key.as_bytes(), run.as_bytes(), new_life.to_string().as_bytes()]).await?;
         let publish = load(&connection, PUBLISH).await?;
         let read = load(&connection, READ).await?;
-        Ok(Self { connection, publish, read })
+        let tell = load(&connection, TELL).await?;
+        Ok(Self { connection, publish, read, tell })
     }
 
     fn write(&self, job: &Job, out: &mut Vec<u8>) {
-        let sha = if job.script == Script::Publish { &self.publish } else { &self.read };
+        let sha = match job.script {
+            Script::Publish => &self.publish,
+            Script::Read => &self.read,
+            Script::Tell => &self.tell,
+        };
         let mut parts: Vec<&[u8]> = vec![b"EVALSHA", sha.as_bytes(), b"3"];
         parts.extend(job.keys.iter().map(String::as_bytes));
         parts.extend(job.arguments.iter().map(Vec::as_slice));

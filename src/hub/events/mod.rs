@@ -5,6 +5,7 @@
 
 mod bridge;
 mod commands;
+mod crowd;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
