@@ -39,7 +39,7 @@ mod tests {
         let buffer = [1u8; 1000];
         let future = async move {
             std::future::pending::<()>().await;
-            drop(buffer);
+            buffer.len()
         };
         let size = size_of_val(&future);
         assert!(size >= 1000);
