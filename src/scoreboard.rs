@@ -10,7 +10,7 @@ mod step;
 
 pub use histogram::{BUCKETS, bucket_of, bucket_start};
 pub use status::{EventsStatus, SlotStatus, StateCounts};
-pub use step::{LABEL_BYTES, LABELS, STEP_BYTES};
+pub use step::{LABEL_BYTES, LABELS, Label, STEP_BYTES, StepShown, VERB_BYTES};
 
 use std::io;
 use std::sync::atomic::AtomicU64;

@@ -82,8 +82,8 @@ fn start(fill: impl FnOnce(&Path), change: impl FnOnce(&mut Files)) -> Running {
             let handler: Rc<dyn Handler> = Rc::new(Folder::open(&files).unwrap());
             let route = |path: &str| Route { host: Host::Any, path: path.into(), action: Action::App("site".into()) };
             let config = Http { routes: vec![route("/"), route("/static")], ..Http::default() };
-            let live = Live::new(&config, &[("site".to_owned(), handler)].into(), None);
-            let server = HttpServer::new("web", live, slot, 0, Rc::new(RequestIds::new(0, 1)));
+            let live = Live::new(&config, &[("site".to_owned(), handler)].into(), None, slot);
+            let server = HttpServer::new("web", live, slot, Rc::new(RequestIds::new(0, 1)));
             let listener = Listener::new(OwnedFd::from(listener)).unwrap();
             let accepting = server.clone();
             let task = reactor::spawn(async move {

@@ -29,27 +29,27 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A folder in which `require("@skep/…")` finds the modules as `types/skep.d.luau` describes them.
+/// A folder in which `skep new` was called, so that `require("@skep/…")` finds the modules as `types/skep.d.luau` describes them.
 struct Project(tempfile::TempDir);
 
 impl Project {
     fn new() -> Project {
         let folder = tempfile::tempdir().unwrap();
         let project = Project(folder);
-        let modules = project.path().join("skep");
-        fs::create_dir(&modules).unwrap();
-        fs::write(project.path().join(".luaurc"), r#"{ "aliases": { "skep": "./skep" } }"#).unwrap();
-        let definitions = fs::read_to_string(root().join("types/skep.d.luau")).unwrap();
-        for file in files_below(&root().join("src/script/modules")) {
-            let name = file.file_name().unwrap().to_str().unwrap().strip_suffix(".d.luau").unwrap().to_owned();
-            let place = if name == "skep" { "init.luau".to_owned() } else { format!("{name}.luau") };
-            fs::write(modules.join(place), format!("{definitions}\nreturn (nil :: any) :: {name}\n")).unwrap();
-        }
+        let output = project.new_application("begun");
+        assert!(output.contains("types/skep"), "{output}");
         project
     }
 
     fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// What `skep new NAME` says.
+    fn new_application(&self, name: &str) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_skep")).args(["new", name]).current_dir(self.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Copies a file to this place below the project.
@@ -77,19 +77,27 @@ impl Project {
 fn every_application_passes() {
     let project = Project::new();
     let apps = root().join("apps");
-    let files: Vec<PathBuf> = files_below(&apps)
-        .iter()
-        .map(|file| {
-            let place = file.strip_prefix(root()).unwrap();
-            // For skep `./` means the folder of a file whatever its name is; for the checker that of `init.luau` is the one above.
-            let place = if place.ends_with("init.luau") { place.with_file_name("main.luau") } else { place.to_owned() };
-            project.add(file, &place)
-        })
-        .collect();
+    let files: Vec<PathBuf> = files_below(&apps).iter().map(|file| project.add(file, file.strip_prefix(root()).unwrap())).collect();
     assert!(files.len() > 10, "the applications are gone");
     for solver in SOLVERS {
         assert_eq!(project.check(solver, &files), "", "{solver}");
     }
+}
+
+#[test]
+fn what_skep_writes_for_editors_passes_and_what_is_there_stays() {
+    let project = Project::new();
+    let mut files = files_below(&project.path().join("types"));
+    assert!(files.len() > 15, "{files:?}");
+    files.extend(files_below(&project.path().join("apps")));
+    for solver in SOLVERS {
+        assert_eq!(project.check(solver, &files), "", "{solver}");
+    }
+    assert!(!project.new_application("another").contains(".luaurc"), "it knows `@skep` already");
+    let own = r#"{ "languageMode": "strict" }"#;
+    fs::write(project.path().join(".luaurc"), own).unwrap();
+    assert!(project.new_application("third").contains(r#"add this to .luaurc: "aliases": { "skep": "./types/skep" }"#));
+    assert_eq!(fs::read_to_string(project.path().join(".luaurc")).unwrap(), own);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod config;
 mod configtest;
 mod configuration;
+mod editor;
 mod fullstatus;
 mod hardrestart;
 mod hardstop;

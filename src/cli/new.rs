@@ -3,13 +3,13 @@ use std::path::{Path, PathBuf};
 use argh::FromArgs;
 
 use super::init::write_new;
-use super::{Exit, complain, say};
+use super::{Exit, complain, editor, say};
 use crate::script::embedded;
 
 /// The application that new ones begin as.
 const MODEL: &str = "hello";
 
-/// write a new application to begin with, to apps/NAME
+/// write a new application to begin with, to apps/NAME, and what editors need to know skep's modules
 #[derive(FromArgs)]
 #[argh(subcommand, name = "new")]
 pub struct New {
@@ -38,8 +38,16 @@ impl New {
                 return Exit::Failed;
             }
         }
+        let note = match editor::write(Path::new(".")) {
+            Ok(None) => String::new(),
+            Ok(Some(missing)) => format!("for editors, add this to .luaurc: {missing}\n"),
+            Err(why) => {
+                complain(&why);
+                return Exit::Failed;
+            }
+        };
         say(&format!(
-            "wrote {}\nadd it to config.ron:\n    apps: {{ \"{name}\": Script(path: \"apps/{name}\") }},\nand a route to it, in a server:\n    \
+            "wrote {}, and types for editors to types/skep\n{note}add it to config.ron:\n    apps: {{ \"{name}\": Script(path: \"apps/{name}\") }},\nand a route to it, in a server:\n    \
              routes: [(path: \"/{name}\", app: \"{name}\")],\n",
             directory.display()
         ));

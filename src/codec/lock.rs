@@ -9,7 +9,8 @@ mod request;
 pub use answer::{Answer, Entry, GrantedLease, parse_answer, write_answer};
 pub use request::{Lease, Request, RequestError, SessionId, parse_request, write_request};
 
-use bytes::{Buf, BytesMut};
+use std::borrow::Cow;
+
 use memchr::{memchr, memmem};
 
 /// What telnet clients send for an interrupt: IAC IP, IAC DO TIMING-MARK (RFC 854, RFC 860).
@@ -21,9 +22,9 @@ pub const MAX_LINE: usize = 1024;
 
 /// A piece of what a peer sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Line {
+pub enum Line<'a> {
     /// A line without its end, in the order of arrival; empty ones are left out.
-    Text(BytesMut),
+    Text(&'a [u8]),
     /// A line longer than [`MAX_LINE`], which is skipped.
     TooLong,
     /// The telnet sequences that ask for the end of the connection.
@@ -33,8 +34,10 @@ pub enum Line {
 /// Bytes to lines.
 #[derive(Debug, Default)]
 pub struct Lines {
-    buffer: BytesMut,
-    /// Where no end of a line is, as far as is known.
+    buffer: Vec<u8>,
+    /// What comes before was taken.
+    start: usize,
+    /// From `start` to here no end of a line is.
     seen: usize,
     /// Inside a line that is too long: what comes up to its end belongs to it.
     skipping: bool,
@@ -43,20 +46,23 @@ pub struct Lines {
 impl Lines {
     /// Takes bytes as they come.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..self.start);
+        self.seen -= self.start;
+        self.start = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
     /// The next line; `None` when it is not whole yet. What stays is never longer than a line may be.
-    pub fn pull(&mut self) -> Option<Line> {
-        loop {
+    pub fn pull(&mut self) -> Option<Line<'_>> {
+        let line = loop {
             let Some(end) = memchr(b'\n', &self.buffer[self.seen..]).map(|at| self.seen + at) else {
                 return self.rest();
             };
-            let mut line = self.buffer.split_to(end);
-            self.buffer.advance(1);
-            self.seen = 0;
+            let start = std::mem::replace(&mut self.start, end + 1);
+            self.seen = self.start;
             let skipped = std::mem::take(&mut self.skipping);
-            if is_interrupt(&line) {
+            let line = &self.buffer[start..end];
+            if is_interrupt(line) {
                 return Some(Line::Interrupt);
             }
             if skipped {
@@ -65,28 +71,27 @@ impl Lines {
             if line.len() > MAX_LINE {
                 return Some(Line::TooLong);
             }
-            while line.last() == Some(&b'\r') {
-                line.truncate(line.len() - 1);
+            let length = line.iter().rposition(|&byte| byte != b'\r').map_or(0, |last| last + 1);
+            if length > 0 {
+                break start..start + length;
             }
-            if !line.is_empty() {
-                return Some(Line::Text(line));
-            }
-        }
+        };
+        Some(Line::Text(&self.buffer[line]))
     }
 
     /// What is to be said of a line that has no end yet.
-    fn rest(&mut self) -> Option<Line> {
-        if is_interrupt(&self.buffer) {
-            self.buffer.clear();
-            self.seen = 0;
+    fn rest(&mut self) -> Option<Line<'static>> {
+        let line = &self.buffer[self.start..];
+        let length = line.len();
+        if is_interrupt(line) {
+            self.start = self.buffer.len();
+            self.seen = self.start;
             return Some(Line::Interrupt);
         }
         self.seen = self.buffer.len();
-        if self.buffer.len() > MAX_LINE {
+        if length > MAX_LINE {
             // The last bytes may be the beginning of an interrupt.
-            let tail = self.buffer.len() - (INTERRUPT.len() - 1);
-            self.buffer.advance(tail);
-            self.seen = self.buffer.len();
+            self.start = self.seen - (INTERRUPT.len() - 1);
             if !std::mem::replace(&mut self.skipping, true) {
                 return Some(Line::TooLong);
             }
@@ -113,7 +118,10 @@ fn write_name(name: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Reads a name that is one word; `None` for a `%` without two digits.
-fn read_name(word: &[u8]) -> Option<Vec<u8>> {
+fn read_name(word: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if memchr(b'%', word).is_none() {
+        return Some(Cow::Borrowed(word));
+    }
     let mut name = Vec::with_capacity(word.len());
     let mut rest = word;
     while let Some((&byte, after)) = rest.split_first() {
@@ -127,7 +135,7 @@ fn read_name(word: &[u8]) -> Option<Vec<u8>> {
             rest = after;
         }
     }
-    Some(name)
+    Some(Cow::Owned(name))
 }
 
 #[cfg(test)]

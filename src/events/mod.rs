@@ -111,6 +111,7 @@ pub struct Events {
     lengths: RefCell<BTreeMap<usize, usize>>,
     asked: Asked,
     clients: Cell<u64>,
+    shared: Cell<bool>,
     subscribers: Cell<usize>,
     /// Who subscribed to a group that is live already, and is told so in the next turn.
     newcomers: RefCell<Vec<(Rc<Group>, Rc<Entry>)>>,
@@ -126,6 +127,17 @@ impl Events {
         let sink: Weak<dyn EventSink> = weak;
         link.set_event_sink(sink);
         events
+    }
+
+    /// Whether other machines have the same events.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shared.get()
+    }
+
+    /// Says whether they have.
+    pub fn set_shared(&self, shared: bool) {
+        self.shared.set(shared);
     }
 
     /// Events of a process that stands alone: everything works within it.
@@ -145,6 +157,7 @@ impl Events {
             this: this.clone(),
             source,
             topics: RefCell::default(),
+            shared: Cell::new(false),
             prefixes: RefCell::default(),
             lengths: RefCell::default(),
             asked: Asked::default(),

@@ -57,9 +57,9 @@ impl Admin {
             max_connections: MOST_CONNECTIONS,
             ..Http::default()
         };
-        let live = Live::new(&config, &[("admin".to_owned(), handler)].into(), None);
+        let live = Live::new(&config, &[("admin".to_owned(), handler)].into(), None, slot);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
-        admin.server.replace(Some(HttpServer::new("admin", live, slot, 0, ids)));
+        admin.server.replace(Some(HttpServer::new("admin", live, slot, ids)));
         admin
     }
 

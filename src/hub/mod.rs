@@ -24,7 +24,7 @@ use locks::Locks;
 
 use crate::clients::dns::System;
 use crate::config::{Server, Settings};
-use crate::link::locks::Tell;
+use crate::link::locks::Told;
 use crate::link::{Call, FromHub, Port, ToHub};
 use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenSocket, ToChild, ToMaster};
@@ -148,7 +148,8 @@ impl Hub {
     fn take(self: &Rc<Self>, control: &Rc<Port>, message: ToChild, mut fds: Vec<OwnedFd>) {
         match message {
             ToChild::WorkerChannel { slot, pid } => {
-                let port = fds.pop().ok_or_else(|| io::ErrorKind::InvalidData.into()).and_then(Channel::from_fd).and_then(Port::new);
+                let channel = fds.pop().ok_or_else(|| io::ErrorKind::InvalidData.into()).and_then(Channel::from_fd);
+                let port = channel.map(Channel::without_descriptors).and_then(Port::new);
                 match port {
                     Ok(port) => self.welcome((slot, pid), port),
                     Err(error) => log_error!("worker {slot} cannot be reached: {error}"),
@@ -205,12 +206,12 @@ impl Hub {
         let hub = self.clone();
         self.scope.spawn(async move {
             let mut taken = 0_usize;
-            while let Ok((body, _)) = port.receive().await {
+            while let Ok(message) = port.receive_as(|body| postcard::from_bytes::<ToHub>(body)).await {
                 taken += 1;
                 if taken.is_multiple_of(MESSAGES_A_TURN) {
                     reactor::yield_now().await;
                 }
-                match postcard::from_bytes::<ToHub>(&body) {
+                match message {
                     Ok(message) => hub.serve(worker, &port, message),
                     Err(error) => {
                         log_error!("worker {} said what the hub does not understand: {error}", worker.0);
@@ -271,17 +272,16 @@ impl Hub {
 }
 
 impl locks::Speaker for Hub {
-    fn tell(&self, worker: Worker, tells: Vec<Tell>) {
+    fn tell(&self, worker: Worker, all: Vec<Told>) {
         if let Some(port) = self.workers.borrow().get(&worker) {
-            send(port, &FromHub::Locks(tells));
+            send(port, &FromHub::Locks(all));
         }
     }
 }
 
 /// Sends to a worker. One that is gone is noticed by the task that receives from it.
 fn send(port: &Rc<Port>, message: &FromHub) {
-    let sent = postcard::to_stdvec(message).map_err(io::Error::other).and_then(|body| port.send(&body, &[]));
-    if let Err(error) = sent {
+    if let Err(error) = port.send_message(message) {
         log_warn!("a worker cannot be told: {error}");
     }
 }

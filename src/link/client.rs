@@ -115,13 +115,13 @@ impl HubLink {
     pub fn connect(self: &Rc<Self>, channel: Channel) -> io::Result<()> {
         self.hear_out();
         self.lose();
-        let port = Port::new(channel)?;
+        let port = Port::new(channel.without_descriptors())?;
         let hello =
             self.candidacies.borrow().iter().map(|(name, office)| Candidate { name: name.clone(), elected: office.held.get() }).collect();
         for claims in self.locks.claims() {
-            send(&port, &ToHub::LockClaims(claims))?;
+            port.send_message(&ToHub::LockClaims(claims))?;
         }
-        send(&port, &ToHub::Hello(hello))?;
+        port.send_message(&ToHub::Hello(hello))?;
         self.port.replace(Some(port.clone()));
         self.locks.connect(port.clone());
         if let Some(sink) = self.sink() {
@@ -131,14 +131,14 @@ impl HubLink {
         let link = Rc::downgrade(self);
         self.scope.spawn(async move {
             let mut taken = 0_usize;
-            while let Ok((body, _)) = port.receive().await {
+            while let Ok(message) = port.receive_as(|body| postcard::from_bytes::<FromHub>(body)).await {
                 taken += 1;
                 let Some(link) = link.upgrade() else { return };
                 if !link.is_current(&port) {
                     return;
                 }
                 // What cannot be read is from another version in the middle of an upgrade; the hub's end follows.
-                let Ok(message) = postcard::from_bytes::<FromHub>(&body) else { break };
+                let Ok(message) = message else { break };
                 link.take(message);
                 drop(link);
                 // With no message in hand: a new hub may come meanwhile, before which all that was said is heard.
@@ -264,7 +264,7 @@ impl HubLink {
             self.next.set(id + 1);
             self.calls.borrow_mut().insert(id, Waiting::default());
             let entry = Entry { link: self, id };
-            if send(&port, &ToHub::Call { id, call }).is_err() {
+            if port.send_message(&ToHub::Call { id, call }).is_err() {
                 return Err(LinkError::Lost);
             }
             poll_fn(|cx| {
@@ -298,14 +298,9 @@ impl HubLink {
     fn tell(&self, message: &ToHub) {
         if let Some(port) = self.port.borrow().as_ref() {
             // A hub that is gone is noticed by the receiving task.
-            let _ = send(port, message);
+            let _ = port.send_message(message);
         }
     }
-}
-
-fn send(port: &Rc<Port>, message: &ToHub) -> io::Result<()> {
-    let body = postcard::to_stdvec(message).map_err(io::Error::other)?;
-    port.send(&body, &[])
 }
 
 /// A call's place in the list, given back however the call ends.

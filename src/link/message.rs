@@ -1,11 +1,9 @@
 //! The messages.
 
-use std::rc::Rc;
-
 use serde::{Deserialize, Serialize};
 
 use super::events::{EventsFromHub, EventsToHub};
-use super::locks::{Ask, Claim, Tell};
+use super::locks::{Ask, Claim, Told};
 use crate::store::{StoreAnswer, StoreCall};
 
 /// From a worker to the hub.
@@ -25,7 +23,7 @@ pub enum ToHub {
     /// It would not any more; if it ran the task, it has stopped.
     Resign(String),
     /// What its parties ask about locks, in order.
-    Locks(Vec<Rc<Ask>>),
+    Locks(Vec<Ask>),
     /// What its parties believe of locks; before [`ToHub::Hello`], which then means that all is said.
     LockClaims(Vec<Claim>),
     /// About events.
@@ -121,7 +119,7 @@ pub enum FromHub {
     /// Stop running it: another worker has shown an older right to it after a restart of the hub.
     Dismissed(String),
     /// What parties of this worker are told about locks, in order.
-    Locks(Vec<Tell>),
+    Locks(Vec<Told>),
     /// About events.
     Events(EventsFromHub),
 }

@@ -1,15 +1,22 @@
 //! A channel on the reactor.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::task::{Poll, ready};
+
+use serde::Serialize;
 
 use crate::reactor::{Io, spawn};
 use crate::sys::channel::Channel;
 
 /// So many bytes are written at once without waiting for more.
 const FULL_WRITE: usize = 64 << 10;
+
+/// Room for a message while it is written: most need no more, and what is larger is no trouble for the allocator each time.
+const MESSAGE: usize = 1000;
 
 /// One end of a channel in a process that runs a reactor: receiving waits, sending never does.
 pub struct Port {
@@ -25,7 +32,7 @@ impl Port {
     /// # Errors
     /// When the reactor cannot register it.
     pub fn new(channel: Channel) -> io::Result<Rc<Self>> {
-        Ok(Rc::new(Self { io: Io::new(channel)?, flushing: Cell::new(false), posted: Cell::new(false) }))
+        Ok(Rc::new(Self { io: Io::mostly_read(channel)?, flushing: Cell::new(false), posted: Cell::new(false) }))
     }
 
     /// Sends a message, or queues it within the channel's limit.
@@ -36,6 +43,15 @@ impl Port {
         self.io.get_ref().send(body, fds)?;
         self.flush_later();
         Ok(())
+    }
+
+    /// Sends a message of worker or hub.
+    ///
+    /// # Errors
+    /// As [`Port::send`].
+    pub fn send_message<T: Serialize>(self: &Rc<Self>, message: &T) -> io::Result<()> {
+        let body = postcard::to_extend(message, Vec::with_capacity(MESSAGE)).map_err(io::Error::other)?;
+        self.send(&body, &[])
     }
 
     /// Queues a message behind those sent before: it leaves with everything else that is posted in this turn of the loop, in one write.
@@ -94,6 +110,25 @@ impl Port {
     /// As [`Port::receive`].
     pub fn received(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
         self.io.get_ref().recv()
+    }
+
+    /// The next message, which `take` makes something of. Descriptors of it are closed.
+    ///
+    /// # Errors
+    /// As [`Port::receive`].
+    pub async fn receive_as<R>(&self, mut take: impl FnMut(&[u8]) -> R) -> io::Result<R> {
+        poll_fn(|cx| {
+            loop {
+                if let Some(taken) = self.io.get_ref().take_read(&mut take)? {
+                    return Poll::Ready(Ok(taken));
+                }
+                // A socket that was found empty is not asked again before the kernel tells of more.
+                if !ready!(self.io.poll_read_with(cx, Channel::fill))? {
+                    self.io.drained();
+                }
+            }
+        })
+        .await
     }
 
     /// The next message and its descriptors.

@@ -20,7 +20,7 @@ use super::upgrade::{self, Takeover};
 use super::{admin_token, child, commands};
 use crate::config::{self, Settings, Watch};
 use crate::process::{BootInfo, ListenerName};
-use crate::scoreboard::{Scoreboard, epoch_ms};
+use crate::scoreboard::{Scoreboard, Slot, epoch_ms};
 use crate::sys::fork::exit_now;
 use crate::sys::privileges::Target;
 use crate::sys::signals::Signals;
@@ -59,7 +59,7 @@ pub struct Report {
 /// Runs an instance until it ends; returns the exit code. It forks: in its children it does not return.
 #[must_use]
 pub fn run(options: Options) -> i32 {
-    telemetry::install_panic_hook();
+    telemetry::install_panic_hook(|| Slot::own().and_then(Slot::step));
     let mut master = match Master::start(options) {
         Ok(master) => master,
         Err(code) => {

@@ -12,6 +12,7 @@ use crate::{log_error, log_warn, reactor, telemetry};
 /// Runs `serve` on an event loop that shows itself in `slot`; gives the exit code of the process. What is in the log's buffer is written at the end.
 #[must_use]
 pub fn run(slot: Slot, serve: impl Future<Output = i32> + 'static) -> i32 {
+    slot.adopt();
     let served = reactor::run(async move {
         Pulse::start(slot);
         serve.await

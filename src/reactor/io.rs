@@ -1,5 +1,6 @@
 //! A descriptor of the reactor: operations that would block wait for its readiness.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,6 +17,8 @@ pub struct Io<T: AsFd> {
     key: usize,
     source: Rc<Source>,
     interest: Interest,
+    /// Room to write is told just now, of those of which it is told only at times.
+    asks_for_room: Cell<bool>,
 }
 
 impl<T: AsFd> Io<T> {
@@ -25,6 +28,15 @@ impl<T: AsFd> Io<T> {
     /// When the kernel refuses the registration.
     pub fn new(inner: T) -> io::Result<Self> {
         Self::with(inner, Interest::Edge)
+    }
+
+    /// Registers a connection (edge-triggered) that is hardly ever full, so that room to write is told only to who waits for it: a unix socket
+    /// would tell of it at every read of the peer, each time for nothing.
+    ///
+    /// # Errors
+    /// When the kernel refuses the registration.
+    pub fn mostly_read(inner: T) -> io::Result<Self> {
+        Self::with(inner, Interest::Reading)
     }
 
     /// Registers a listener (level-triggered): its accept queue is shared with other processes.
@@ -37,7 +49,7 @@ impl<T: AsFd> Io<T> {
 
     fn with(inner: T, interest: Interest) -> io::Result<Self> {
         let (key, source) = current(|reactor| reactor.poller.add(inner.as_fd(), interest))?;
-        Ok(Self { inner, key, source, interest })
+        Ok(Self { inner, key, source, interest, asks_for_room: Cell::new(false) })
     }
 
     /// The descriptor's owner.
@@ -120,11 +132,24 @@ impl<T: AsFd> Io<T> {
                 return Poll::Pending;
             }
             match op(&self.inner) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.source.writable.set(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.source.writable.set(false);
+                    if let Err(error) = self.ask_for_room(true) {
+                        return Poll::Ready(Err(error));
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return Poll::Ready(result),
+                result => return Poll::Ready(self.ask_for_room(false).and(result)),
             }
         }
+    }
+
+    /// Has room to write told from now on, or not any more, where that is not always so.
+    fn ask_for_room(&self, on: bool) -> io::Result<()> {
+        if self.interest != Interest::Reading || self.asks_for_room.replace(on) == on {
+            return Ok(());
+        }
+        current(|reactor| reactor.poller.set(self.inner.as_fd(), self.key, self.interest, on))
     }
 
     /// [`Io::poll_read_with`] as a future.
@@ -157,7 +182,7 @@ impl<T: AsFd> Io<T> {
         if self.interest != Interest::Level {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        current(|reactor: &Rc<Reactor>| reactor.poller.set_level(self.inner.as_fd(), self.key, on))
+        current(|reactor: &Rc<Reactor>| reactor.poller.set(self.inner.as_fd(), self.key, self.interest, on))
     }
 }
 

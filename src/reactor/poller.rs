@@ -37,8 +37,24 @@ pub(super) struct Source {
 pub(super) enum Interest {
     /// Reading and writing, told once at each change: connections.
     Edge,
+    /// As [`Interest::Edge`], but for writing only while a write waits: unix sockets, which tell of room at every read of the peer.
+    Reading,
     /// Reading, told at each wait for as long as it is readable: listeners, whose queue several processes share.
     Level,
+}
+
+impl Interest {
+    /// What the kernel is asked to tell. `on`: a write waits, or a listener listens.
+    fn flags(self, on: bool) -> EpollFlags {
+        let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        match self {
+            Self::Edge => edge | EpollFlags::EPOLLOUT,
+            Self::Reading if on => edge | EpollFlags::EPOLLOUT,
+            Self::Reading => edge,
+            Self::Level if on => EpollFlags::EPOLLIN,
+            Self::Level => EpollFlags::empty(),
+        }
+    }
 }
 
 /// One epoll instance and its registrations.
@@ -83,10 +99,7 @@ impl Poller {
     /// Registers a descriptor for life; gives its state and its key.
     pub(super) fn add(&self, fd: BorrowedFd<'_>, interest: Interest) -> io::Result<(usize, Rc<Source>)> {
         let source = Rc::new(Source::default());
-        let flags = match interest {
-            Interest::Edge => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET,
-            Interest::Level => EpollFlags::EPOLLIN,
-        };
+        let flags = interest.flags(interest == Interest::Level);
         // A new descriptor is tried before it is waited for; the first edge may have come before the registration.
         source.readable.set(true);
         source.writable.set(true);
@@ -104,11 +117,11 @@ impl Poller {
         }
     }
 
-    /// Turns a level-triggered registration off and on again.
-    pub(super) fn set_level(&self, fd: BorrowedFd<'_>, key: usize, on: bool) -> io::Result<()> {
+    /// Turns off and on again what a registration is told at times only: that a listener is readable, or that a connection that is mostly read
+    /// can be written to.
+    pub(super) fn set(&self, fd: BorrowedFd<'_>, key: usize, interest: Interest, on: bool) -> io::Result<()> {
         let generation = self.sources.borrow().get(key).map_or(0, |(generation, _)| *generation);
-        let flags = if on { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
-        let mut event = EpollEvent::new(flags, u64::from(generation) << 32 | key as u64);
+        let mut event = EpollEvent::new(interest.flags(on), u64::from(generation) << 32 | key as u64);
         Ok(self.epoll.modify(fd, &mut event)?)
     }
 

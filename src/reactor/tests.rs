@@ -183,3 +183,28 @@ fn a_file_of_a_disk_is_always_ready() {
     })
     .unwrap();
 }
+
+#[test]
+fn room_to_write_is_told_to_who_waits_for_it_only() {
+    let (ours, mut theirs) = pair();
+    run(async move {
+        let io = Io::mostly_read(ours).unwrap();
+        let mut buffer = vec![0; 1 << 20];
+        for _ in 0..2 {
+            // The peer reads only when no more can be written.
+            let mut full = false;
+            while !std::mem::take(&mut full) {
+                let written = std::future::poll_fn(|cx| {
+                    let polled = io.poll_write_with(cx, |mut stream| stream.write(&[7; 8 << 10]));
+                    if polled.is_pending() {
+                        full = true;
+                        while theirs.read(&mut buffer).is_ok() {}
+                    }
+                    polled
+                });
+                assert!(timeout(Duration::from_secs(10), written).await.unwrap().unwrap() > 0);
+            }
+        }
+    })
+    .unwrap();
+}

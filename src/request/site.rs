@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::route::{Action, FixedReply, Redirect, Route, RouteTable};
 use super::{Handler, Response, ResponseBody, ResponseFields};
 use crate::codec::http::{Method, RequestHead};
+use crate::scoreboard::Label;
 
 /// How often a request may be rewritten before the rules are taken for a circle.
 const MOST_REWRITES: usize = 10;
@@ -19,6 +20,8 @@ pub enum Routed {
     App {
         /// What answers.
         handler: Rc<dyn Handler>,
+        /// Its name in reports.
+        name: Label,
         /// See [`super::Request::base_length`].
         base_length: usize,
     },
@@ -35,7 +38,7 @@ pub struct Site {
 
 /// Where a route leads, looked up and made once.
 enum End {
-    App(Rc<dyn Handler>),
+    App(Rc<dyn Handler>, Label),
     Reply(Prepared),
     /// To an application that could not be started.
     Missing,
@@ -52,12 +55,12 @@ struct Prepared {
 
 impl Site {
     /// Joins routes and applications. A route whose application is missing answers 503: the configuration is checked before, so
-    /// only an application that could not start is missing.
+    /// only an application that could not start is missing. `label` gives an application's name in reports.
     #[must_use]
-    pub fn new(routes: Vec<Route>, apps: &BTreeMap<String, Rc<dyn Handler>>) -> Self {
+    pub fn new(routes: Vec<Route>, apps: &BTreeMap<String, Rc<dyn Handler>>, label: impl Fn(&str) -> Label) -> Self {
         let table = RouteTable::new(routes);
         let end = |route: &Route| match &route.action {
-            Action::App(name) => apps.get(name).map_or(End::Missing, |handler| End::App(handler.clone())),
+            Action::App(name) => apps.get(name).map_or(End::Missing, |handler| End::App(handler.clone(), label(name))),
             Action::Reply(reply) => End::Reply(prepare(reply)),
             Action::Redirect(_) | Action::Rewrite(_) => End::Elsewhere,
         };
@@ -81,9 +84,9 @@ impl Site {
                 return Routed::Response(Response::error(404, "no route leads there"));
             };
             match &self.ends[index] {
-                End::App(handler) => {
+                End::App(handler, name) => {
                     let base_length = base_length(route, head.path());
-                    return Routed::App { handler: handler.clone(), base_length };
+                    return Routed::App { handler: handler.clone(), name: *name, base_length };
                 }
                 End::Reply(reply) => return Routed::Response(reply.response()),
                 End::Missing => {
@@ -283,7 +286,7 @@ mod tests {
             route("/broken", Action::App("missing".into())),
         ];
         let handler: Rc<dyn Handler> = Rc::new(Named);
-        Site::new(routes, &[("all".to_owned(), handler.clone()), ("chat".to_owned(), handler)].into())
+        Site::new(routes, &[("all".to_owned(), handler.clone()), ("chat".to_owned(), handler)].into(), |_| Label::default())
     }
 
     /// Where a target leads: `base path` of an application, or `status location`.

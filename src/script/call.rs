@@ -59,7 +59,9 @@ impl RequestCall {
         let polled = {
             let _id = request::enter(self.request.id);
             let _running = self.lifetime.enter();
-            let _step = self.app.vm.ticket().begin(StepKind::Request, self.request.head.path().as_bytes());
+            let head = &self.request.head;
+            let _shown = self.app.vm.show(head.method.as_str(), head.path().as_bytes());
+            let _step = self.app.vm.ticket().begin();
             Pin::new(call).poll(cx)
         };
         match polled {

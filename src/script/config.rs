@@ -46,8 +46,10 @@ pub struct ScriptLimits {
     pub memory: HumanSize,
     /// How long the application may run without waiting for anything.
     pub step: HumanDuration,
-    /// Sockets that may be open at the same time, in each worker.
+    /// Sockets that may be open at the same time, in each worker: connections that it serves itself (WebSocket, TCP), makes, and listens for.
     pub sockets: u32,
+    /// Subscriptions to events that may exist at the same time, in each worker.
+    pub subscriptions: u32,
     /// Tasks (`skep.spawn`, timers, handlers at work) that may exist at the same time, in each worker.
     pub tasks: u32,
     /// Files and directories that may be read, besides the application's own directory. Relative to this file.
@@ -67,7 +69,8 @@ impl Default for ScriptLimits {
         Self {
             memory: HumanSize::mib(64),
             step: HumanDuration::seconds(2),
-            sockets: 1024,
+            sockets: 10_000,
+            subscriptions: 100_000,
             tasks: 16_384,
             read: Vec::new(),
             write: Vec::new(),

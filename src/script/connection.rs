@@ -15,6 +15,7 @@ use nix::errno::Errno;
 
 use super::arguments::{Options, Span};
 use super::gauge::Permit;
+use super::iteration;
 use super::request;
 use super::services::Local;
 use crate::net::{Peer, Stream};
@@ -379,7 +380,7 @@ fn reading<M: UserDataMethods<ConnectionHandle>>(methods: &mut M) {
     methods.add_method("lines", |lua, this, options: Options| {
         options.only(&["max", "timeout"])?;
         let (connection, most, limit) = (this.0.clone(), options.size(lua, "max", MAX_LINE)?, this.0.read_limit(&options)?);
-        lua.create_async_function(move |lua, _: mlua::MultiValue| {
+        iteration::function(lua, move |lua| {
             let connection = connection.clone();
             async move { bytes(&lua, connection.line(most, limit).await?) }
         })

@@ -10,6 +10,7 @@ use mlua::{Lua, Table, UserData, UserDataFields, UserDataMethods, Value};
 
 use super::connection::reason;
 use super::context::AppContext;
+use super::iteration;
 use super::request::{ActiveRequests, ScriptRequest, find, form_map};
 use super::upload::UploadFile;
 use crate::codec::http::RequestHead;
@@ -185,7 +186,7 @@ fn parts_iterator(lua: &Lua, app: &Rc<AppContext>, stream: PartStream) -> mlua::
     let shared: Shared = Rc::new(RefCell::new(Some(stream)));
     let count = Rc::new(Cell::new(0));
     let app = app.clone();
-    lua.create_async_function(move |_, _: mlua::MultiValue| {
+    iteration::function(lua, move |_| {
         let (shared, count, app) = (shared.clone(), count.clone(), app.clone());
         async move {
             let mut stream = take(&shared)?;
@@ -246,7 +247,7 @@ impl UserData for Part {
         });
         methods.add_method("chunks", |lua, this, ()| {
             let (shared, count, number) = (this.shared.clone(), this.count.clone(), this.number);
-            lua.create_async_function(move |lua, _: mlua::MultiValue| {
+            iteration::function(lua, move |lua| {
                 let data = Part::data(shared.clone(), count.get() == number);
                 async move { data.await?.map(|data| lua.create_string(data)).transpose() }
             })

@@ -60,6 +60,7 @@ impl Limits {
             memory: limits.memory.length(),
             step: limits.step.get(),
             sockets: limits.sockets as usize,
+            subscriptions: limits.subscriptions as usize,
             tasks: limits.tasks as usize,
             read: limits.read.clone(),
             write: limits.write.clone(),

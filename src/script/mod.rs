@@ -9,6 +9,7 @@
 //! | `request`, `form`, `upload`, `queue` | the request as a script sees it |
 //! | `call`, `reply`, `file_reply`, [`error_page`] | running a handler, and what comes out of it |
 //! | `task` | tasks and timers |
+//! | `iteration` | what loops over lines, chunks and events call |
 //! | `websocket` | WebSocket connections |
 //! | `connection`, `dial` | connections as scripts hold them, and making them |
 //! | [`vm`] | one VM: sealed globals, compiled code |
@@ -34,6 +35,7 @@ mod feed;
 mod file_reply;
 mod form;
 pub mod gauge;
+mod iteration;
 pub mod lifetime;
 mod limits;
 mod live;
@@ -56,4 +58,3 @@ pub use context::Mode;
 pub use limits::Limits;
 pub use services::{LockDoors, Services};
 pub use source::Source;
-pub use step::{RunningStep, current_step, running_steps};

@@ -12,6 +12,7 @@ use slab::Slab;
 
 use super::context::AppContext;
 use super::form::{self, FormState};
+use super::iteration;
 use super::modules::json;
 use super::passage::{METHODS, Passage};
 use crate::codec::http::RequestHead;
@@ -441,7 +442,7 @@ fn reading(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &Rc<ActiveReq
         "chunks",
         lua.create_function(move |lua, req: Table| {
             let request = requests.of_table(&req)?;
-            lua.create_async_function(move |lua, _: mlua::MultiValue| {
+            iteration::function(lua, move |lua| {
                 let request = request.clone();
                 async move {
                     let chunk = request.body().chunk().await.map_err(mlua::Error::external)?;

@@ -1,4 +1,4 @@
-//! `require`: skep's own modules by `@skep/NAME`, the application's by paths relative to the file that asks.
+//! `require`: skep's own modules by `@skep/NAME`, the application's by paths relative to the module that asks, as Luau has it.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -86,11 +86,7 @@ impl Modules {
         if name == "@skep" || name.starts_with("@skep/") {
             return self.built_in(lua, name);
         }
-        if !(name.starts_with("./") || name.starts_with("../")) {
-            return Err(fail(name, "modules are named ./NAME, ../NAME or @skep/NAME"));
-        }
-        let directory = asking.rsplit_once('/').map_or("", |(directory, _)| directory);
-        let path = resolve(directory, name).ok_or_else(|| fail(name, "leads out of the application's directory"))?;
+        let path = place(asking, name).map_err(|why| fail(name, why))?;
         let path = path.strip_suffix(".luau").unwrap_or(&path);
         for file in [format!("{path}.luau"), format!("{path}/init.luau")] {
             if let Some(value) = self.already(&file, asking)? {
@@ -104,7 +100,17 @@ impl Modules {
                 }
             }
         }
-        Err(fail(name, format_args!("no file {path}.luau in the application's directory")))
+        Err(fail(name, format_args!("no file {path}.luau in the application's directory{}", self.meant(asking, name))))
+    }
+
+    /// What to write instead, where somebody took `./` in an `init.luau` for its own folder.
+    fn meant(&self, asking: &str, name: &str) -> String {
+        let inside = name.strip_prefix("./").filter(|_| is_init(asking)).map(|rest| format!("@self/{rest}"));
+        let found = inside.filter(|inside| {
+            let path = place(asking, inside).unwrap_or_default();
+            [format!("{path}.luau"), format!("{path}/init.luau")].iter().any(|file| matches!(self.app.source.read(file), Ok(Some(_))))
+        });
+        found.map_or_else(String::new, |inside| format!("; in an init.luau the files beside it are named by @self: {inside:?}"))
     }
 
     fn built_in(&self, lua: &Lua, name: &str) -> mlua::Result<Value> {
@@ -143,6 +149,31 @@ impl Modules {
             }
         }
     }
+}
+
+fn is_init(file: &str) -> bool {
+    file == "init.luau" || file.ends_with("/init.luau")
+}
+
+/// Where `name` leads in the file `asking`, without the ending. A module is a file or a folder with an `init.luau`: `./` and `../` begin beside it,
+/// `@self/` inside it (Luau's RFC "Abstract module paths and init.luau").
+fn place(asking: &str, name: &str) -> Result<String, String> {
+    let module = asking.strip_suffix("init.luau").filter(|_| is_init(asking)).or_else(|| asking.strip_suffix(".luau")).unwrap_or(asking);
+    let module = module.strip_suffix('/').unwrap_or(module);
+    if let Some(inside) = name.strip_prefix("@self/") {
+        return resolve(module, inside).ok_or_else(|| "leads out of the application's directory".to_owned());
+    }
+    if !(name.starts_with("./") || name.starts_with("../")) {
+        return Err("modules are named ./NAME, ../NAME, @self/NAME or @skep/NAME".to_owned());
+    }
+    if asking == "init.luau" {
+        let inside = name.trim_start_matches("./");
+        return Err(format!(
+            "leads out of the application's directory: in an init.luau the files beside it are named by @self: \"@self/{inside}\""
+        ));
+    }
+    let beside = module.rsplit_once('/').map_or("", |(directory, _)| directory);
+    resolve(beside, name).ok_or_else(|| "leads out of the application's directory".to_owned())
 }
 
 /// Forgets a file whose loading failed, so that it is tried again.

@@ -9,7 +9,7 @@
 //! and again until the step is over, so that no `pcall` in the script can go on.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -20,12 +20,9 @@ use crate::sys::luau_interrupt::{self, InterruptSlot, Judge, Verdict};
 const TICK: Duration = Duration::from_millis(8);
 /// After so many ticks without a step the watchdog sleeps until the next one.
 const IDLE_TICKS: u32 = 125;
-/// How much of a step's text is kept for reports, in machine words.
-const TEXT_WORDS: usize = 8;
 
 /// What a step was started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum StepKind {
     /// Loading the application and running `init`.
     Load,
@@ -57,29 +54,6 @@ impl StepKind {
             StepKind::Evaluate => "evaluate",
         }
     }
-
-    fn from_number(number: u8) -> StepKind {
-        match number {
-            0 => StepKind::Load,
-            1 => StepKind::Request,
-            2 => StepKind::Connection,
-            3 => StepKind::WebSocket,
-            4 => StepKind::Task,
-            5 => StepKind::Timer,
-            _ => StepKind::Evaluate,
-        }
-    }
-}
-
-/// A step that is running, for slow-step reports.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunningStep {
-    /// The application's name.
-    pub app: String,
-    /// What was running: the kind, and the first bytes of its text, such as `request /chat`.
-    pub label: String,
-    /// The number of the step in its thread, to recognise it when seen again.
-    pub number: u64,
 }
 
 /// The step that one thread is running. Written by that thread, read by the watchdog; `breached` goes the other way.
@@ -90,9 +64,6 @@ struct StepRecord {
     breached: AtomicU64,
     vm: AtomicUsize,
     limit_ms: AtomicU32,
-    kind: AtomicU8,
-    text_len: AtomicU8,
-    text: [AtomicU64; TEXT_WORDS],
 }
 
 impl StepRecord {
@@ -102,39 +73,7 @@ impl StepRecord {
             breached: AtomicU64::new(0),
             vm: AtomicUsize::new(usize::MAX),
             limit_ms: AtomicU32::new(u32::MAX),
-            kind: AtomicU8::new(0),
-            text_len: AtomicU8::new(0),
-            text: [const { AtomicU64::new(0) }; TEXT_WORDS],
         }
-    }
-
-    fn set_text(&self, text: &[u8]) {
-        let text = &text[..text.len().min(TEXT_WORDS * 8)];
-        self.text_len.store(text.len() as u8, Ordering::Relaxed);
-        for (word, bytes) in self.text.iter().zip(text.chunks(8)) {
-            let mut padded = [0; 8];
-            padded[..bytes.len()].copy_from_slice(bytes);
-            word.store(u64::from_le_bytes(padded), Ordering::Relaxed);
-        }
-    }
-
-    /// What runs now, unless nothing does or it changed while being read.
-    fn read(&self) -> Option<RunningStep> {
-        let number = self.sequence.load(Ordering::SeqCst);
-        if number.is_multiple_of(2) {
-            return None;
-        }
-        let mut text: Vec<u8> = self.text.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
-        text.truncate(usize::from(self.text_len.load(Ordering::Relaxed)));
-        let kind = StepKind::from_number(self.kind.load(Ordering::Relaxed));
-        let vm = self.vm.load(Ordering::Relaxed);
-        if self.sequence.load(Ordering::SeqCst) != number {
-            return None;
-        }
-        let app = app_names().iter().find(|(key, _)| *key == vm).map(|(_, name)| name.clone()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let label = if text.is_empty() { kind.name().to_owned() } else { format!("{} {text}", kind.name()) };
-        Some(RunningStep { app, label, number })
     }
 }
 
@@ -143,13 +82,7 @@ thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
 }
 
-static APP_NAMES: Mutex<Vec<(usize, String)>> = Mutex::new(Vec::new());
-
-fn app_names() -> std::sync::MutexGuard<'static, Vec<(usize, String)>> {
-    APP_NAMES.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What the steps of one VM need: its interrupt, its limit, its name for reports.
+/// What the steps of one VM need: its interrupt and its limit.
 pub struct StepTicket {
     slot: InterruptSlot,
     limit_ms: u32,
@@ -159,22 +92,19 @@ pub struct StepTicket {
 impl StepTicket {
     /// Prepares a VM for steps of at most `limit`.
     #[must_use]
-    pub fn new(lua: &mlua::Lua, app: &str, limit: Duration) -> StepTicket {
+    pub fn new(lua: &mlua::Lua, limit: Duration) -> StepTicket {
         let slot = InterruptSlot::new(lua);
-        app_names().push((slot.key(), app.to_owned()));
         StepTicket { slot, limit_ms: u32::try_from(limit.as_millis()).unwrap_or(u32::MAX), limit }
     }
 
     /// Begins a step; it ends when the guard is dropped. A step begun inside another one is part of that one.
-    pub fn begin(&self, kind: StepKind, text: &[u8]) -> StepGuard<'_> {
+    pub fn begin(&self) -> StepGuard<'_> {
         if RUNNING.replace(true) {
             return StepGuard { ticket: None };
         }
         RECORD.with(|record| {
             record.vm.store(self.slot.key(), Ordering::Relaxed);
             record.limit_ms.store(self.limit_ms, Ordering::Relaxed);
-            record.kind.store(kind as u8, Ordering::Relaxed);
-            record.set_text(text);
             // Sequentially consistent against the watchdog's `asleep`: either it sees this step before it sleeps or it is seen asleep here.
             record.sequence.fetch_add(1, Ordering::SeqCst);
         });
@@ -186,13 +116,6 @@ impl StepTicket {
     #[must_use]
     pub fn limit(&self) -> Duration {
         self.limit
-    }
-}
-
-impl Drop for StepTicket {
-    fn drop(&mut self) {
-        let key = self.slot.key();
-        app_names().retain(|(other, _)| *other != key);
     }
 }
 
@@ -225,18 +148,6 @@ impl Drop for StepGuard<'_> {
 
 fn is_breached() -> bool {
     RECORD.with(|record| record.breached.load(Ordering::Relaxed) == record.sequence.load(Ordering::Relaxed))
-}
-
-/// The step that the calling thread is running.
-#[must_use]
-pub fn current_step() -> Option<RunningStep> {
-    RECORD.with(|record| record.read())
-}
-
-/// The steps that the threads of this process are running: in a worker at most one.
-#[must_use]
-pub fn running_steps() -> Vec<RunningStep> {
-    watchdog().records().iter().filter_map(|record| record.upgrade()?.read()).collect()
 }
 
 struct StepLimit;
@@ -381,34 +292,5 @@ impl Seen {
             luau_interrupt::arm::<StepLimit>(record.vm.load(Ordering::Relaxed));
             self.armed = true;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_running_step_is_described_and_an_ended_one_is_not() {
-        let lua = mlua::Lua::new();
-        let ticket = StepTicket::new(&lua, "chat", Duration::from_secs(1));
-        assert_eq!(current_step(), None);
-        let step = ticket.begin(StepKind::Request, b"/room/1");
-        let running = current_step().expect("a step runs");
-        assert_eq!((running.app.as_str(), running.label.as_str()), ("chat", "request /room/1"));
-        assert!(running_steps().contains(&running));
-        let inner = ticket.begin(StepKind::Task, b"inner");
-        drop(inner);
-        assert_eq!(current_step(), Some(running), "a step inside a step is part of it");
-        drop(step);
-        assert_eq!(current_step(), None);
-    }
-
-    #[test]
-    fn long_texts_are_cut() {
-        let lua = mlua::Lua::new();
-        let ticket = StepTicket::new(&lua, "chat", Duration::from_secs(1));
-        let _step = ticket.begin(StepKind::Request, &[b'x'; 300]);
-        assert_eq!(current_step().expect("a step runs").label, format!("request {}", "x".repeat(64)));
     }
 }

@@ -10,6 +10,7 @@ use super::fault::{self, OWN_CHUNK};
 use super::lifetime::Lifetime;
 use super::limits::Limits;
 use super::step::{StepKind, StepTicket};
+use crate::scoreboard::{Label, Slot, StepShown};
 
 /// Finished coroutines kept for the next calls.
 const THREAD_POOL: usize = 64;
@@ -23,6 +24,8 @@ pub struct Vm {
     // Dropped before `lua`: it holds a reference to it.
     ticket: StepTicket,
     lua: Lua,
+    /// Where this process shows what it runs, and the application's name there.
+    shown: Option<(Slot, Label)>,
 }
 
 impl Vm {
@@ -43,8 +46,9 @@ impl Vm {
             globals.raw_set(*name, Value::Nil)?;
         }
         install_coroutines(&lua, &globals)?;
-        let ticket = StepTicket::new(&lua, app, limits.step);
-        Ok(Vm { ticket, lua })
+        let ticket = StepTicket::new(&lua, limits.step);
+        let shown = Slot::own().map(|slot| (slot, slot.label(app)));
+        Ok(Vm { ticket, lua, shown })
     }
 
     /// Makes the globals and libraries read-only. What scripts then set as globals goes to a table of their own.
@@ -67,9 +71,15 @@ impl Vm {
         &self.ticket
     }
 
+    /// Says in the scoreboard what runs, unless who brought it has said so: the HTTP server, which knows more.
+    pub(super) fn show(&self, verb: &str, text: &[u8]) -> Option<StepShown> {
+        self.shown.map(|(slot, app)| slot.begin_step(app, Label::default(), verb, text))
+    }
+
     /// Runs a piece of native code that calls into the VM, as one step.
     pub fn step<R>(&self, kind: StepKind, text: &[u8], body: impl FnOnce(&Lua) -> R) -> R {
-        let _step = self.ticket.begin(kind, text);
+        let _shown = self.show(kind.name(), text);
+        let _step = self.ticket.begin();
         body(&self.lua)
     }
 }
@@ -113,7 +123,8 @@ impl<F: Future + Unpin> Future for Stepped<'_, F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
         let _running = this.lifetime.as_ref().map(Lifetime::enter);
-        let _step = this.vm.ticket.begin(this.kind, this.text);
+        let _shown = this.vm.show(this.kind.name(), this.text);
+        let _step = this.vm.ticket.begin();
         Pin::new(&mut this.future).poll(cx)
     }
 }

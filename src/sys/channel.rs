@@ -7,13 +7,13 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-use super::descriptors;
+use super::{descriptors, socket};
 
 /// The longest body, bytes.
 pub const MAX_BODY: usize = (16 << 20) - 1;
@@ -28,14 +28,20 @@ const CHUNK: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Channel {
     stream: UnixStream,
+    /// Whether descriptors may come along.
+    carries: bool,
     incoming: RefCell<Incoming>,
     outgoing: RefCell<Outgoing>,
 }
 
+/// What came and was not taken yet: `bytes` from `start` to `end`. The rest of `bytes` is room to read into.
 #[derive(Debug, Default)]
 struct Incoming {
     bytes: Vec<u8>,
     start: usize,
+    end: usize,
+    /// The length of the frame that begins at `start`, when that is known and it is not whole.
+    wanted: usize,
     fds: VecDeque<OwnedFd>,
 }
 
@@ -63,7 +69,13 @@ impl Channel {
     /// The socket cannot be made non-blocking.
     pub fn from_stream(stream: UnixStream) -> io::Result<Channel> {
         stream.set_nonblocking(true)?;
-        Ok(Channel { stream, incoming: RefCell::default(), outgoing: RefCell::default() })
+        Ok(Channel { stream, carries: true, incoming: RefCell::default(), outgoing: RefCell::default() })
+    }
+
+    /// The same for bytes only: neither side sends descriptors, which makes reading cheaper.
+    #[must_use]
+    pub fn without_descriptors(self) -> Channel {
+        Channel { carries: false, ..self }
     }
 
     /// A channel over a descriptor that came in a message.
@@ -86,7 +98,7 @@ impl Channel {
     /// `InvalidInput` for a body or descriptors over the limits; `WouldBlock` when the queue is full (the message is not
     /// queued); the socket's error when the peer is gone.
     pub fn send(&self, body: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        if body.len() > MAX_BODY || fds.len() > MAX_FDS {
+        if body.len() > MAX_BODY || fds.len() > if self.carries { MAX_FDS } else { 0 } {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "message over the limit of a channel"));
         }
         let mut out = self.outgoing.borrow_mut();
@@ -135,19 +147,35 @@ impl Channel {
     pub fn recv(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
         let mut incoming = self.incoming.borrow_mut();
         loop {
-            if let Some(message) = incoming.frame()? {
-                return Ok(Some(message));
+            if let Some((body, count)) = incoming.frame()? {
+                return Ok(Some((incoming.bytes[body].to_vec(), incoming.fds.drain(..count).collect())));
             }
-            match incoming.fill(&self.stream) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            match incoming.fill(&self.stream, self.carries) {
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // A peer killed with unread data in its queue: the same as closed.
-                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// Lets `take` have the next message's body if it has been read whole. Descriptors of it are closed.
+    ///
+    /// # Errors
+    /// `InvalidData` when the peer breaks the framing.
+    pub fn take_read<R>(&self, take: impl FnOnce(&[u8]) -> R) -> io::Result<Option<R>> {
+        let mut incoming = self.incoming.borrow_mut();
+        let Some((body, count)) = incoming.frame()? else { return Ok(None) };
+        incoming.fds.drain(..count);
+        Ok(Some(take(&incoming.bytes[body])))
+    }
+
+    /// Reads once, for [`Channel::take_read`]. Whether there may be more to read; otherwise the socket is empty for now.
+    ///
+    /// # Errors
+    /// `WouldBlock`, `Interrupted`; `UnexpectedEof` when the peer has closed.
+    pub fn fill(&self) -> io::Result<bool> {
+        self.incoming.borrow_mut().fill(&self.stream, self.carries)
     }
 }
 
@@ -164,8 +192,9 @@ impl AsRawFd for Channel {
 }
 
 impl Incoming {
-    fn frame(&mut self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
-        let waiting = &self.bytes[self.start..];
+    /// The place of the next body, which is taken out, and how many descriptors belong to it, which are the first of the queue.
+    fn frame(&mut self) -> io::Result<Option<(Range<usize>, usize)>> {
+        let waiting = &self.bytes[self.start..self.end];
         let Some((head, rest)) = waiting.split_first_chunk::<HEAD>() else {
             return Ok(None);
         };
@@ -174,34 +203,59 @@ impl Incoming {
         if count > MAX_FDS {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "too many descriptors announced on a channel"));
         }
-        let Some(body) = rest.get(..length) else {
-            self.bytes.reserve(HEAD + length - waiting.len());
+        if rest.len() < length {
+            self.wanted = HEAD + length;
             return Ok(None);
-        };
+        }
         if self.fds.len() < count {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "descriptors missing on a channel"));
         }
-        let body = body.to_vec();
-        self.start += HEAD + length;
-        if self.start == self.bytes.len() {
-            self.bytes.clear();
-            self.start = 0;
-            self.bytes.shrink_to(CHUNK);
-        }
-        Ok(Some((body, self.fds.drain(..count).collect())))
+        let body = self.start + HEAD..self.start + HEAD + length;
+        self.start = body.end;
+        self.wanted = 0;
+        Ok(Some((body, count)))
     }
 
-    fn fill(&mut self, stream: &UnixStream) -> io::Result<usize> {
-        if self.start > 0 {
-            self.bytes.drain(..self.start);
-            self.start = 0;
+    /// Reads once. Whether there may be more; a read that carries descriptors ends with them, so that its length says nothing.
+    fn fill(&mut self, stream: &UnixStream, carries: bool) -> io::Result<bool> {
+        self.make_room();
+        let room = &mut self.bytes[self.end..];
+        let wanted = room.len();
+        let read = if carries {
+            descriptors::receive(stream.as_fd(), IoSliceMut::new(room), &mut self.fds)
+        } else {
+            socket::recv(stream.as_fd(), room)
+        };
+        match read {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                self.end += read;
+                Ok(carries || read == wanted)
+            }
+            // A peer killed with unread data in its queue: the same as closed.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) => Err(error),
         }
-        let used = self.bytes.len();
-        let room = CHUNK.max(self.bytes.capacity() - used);
-        self.bytes.resize(used + room, 0);
-        let result = descriptors::receive(stream.as_fd(), IoSliceMut::new(&mut self.bytes[used..]), &mut self.fds);
-        self.bytes.truncate(used + result.as_ref().copied().unwrap_or(0));
-        result
+    }
+
+    /// Room for a piece, or for the rest of a frame that is longer. What was made once is not made again for each read.
+    fn make_room(&mut self) {
+        let used = self.end - self.start;
+        let room = CHUNK.max(self.wanted.saturating_sub(used));
+        if used == 0 {
+            (self.start, self.end) = (0, 0);
+            if self.bytes.len() > CHUNK {
+                self.bytes.truncate(CHUNK);
+                self.bytes.shrink_to(CHUNK);
+            }
+        }
+        if self.bytes.len() - self.end < room {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, used);
+            if self.bytes.len() < used + room {
+                self.bytes.resize(used + room, 0);
+            }
+        }
     }
 }
 
@@ -232,24 +286,26 @@ impl Outgoing {
             // not ends before the next such place.
             let carries = self.fds.front().is_some_and(|(at, _)| *at == self.start);
             let end = self.fds.get(usize::from(carries)).map_or(self.bytes.len(), |(at, _)| *at);
-            let raw: Vec<RawFd> = match self.fds.front() {
-                Some((_, fds)) if carries => fds.iter().map(AsRawFd::as_raw_fd).collect(),
-                _ => Vec::new(),
-            };
-            let rights = [ControlMessage::ScmRights(&raw)];
-            let control = if carries { &rights[..] } else { &[] };
-            let data = [IoSlice::new(&self.bytes[self.start..end])];
+            let data = &self.bytes[self.start..end];
             let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-            match sendmsg::<()>(stream.as_raw_fd(), &data, control, flags, None) {
+            let sent = match self.fds.front() {
+                Some((_, fds)) if carries => {
+                    let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+                    let control = [ControlMessage::ScmRights(&raw)];
+                    sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(data)], &control, flags, None).map_err(io::Error::from)
+                }
+                _ => socket::send(stream.as_fd(), data, flags.bits()),
+            };
+            match sent {
                 Ok(sent) => {
                     if carries {
                         self.fds.pop_front();
                     }
                     self.start += sent;
                 }
-                Err(Errno::EAGAIN) => break,
-                Err(Errno::EINTR) => {}
-                Err(e) => return Err(e.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
         self.compact();
@@ -331,6 +387,31 @@ mod tests {
         for ((body, fds), (wanted_body, wanted_fds)) in seen.iter().zip(wanted) {
             assert_eq!((body.as_str(), fds.iter().map(String::as_str).collect::<Vec<_>>()), (wanted_body, wanted_fds));
         }
+    }
+
+    #[test]
+    fn without_descriptors_a_read_tells_whether_there_may_be_more() {
+        let (a, b) = pair();
+        let (a, b) = (a.without_descriptors(), b.without_descriptors());
+        let lengths = |b: &Channel| std::iter::from_fn(|| b.take_read(<[u8]>::len).expect("frames")).collect::<Vec<_>>();
+        a.send(b"one", &[]).expect("room");
+        a.send(&[], &[]).expect("room");
+        assert!(!b.fill().expect("bytes"), "it is empty now");
+        assert_eq!(lengths(&b), [3, 0]);
+        assert_eq!(b.fill().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        // Longer than a piece, and in pieces that end anywhere.
+        a.send(&vec![1; 3 * CHUNK], &[]).expect("room");
+        a.send(b"after", &[]).expect("room");
+        let mut seen = Vec::new();
+        while b.fill().expect("bytes") {
+            seen.extend(lengths(&b));
+        }
+        seen.extend(lengths(&b));
+        assert_eq!(seen, [3 * CHUNK, 5]);
+        let file = file_with("none");
+        assert_eq!(a.send(b"fd", &[file.as_fd()]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        drop(a);
+        assert_eq!(b.fill().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

@@ -45,15 +45,12 @@ use crate::{log_error, log_info, log_warn};
 
 /// How long before it would be killed a draining worker ends by itself.
 const PARTING: Duration = Duration::from_secs(1);
-/// The label under which requests show in the scoreboard.
-const LABEL: usize = 0;
 
 /// Runs a worker until the master has no more use for it; gives the exit code.
 #[must_use]
 pub fn main(context: ChildContext) -> i32 {
     let slot = context.own_slot();
     slot.set_state(State::WaitInit);
-    slot.define_label(LABEL, "http");
     child::run(slot, serve(context))
 }
 
@@ -116,6 +113,7 @@ impl Worker {
         let link = HubLink::new();
         link.locks().show(slot);
         let events = Events::of_worker(&link, Some(slot));
+        events.set_shared(matches!(settings.events, crate::config::Events::Redis(_)));
         if let Some(channel) = hub {
             link.connect(channel).map_err(|error| format!("the hub cannot be reached: {error}"))?;
         }
@@ -131,7 +129,7 @@ impl Worker {
         let apps = Apps::start(environment.clone(), &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
-        let mut servers = Servers::new(crew, slot, LABEL, ids, &environment);
+        let mut servers = Servers::new(crew, slot, ids, &environment);
         servers.apply(&settings, &apps.handlers(), access.as_ref());
         slot.applications().store(apps.handlers().len() as u64, Relaxed);
         Ok(Rc::new(Self {

@@ -49,7 +49,6 @@ pub(super) struct Servers {
     running: BTreeMap<String, Running>,
     crew: Crew,
     slot: Slot,
-    label: usize,
     ids: Rc<RequestIds>,
     parties: Rc<Parties>,
     events: Rc<Events>,
@@ -57,9 +56,9 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    pub(super) fn new(crew: Crew, slot: Slot, label: usize, ids: Rc<RequestIds>, environment: &Environment) -> Self {
+    pub(super) fn new(crew: Crew, slot: Slot, ids: Rc<RequestIds>, environment: &Environment) -> Self {
         let (parties, events, registry) = (environment.hub.locks().clone(), environment.events.clone(), environment.rtep.clone());
-        Self { running: BTreeMap::new(), crew, slot, label, ids, parties, events, registry }
+        Self { running: BTreeMap::new(), crew, slot, ids, parties, events, registry }
     }
 
     /// Makes the servers those of `settings`: new ones come, changed ones serve otherwise from the next request on, what is gone is
@@ -82,10 +81,10 @@ impl Servers {
         }
         for (name, server) in &settings.servers {
             match (server, self.running.get(name).map(|running| running.kind.clone())) {
-                (Server::Http(config), Some(Kind::Http(http))) => http.replace(Live::new(config, apps, access.cloned())),
+                (Server::Http(config), Some(Kind::Http(http))) => http.replace(Live::new(config, apps, access.cloned(), self.slot)),
                 (Server::Http(config), _) => {
-                    let live = Live::new(config, apps, access.cloned());
-                    let http = HttpServer::new(name, live, self.slot, self.label, self.ids.clone());
+                    let live = Live::new(config, apps, access.cloned(), self.slot);
+                    let http = HttpServer::new(name, live, self.slot, self.ids.clone());
                     self.running.insert(name.clone(), Running { kind: Kind::Http(http), listeners: BTreeMap::new() });
                 }
                 (Server::Lock(config), Some(Kind::Lock(lock))) => lock.replace(config.clone()),

@@ -9,17 +9,25 @@ mod peer;
 mod support;
 mod talker;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::server::{Site, Skep};
+use support::redis::Redis;
+use support::server::{Site, Skep, send};
+use support::wait;
 use talker::Talker;
 
 /// Without pauses between messages, unless a test is about them.
 const FREELY: &str = r#"{"su": "open sesame", "interval": 0, "kick": 60}"#;
 
 fn prepare(config: &str) -> Site {
+    prepare_with("", config)
+}
+
+fn prepare_with(fields: &str, config: &str) -> Site {
     let site = Site::new();
     let app = format!("\"chat\": Script(path: \"embedded:chat\", config: {config})");
-    site.configure("start: 3, min: 3, max: 3, min_spare: 0, max_spare: 3", &app, "(path: \"/\", app: \"chat\")");
+    let workers = "start: 3, min: 3, max: 3, min_spare: 0, max_spare: 3";
+    site.configure_with(fields, workers, &app, "(path: \"/\", app: \"chat\")");
     site
 }
 
@@ -189,4 +197,111 @@ fn what_is_no_packet_does_no_harm() {
         one.send(&json!({ "cmd": "keepalive" }));
     }
     assert_eq!(one.closed(), 1008, "too many packets");
+}
+
+/// A machine of a chat that has several.
+fn machine(redis: &Redis) -> Skep {
+    let skep = prepare_with(&redis.fields(), FREELY).start();
+    skep.settled(3);
+    skep
+}
+
+#[test]
+fn two_machines_are_one_chat() {
+    let redis = Redis::start();
+    let (here, there) = (machine(&redis), machine(&redis));
+    let mut ann = Talker::enter(here.address(), "Ann", &["hall"]);
+    let mut bob = Talker::enter(there.address(), "Bob", &["hall"]);
+    wait::until("each to be in the other's list", || ann.people("hall") == ["Ann", "Bob"] && bob.people("hall") == ["Ann", "Bob"]);
+    for number in 0..6 {
+        let writer = if number % 2 == 0 { &mut ann } else { &mut bob };
+        assert_eq!(writer.say(&format!("line {number}"), "hall", &format!("m{number}"))["error"], Value::Null);
+    }
+    let expected: Vec<String> = (0..6).map(|number| format!("line {number}")).collect();
+    for one in [&mut ann, &mut bob] {
+        one.sees_text("line 5");
+        wait::until("the lines", || {
+            one.history("hall", 0.0);
+            one.texts().len() == expected.len()
+        });
+    }
+    for (skep, name) in [(&here, "late here"), (&there, "late there")] {
+        let mut late = Talker::connect(skep.address(), &name.replace(' ', "-"));
+        late.go(&["hall"]);
+        wait::until("the same past on both machines", || late.history("hall", 0.0) == expected);
+    }
+    // A name is taken on all machines, and so is one's own place kept.
+    let mut other = Talker::connect(there.address(), "other");
+    assert_eq!(other.ask(json!({ "cmd": "setUsername", "username": "ann" }))["error"], "taken");
+    ann.say("/nick Anna", "hall", "n");
+    bob.sees(|packet| packet["type"] == "changedUsername" && packet["new"] == "Anna");
+    wait::until("the new name in the list", || bob.people("hall") == ["Anna", "Bob"]);
+    // A moderator's hand reaches to the other machine.
+    ann.say("/su open sesame", "hall", "s");
+    ann.say("/kick bob #hall be nice", "hall", "k");
+    bob.sees_text("* You were kicked from #hall. Reason: be nice");
+    ann.sees(|packet| packet["type"] == "partsUser" && packet["username"] == "Bob");
+    drop(bob);
+    let mut bob = Talker::connect(here.address(), "Bob");
+    wait::until("the ban on this machine too", || {
+        bob.go(&["hall"]);
+        bob.packets.iter().any(|packet| packet["text"] == "* You were kicked from #hall a moment ago. Try again later.")
+    });
+}
+
+#[test]
+fn a_machine_that_was_away_catches_up() {
+    let mut redis = Redis::start();
+    let (here, there) = (machine(&redis), machine(&redis));
+    let mut ann = Talker::enter(here.address(), "Ann", &["hall"]);
+    ann.say("one", "hall", "m1");
+    let site = there.into_site();
+    ann.say("two", "hall", "m2");
+    ann.say("three", "hall", "m3");
+    let there = site.start();
+    there.settled(3);
+    let mut bob = Talker::enter(there.address(), "Bob", &["hall"]);
+    wait::until("what was said meanwhile", || bob.history("hall", 0.0) == ["one", "two", "three"]);
+    // Without Redis nothing is acknowledged, and what was is there afterwards.
+    redis.kill();
+    let mut number = 0;
+    wait::until("a refusal", || {
+        number += 1;
+        ann.say("nobody hears this", "hall", &format!("lost{number}"))["error"] == "failed"
+    });
+    redis.again();
+    wait::until("an acknowledgement", || ann.say("four", "hall", "m4")["error"] == Value::Null);
+    // What Redis had is gone with it: the page is told of a gap, and reads again.
+    wait::until("the line on both machines", || {
+        [&mut ann, &mut bob].iter_mut().all(|one| one.history("hall", 0.0).contains(&"four".to_owned()))
+    });
+}
+
+#[test]
+fn workers_and_hubs_that_are_killed_lose_nothing_that_was_acknowledged() {
+    let skep = start(FREELY);
+    let mut writer = Talker::enter(skep.address(), "writer", &["hall"]);
+    let mut readers: Vec<Talker> = (0..4).map(|number| Talker::enter(skep.address(), &format!("reader{number}"), &["hall"])).collect();
+    let mut expected = Vec::new();
+    for round in 0..6 {
+        for line in 0..5 {
+            let text = format!("round {round} line {line}");
+            // Said again with the same id until it is acknowledged.
+            wait::until("an acknowledgement", || writer.say(&text, "hall", &format!("m{round}-{line}"))["error"] == Value::Null);
+            expected.push(text);
+        }
+        let status = skep.status();
+        let hub = status.hub.expect("a hub").pid;
+        let victim = if round % 2 == 0 { status.workers[round % 3].pid } else { hub };
+        send(victim, Signal::SIGKILL);
+        wait::until("another process", || {
+            let status = skep.status();
+            let mut all = status.workers.iter().map(|worker| worker.pid).chain(status.hub.iter().map(|hub| hub.pid));
+            status.workers.len() == 3 && status.hub.is_some() && all.all(|pid| pid != victim)
+        });
+    }
+    for reader in &mut readers {
+        expected.iter().for_each(|text| drop(reader.sees_text(text)));
+        assert_eq!(reader.texts().len(), expected.len(), "nothing comes twice under two ids");
+    }
 }

@@ -1,5 +1,6 @@
 //! Somebody at the chat, who remembers every packet.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
@@ -131,7 +132,15 @@ impl Talker {
     /// What comes next; nothing when the connection had to be made anew.
     fn next(&mut self) -> Option<Value> {
         match self.peer.receive() {
-            Ok(Frame { opcode: TEXT, payload }) => Some(serde_json::from_slice(&payload).unwrap()),
+            Ok(Frame { opcode: TEXT, payload }) => {
+                let packet: Value = serde_json::from_slice(&payload).unwrap();
+                if packet["type"] == "gap" {
+                    self.read_again();
+                } else if packet["cmd"] == "getHistory" && packet["id"].is_null() && packet["more"] == true {
+                    self.read_after(packet["last"].as_f64().unwrap());
+                }
+                Some(packet)
+            }
             Ok(Frame { opcode: PING, payload }) => {
                 let _gone = self.peer.send(PONG, &payload);
                 None
@@ -142,6 +151,11 @@ impl Talker {
                 None
             }
             Ok(other) => panic!("{other:?}"),
+            // The worker was killed.
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                self.reconnect();
+                None
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -150,12 +164,22 @@ impl Talker {
     fn reconnect(&mut self) {
         self.peer = reach(self.address);
         self.connections += 1;
-        let last =
-            self.packets.iter().filter(|packet| packet["_id"].is_string()).filter_map(|packet| packet["ts"].as_f64()).fold(0.0, f64::max);
         let (key, tags) = (self.key.clone(), self.tags.clone());
         self.send(&json!({ "cmd": "hello", "key": key }));
         self.send(&json!({ "cmd": "setTags", "tags": tags }));
-        self.send(&json!({ "cmd": "getHistory", "tags": tags, "lastTS": last - 10.0, "oldest": true }));
+        self.read_again();
+    }
+
+    /// Asks for what may have been missed.
+    fn read_again(&mut self) {
+        let last =
+            self.packets.iter().filter(|packet| packet["_id"].is_string()).filter_map(|packet| packet["ts"].as_f64()).fold(0.0, f64::max);
+        self.read_after(last - 10.0);
+    }
+
+    fn read_after(&mut self, time: f64) {
+        let tags = self.tags.clone();
+        self.send(&json!({ "cmd": "getHistory", "tags": tags, "lastTS": time, "oldest": true }));
     }
 }
 

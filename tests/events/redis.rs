@@ -1,85 +1,13 @@
 //! Two instances on one Redis: each is a machine. Redis is stopped, killed and cut off meanwhile.
 
-use std::fs;
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
-
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::reader::{Present, Publisher, Reader, Stalled};
-use crate::support::server::{Skep, free_address, send};
+use crate::support::redis::Redis;
+use crate::support::server::{Skep, send};
 use crate::support::{client, wait};
 use crate::{alone, readers, start_with};
-
-/// A server of our own, gone when this is dropped.
-struct Redis {
-    directory: TempDir,
-    address: SocketAddr,
-    child: Child,
-}
-
-impl Redis {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let address = free_address();
-        let child = spawn(&directory, address);
-        Self { directory, address, child }
-    }
-
-    fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).expect("a process id")
-    }
-
-    /// Kills it; what it had is lost.
-    fn kill(&mut self) {
-        self.child.kill().expect("it is there");
-        self.child.wait().expect("own child");
-    }
-
-    fn again(&mut self) {
-        self.child = spawn(&self.directory, self.address);
-    }
-
-    fn fields(&self) -> String {
-        format!(
-            "events: Redis(client: \"shared\", history: 10000), clients: {{\"shared\": Redis(uri: \"redis://:secret@{}/1\")}},",
-            self.address
-        )
-    }
-
-    /// Cuts every connection, as a network does.
-    fn cut(&self) {
-        let cli = Command::new("redis-cli")
-            .args(["-h", "127.0.0.1", "-p", &self.address.port().to_string(), "--no-auth-warning", "-a", "secret"])
-            .args(["CLIENT", "KILL", "SKIPME", "yes"])
-            .stdout(Stdio::null())
-            .status();
-        assert!(cli.expect("redis-cli: tests/peers/redis.sh installs it").success());
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // It may be dead already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn spawn(directory: &TempDir, address: SocketAddr) -> Child {
-    let log = fs::File::options().create(true).append(true).open(directory.path().join("log")).expect("a log");
-    let child = Command::new("redis-server")
-        .args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--save", "", "--requirepass", "secret", "--dir"])
-        .arg(directory.path())
-        .stdin(Stdio::null())
-        .stdout(log)
-        .spawn()
-        .unwrap_or_else(|error| panic!("redis-server: {error}: tests/peers/redis.sh installs it"));
-    wait::until("Redis to listen", || TcpStream::connect(address).is_ok());
-    child
-}
 
 fn two(redis: &Redis) -> (Skep, Skep) {
     (start_with(&redis.fields(), 2), start_with(&redis.fields(), 2))

@@ -6,6 +6,7 @@ mod faults;
 mod history;
 mod named;
 mod original;
+mod silence;
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -25,6 +26,14 @@ fn start(workers: usize, more: &str) -> Locks {
     start_with(workers, more, "", None)
 }
 
+/// Starts one whose lock server has these options.
+fn start_server(workers: usize, options: &str) -> Locks {
+    let site = Site::new();
+    let address = free_address();
+    write(&site, (address, options), workers, "", "reply: (body: \"here\")");
+    Locks { skep: site.start(), address }
+}
+
 /// Starts one whose web server answers by the first of `apps`, whose script is given.
 fn start_with(workers: usize, more: &str, apps: &str, script: Option<&str>) -> Locks {
     let site = Site::new();
@@ -36,15 +45,15 @@ fn start_with(workers: usize, more: &str, apps: &str, script: Option<&str>) -> L
             "app: \"hold\""
         }
     };
-    write(&site, address, workers, &format!("apps: {{{apps}}}, {more}"), route);
+    write(&site, (address, ""), workers, &format!("apps: {{{apps}}}, {more}"), route);
     Locks { skep: site.start(), address }
 }
 
 fn configure(site: &Site, address: SocketAddr, workers: usize) {
-    write(site, address, workers, "", "reply: (body: \"here\")");
+    write(site, (address, ""), workers, "", "reply: (body: \"here\")");
 }
 
-fn write(site: &Site, address: SocketAddr, workers: usize, more: &str, route: &str) {
+fn write(site: &Site, (address, options): (SocketAddr, &str), workers: usize, more: &str, route: &str) {
     let web = site.address;
     site.write(
         "config.ron",
@@ -53,7 +62,7 @@ fn write(site: &Site, address: SocketAddr, workers: usize, more: &str, route: &s
              workers: (start: {workers}, min: {workers}, max: {workers}, min_spare: 0, max_spare: {workers}, drain: \"5s\", \
              backoff: (shortest: \"10ms\", longest: \"50ms\")),\n    admin: (listen: []),\n    servers: {{\n        \
              \"web\": Http(listen: [\"{web}\"], routes: [(path: \"/\", {route})]),\n        \
-             \"locks\": Lock(listen: [\"{address}\"]),\n    }},\n    {more}\n)\n"
+             \"locks\": Lock(listen: [\"{address}\"], {options}),\n    }},\n    {more}\n)\n"
         ),
     );
 }

@@ -58,8 +58,13 @@ fn an_empty_root_and_nobody_serve_the_examples_from_a_privileged_port() {
     );
     let instance = instance.start();
     let status = instance.status();
+    let accounts = fs::read_to_string("/etc/passwd").expect("every system has one");
+    let nobody = accounts.lines().find(|line| line.starts_with("nobody:")).expect("every system has one");
+    let group = nobody.split(':').nth(3).expect("a group").to_owned();
     for pid in workers(&status).into_iter().chain(hub(&status)) {
         assert_eq!(field(pid, "Uid:"), ["65534"; 4]);
+        assert_eq!(field(pid, "Gid:"), [group.as_str(); 4], "the group of the user");
+        assert_eq!(field(pid, "Groups:"), [group.as_str()], "none of root's");
         let root = fs::read_link(format!("/proc/{pid}/root")).expect("root may look");
         assert_eq!(root, instance.path("empty").canonicalize().expect("it is there"));
     }

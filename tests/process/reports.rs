@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::instance::{Instance, workers};
+use crate::instance::{Instance, wait_for, workers};
 
 /// An application that rests for a while or never comes back.
 const APP: &str = r#"local skep = require("@skep")
@@ -25,6 +25,18 @@ function app.request(req)
     elseif req.path == "/spin" then
         while true do
         end
+    elseif req.path == "/steady" then
+        for _ = 1, 60 do
+            req:write("piece")
+            skep.sleep("10ms")
+        end
+    elseif req.path == "/pause" then
+        req:write("first")
+        app.rest()
+    elseif req.path == "/events" then
+        req:head(200, { ["content-type"] = "text/event-stream" })
+        req:write("data: first\n\n")
+        app.rest()
     end
     return "done"
 end
@@ -39,8 +51,8 @@ fn start(workers: &str) -> Instance {
     instance.write_config(&format!(
         r#"Config(
             auto_reload: false, log: (file: "skep.log"), admin: (listen: []), workers: ({workers}),
-            apps: {{ "app": Script(path: "app", limits: (step: "2500ms")) }},
-            servers: {{ "web": Http(listen: ["127.0.0.1:0"], slow_request: "100ms", routes: [(path: "/", app: "app")]) }},
+            apps: {{ "shop": Script(path: "app", limits: (step: "2500ms")) }},
+            servers: {{ "web": Http(listen: ["127.0.0.1:0"], slow_request: "300ms", routes: [(path: "/", app: "shop")]) }},
         )"#
     ));
     instance.start()
@@ -56,13 +68,13 @@ fn send(instance: &Instance, path: &str) -> TcpStream {
 fn a_request_that_waits_for_long_is_reported_with_the_lines_where_it_waits() {
     let instance = start("start: 1");
     let mut stream = send(&instance, "/rest");
-    instance.until_logged("slow: GET /rest waits since 0.");
+    instance.until_logged("slow: app shop, server web: GET /rest waits since 0.");
     let log = instance.log();
     assert!(log.contains("at main.luau:7 in rest") && log.contains("at main.luau:12 in request"), "{log}");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     assert!(answer.ends_with("done"), "{answer}");
-    instance.until_logged("slow: GET /rest took 0.");
+    instance.until_logged("slow: app shop, server web: GET /rest took 0.");
     assert_eq!(instance.log().matches("waits since").count(), 1);
 }
 
@@ -73,7 +85,7 @@ fn a_worker_that_ends_in_a_request_is_reported_with_it() {
     let _stream = send(&instance, "/spin");
     instance.until("the request", |status| status["workers"][0]["state"] == "busy");
     kill(Pid::from_raw(victim), Signal::SIGABRT).expect("it is there");
-    instance.until_logged("while it ran: http /spin");
+    instance.until_logged("while it ran: app shop, server web, GET /spin");
 }
 
 #[test]
@@ -86,5 +98,33 @@ fn a_worker_that_is_stuck_is_reported_with_what_it_runs_and_replaced() {
     kill(Pid::from_raw(victim), Signal::SIGSTOP).expect("it is there");
     instance.until("another worker", |status| workers(status).iter().any(|pid| *pid != victim));
     let log = instance.log();
-    assert!(log.lines().any(|line| line.contains("its loop did not turn") && line.contains("/spin")), "{log}");
+    let named = |line: &str| line.contains("its loop did not turn") && line.contains("while it ran: app shop, server web, GET /spin");
+    assert!(log.lines().any(named), "{log}");
+}
+
+#[test]
+fn what_a_worker_runs_is_shown_while_it_runs_and_not_while_it_waits() {
+    let instance = start("start: 1, min: 1, max: 1");
+    let _spinning = send(&instance, "/spin?secret=1");
+    let status = instance.until("the step", |status| status["workers"][0]["step"].is_string());
+    assert_eq!(status["workers"][0]["step"], "app shop, server web, GET /spin");
+    let _another = send(&instance, "/spin");
+    wait_for("the table to name it", || instance.ok(&["fullstatus"]).contains("app shop, server web, GET /spin"));
+    let _waiting = send(&instance, "/rest");
+    instance.until("all three", |status| status["workers"][0]["active"] == 1 && status["workers"][0]["step"].is_null());
+}
+
+#[test]
+fn a_reply_that_is_written_bit_by_bit_is_slow_when_its_next_piece_is() {
+    let instance = start("start: 1");
+    for path in ["/steady", "/events", "/pause"] {
+        let mut answer = String::new();
+        send(&instance, path).read_to_string(&mut answer).expect("an answer");
+        assert!(answer.contains("done"), "{answer}");
+    }
+    instance.until_logged("GET /pause took 0.");
+    let log = instance.log();
+    assert!(log.contains("slow: app shop, server web: GET /pause has sent nothing for 0."), "{log}");
+    assert!(log.contains("at main.luau:7 in rest") && log.contains("at main.luau:23 in request"), "{log}");
+    assert_eq!(log.matches("slow:").count(), 2, "one that goes on for long is not slow, nor one without events: {log}");
 }

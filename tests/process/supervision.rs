@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::instance::{Instance, PLAIN, get, hub, lives, read_answer, wait_for, workers};
+use crate::instance::{Instance, PLAIN, SKEP, get, hub, lives, read_answer, wait_for, workers};
 
 fn kill_9(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is there");
@@ -127,6 +128,51 @@ fn a_worker_is_replaced_when_it_is_old() {
     wait_for("the first to end", || !lives(first));
     assert!(instance.log().contains("max_age"));
     assert_eq!(instance.get().status, 200);
+}
+
+#[test]
+fn a_worker_is_replaced_when_it_had_nothing_to_do_or_has_too_much_memory() {
+    let code = "local kept = string.rep('x', 30e6)\nreturn { request = function() return tostring(#kept) end }\n";
+    for limit in [r#"max_idle: "1s""#, r#"max_memory: "24 MiB""#] {
+        let instance = Instance::new("");
+        fs::create_dir(instance.path("app")).expect("made");
+        fs::write(instance.path("app/main.luau"), code).expect("written");
+        instance.write_config(&format!(
+            r#"Config(
+                auto_reload: false, log: (file: "skep.log"), admin: (listen: []), workers: (start: 1, min: 1, max: 2, {limit}),
+                apps: {{ "app": Script(path: "app") }},
+                servers: {{ "web": Http(listen: ["127.0.0.1:0"], routes: [(path: "/", app: "app")]) }},
+            )"#
+        ));
+        let instance = instance.start();
+        let first = workers(&instance.status())[0];
+        wait_for("the first to end", || !lives(first));
+        let named = limit.replace('"', "");
+        assert!(instance.log().contains(&named), "{named}: {}", instance.log());
+        assert_eq!(instance.get().status, 200);
+        assert_eq!(instance.status()["master"]["crashes"], 0);
+    }
+}
+
+#[test]
+fn a_worker_without_descriptors_waits_for_some_and_goes_on() {
+    let instance = Instance::new("workers: (start: 1, min: 1, max: 1), ");
+    let start = format!("ulimit -n 64 && exec {SKEP} start");
+    let started = Command::new("/bin/sh").args(["-c", &start]).current_dir(instance.directory.path()).status().expect("a shell");
+    assert!(started.success());
+    let address = instance.address("web");
+    // The kernel makes connections for as long as its queue has room.
+    let mut connections: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(address).expect("connected")).collect();
+    instance.until_logged("no connection can be taken for now");
+    let cpu = || instance.status()["workers"][0]["cpu_ms"].as_u64().expect("a number");
+    let (before, began) = (cpu(), Instant::now());
+    wait_for("a moment", || began.elapsed() > Duration::from_millis(500));
+    assert!(cpu() - before < 250, "it must not spin: {} ms", cpu() - before);
+    let mut last = connections.pop().expect("a hundred");
+    connections.truncate(10);
+    last.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("sent");
+    assert_eq!(read_answer(last).body, "hello", "it has waited for its turn");
+    assert_eq!(instance.status()["master"]["crashes"], 0);
 }
 
 /// The access log's directory vanishes, so no new worker can start.

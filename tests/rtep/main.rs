@@ -5,6 +5,7 @@ mod faults;
 mod original;
 mod peer;
 mod policy;
+mod reconnection;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod client;
+pub mod redis;
 pub mod server;
 pub mod steady;
 pub mod wait;

@@ -1,9 +1,11 @@
 //! The real binary with a configuration of its own, on free ports, in a temporary folder.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -92,9 +94,15 @@ impl Site {
 /// What the running binary writes, in its folder.
 const OUTPUT: &str = "output.log";
 
-/// An address that nobody listens on just now.
+/// An address that nobody listens on just now, and that this test program was not given before: the kernel may give a port again at once.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port")
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let address = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port");
+        if GIVEN.lock().expect("a list").insert(address.port()) {
+            return address;
+        }
+    }
 }
 
 /// A running instance; it ends when this is dropped, whatever has become of it.

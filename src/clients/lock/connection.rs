@@ -23,7 +23,7 @@ const PIECE: usize = 16 << 10;
 const MOST_OUTPUT: usize = 1 << 20;
 
 /// What members ask before it is known what the server speaks.
-type HeldBack = Vec<(Rc<Member>, Request)>;
+type HeldBack = Vec<(Rc<Member>, Request<'static>)>;
 
 /// A list that is under way.
 struct Listing {
@@ -94,7 +94,7 @@ impl Connection {
     }
 
     /// Sends what a member asks.
-    pub(super) fn ask(&self, member: &Rc<Member>, request: &Request) {
+    pub(super) fn ask(&self, member: &Rc<Member>, request: &Request<'static>) {
         if self.closing.get() {
             member.lose();
             return;
@@ -107,7 +107,7 @@ impl Connection {
         self.pass(member, request);
     }
 
-    fn pass(&self, member: &Rc<Member>, request: &Request) {
+    fn pass(&self, member: &Rc<Member>, request: &Request<'static>) {
         if member.needs_extension() && !self.extended.get() {
             // A server of the original has no leases.
             self.members.borrow_mut().remove(&member.name);
@@ -125,10 +125,10 @@ impl Connection {
         }
         self.lists.borrow_mut().push_back(Listing { hearer, prefix: own_prefix, missing: None, locks: Vec::new() });
         // Behind the greeting: a server of the original answers it with an error, which ends the list too.
-        self.send(&Request::List { prefix, limit });
+        self.send(&Request::List { prefix: prefix.into(), limit });
     }
 
-    fn send(&self, request: &Request) {
+    fn send(&self, request: &Request<'_>) {
         let mut line = Vec::with_capacity(64);
         write_request(request, &mut line);
         self.output.borrow_mut().extend_from_slice(&line);
@@ -194,14 +194,14 @@ impl Connection {
             while let Some(line) = lines.pull() {
                 let Line::Text(line) = line else { return Poll::Ready(()) };
                 // What this version does not know is no reason to lose what is held.
-                if let Some(answer) = parse_answer(&line) {
+                if let Some(answer) = parse_answer(line) {
                     self.hear(answer);
                 }
             }
         }
     }
 
-    fn hear(&self, answer: Answer) {
+    fn hear(&self, answer: Answer<'_>) {
         self.heard.set(self.heard.get() + 1);
         let first = self.held_back.take();
         if let Some(held_back) = first {
@@ -227,7 +227,7 @@ impl Connection {
         }
     }
 
-    fn tell_member(&self, member: &Rc<Member>, answer: &Answer) {
+    fn tell_member(&self, member: &Rc<Member>, answer: &Answer<'_>) {
         let request = member.hear(answer);
         if member.is_idle() {
             self.members.borrow_mut().remove(&member.name);
@@ -253,7 +253,7 @@ impl Connection {
         }
     }
 
-    fn listed(&self, count: Option<usize>, entry: Option<Entry>) {
+    fn listed(&self, count: Option<usize>, entry: Option<Entry<'_>>) {
         let mut lists = self.lists.borrow_mut();
         let Some(listing) = lists.front_mut() else { return };
         if count.is_some() {
@@ -293,7 +293,7 @@ impl Connection {
 }
 
 /// The lock that an answer is about.
-fn name_of(answer: &Answer) -> Option<&[u8]> {
+fn name_of<'a>(answer: &'a Answer<'_>) -> Option<&'a [u8]> {
     match answer {
         Answer::Run(name)
         | Answer::Wait(name)

@@ -78,8 +78,8 @@ impl Member {
     }
 
     /// What to send for an act; none when it is of no use.
-    fn request(&self, act: Act) -> Option<Request> {
-        let name = self.name.to_vec();
+    fn request(&self, act: Act) -> Option<Request<'static>> {
+        let name = self.name.to_vec().into();
         match (act, self.state.get()) {
             (Act::Job { wait, .. }, State::Idle) => {
                 self.state.set(State::AskedJob);
@@ -109,14 +109,14 @@ impl Member {
         }
     }
 
-    fn renewal(&self) -> Request {
-        Request::Renew { name: self.name.to_vec(), lease: Some(std::time::Duration::from_millis(self.lease_ms.get())) }
+    fn renewal(&self) -> Request<'static> {
+        Request::Renew { name: self.name.to_vec().into(), lease: Some(std::time::Duration::from_millis(self.lease_ms.get())) }
     }
 
     /// Nobody listens any more: what to send so that nothing stays held.
-    fn leave(&self) -> Option<Request> {
+    fn leave(&self) -> Option<Request<'static>> {
         self.hearer.take();
-        let name = self.name.to_vec();
+        let name = self.name.to_vec().into();
         match self.state.get() {
             State::HoldsJob => {
                 self.state.set(State::EndsJob);
@@ -132,8 +132,8 @@ impl Member {
     }
 
     /// The server says something of this name. Gives what must be sent then.
-    pub(super) fn hear(&self, answer: &Answer) -> Option<Request> {
-        let name = || self.name.to_vec();
+    pub(super) fn hear(&self, answer: &Answer<'_>) -> Option<Request<'static>> {
+        let name = || self.name.to_vec().into();
         let is_left = self.hearer.borrow().is_none();
         match (answer, self.state.get()) {
             (Answer::Run(_), State::AskedJob) if is_left => {

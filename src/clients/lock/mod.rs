@@ -65,7 +65,7 @@ impl LockClient {
     }
 
     fn name(&self, name: &[u8]) -> Name {
-        [self.config.prefix.as_bytes(), name].concat().into()
+        [self.config.prefix.as_bytes(), name].concat().as_slice().into()
     }
 
     fn server(&self, name: &[u8]) -> Option<&Rc<Server>> {

@@ -1,19 +1,21 @@
 //! What the server says.
 
+use std::borrow::Cow;
+
 use super::request::{SessionId, number, option, words};
 use super::{read_name, write_name};
 
 /// A line from the server. The first group is the original's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum Answer<'a> {
     /// `RUN NAME`: the job is yours.
-    Run(Vec<u8>),
+    Run(Cow<'a, [u8]>),
     /// `WAIT NAME`: somebody does it; the outcome follows.
-    Wait(Vec<u8>),
+    Wait(Cow<'a, [u8]>),
     /// `DONE NAME`
-    Done(Vec<u8>),
+    Done(Cow<'a, [u8]>),
     /// `FAILED NAME`: somebody does it, or it has failed.
-    Failed(Vec<u8>),
+    Failed(Cow<'a, [u8]>),
     /// `PROTOCOL_ERROR`
     ProtocolError,
 
@@ -25,52 +27,52 @@ pub enum Answer {
         held: usize,
     },
     /// `HELD NAME token=… left=…`: the session holds this.
-    Held(GrantedLease),
+    Held(GrantedLease<'a>),
     /// `LOCKED NAME token=… left=…`
-    Locked(GrantedLease),
+    Locked(GrantedLease<'a>),
     /// `QUEUED NAME`: `LOCKED` or `TIMEOUT` follows.
-    Queued(Vec<u8>),
+    Queued(Cow<'a, [u8]>),
     /// `BUSY NAME`
-    Busy(Vec<u8>),
+    Busy(Cow<'a, [u8]>),
     /// `TIMEOUT NAME`
-    Timeout(Vec<u8>),
+    Timeout(Cow<'a, [u8]>),
     /// `RENEWED NAME token=… left=…`
-    Renewed(GrantedLease),
+    Renewed(GrantedLease<'a>),
     /// `UNLOCKED NAME`
-    Unlocked(Vec<u8>),
+    Unlocked(Cow<'a, [u8]>),
     /// `NOTHELD NAME`
-    NotHeld(Vec<u8>),
+    NotHeld(Cow<'a, [u8]>),
     /// `LOST NAME token=…`: the lease has run out.
     Lost {
         /// The lock.
-        name: Vec<u8>,
+        name: Cow<'a, [u8]>,
         /// Its token.
         token: u64,
     },
     /// `TOKEN NAME token=…`
     Token {
         /// The lock.
-        name: Vec<u8>,
+        name: Cow<'a, [u8]>,
         /// Its token.
         token: u64,
     },
     /// `LIMIT NAME`: as much is held or waited for as may be.
-    Limit(Vec<u8>),
+    Limit(Cow<'a, [u8]>),
     /// `UNAVAILABLE NAME`: no lock can be had for now.
-    Unavailable(Vec<u8>),
+    Unavailable(Cow<'a, [u8]>),
     /// `LIST COUNT`: so many `ENTRY` lines follow.
     List(usize),
     /// `ENTRY NAME mode=… holders=… waiting=… token=…`
-    Entry(Entry),
+    Entry(Entry<'a>),
     /// `PONG`
     Pong,
 }
 
 /// A lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GrantedLease {
+pub struct GrantedLease<'a> {
     /// The lock.
-    pub name: Vec<u8>,
+    pub name: Cow<'a, [u8]>,
     /// The fencing token.
     pub token: u64,
     /// How long it lasted when the server wrote this, milliseconds.
@@ -79,9 +81,9 @@ pub struct GrantedLease {
 
 /// A lock of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct Entry<'a> {
     /// The lock.
-    pub name: Vec<u8>,
+    pub name: Cow<'a, [u8]>,
     /// `job`, `exclusive`, `shared`, or the number of permits.
     pub mode: String,
     /// How many hold it.
@@ -93,7 +95,7 @@ pub struct Entry {
 }
 
 /// Writes a line.
-pub fn write_answer(answer: &Answer, out: &mut Vec<u8>) {
+pub fn write_answer(answer: &Answer<'_>, out: &mut Vec<u8>) {
     let plain = |word: &str, name: &[u8], out: &mut Vec<u8>| {
         out.extend_from_slice(word.as_bytes());
         out.extend_from_slice(name);
@@ -103,7 +105,7 @@ pub fn write_answer(answer: &Answer, out: &mut Vec<u8>) {
         write_name(name, out);
     };
     let say = |out: &mut Vec<u8>, text: String| out.extend_from_slice(text.as_bytes());
-    let lease = |word: &str, lease: &GrantedLease, out: &mut Vec<u8>| {
+    let lease = |word: &str, lease: &GrantedLease<'_>, out: &mut Vec<u8>| {
         coded(word, &lease.name, out);
         say(out, format!(" token={} left={}", lease.token, lease.left_ms));
     };
@@ -145,16 +147,16 @@ pub fn write_answer(answer: &Answer, out: &mut Vec<u8>) {
 
 /// Reads a line of the server; `None` for what no server says. Options that are not known are passed over.
 #[must_use]
-pub fn parse_answer(line: &[u8]) -> Option<Answer> {
+pub fn parse_answer(line: &[u8]) -> Option<Answer<'_>> {
     let (word, rest) = match memchr::memchr(b' ', line) {
         Some(at) => (&line[..at], &line[at + 1..]),
         None => (line, &b""[..]),
     };
     match word {
-        b"RUN" => return Some(Answer::Run(rest.to_vec())),
-        b"WAIT" => return Some(Answer::Wait(rest.to_vec())),
-        b"DONE" => return Some(Answer::Done(rest.to_vec())),
-        b"FAILED" => return Some(Answer::Failed(rest.to_vec())),
+        b"RUN" => return Some(Answer::Run(rest.into())),
+        b"WAIT" => return Some(Answer::Wait(rest.into())),
+        b"DONE" => return Some(Answer::Done(rest.into())),
+        b"FAILED" => return Some(Answer::Failed(rest.into())),
         b"PROTOCOL_ERROR" => return Some(Answer::ProtocolError),
         b"PONG" => return Some(Answer::Pong),
         _ => {}

@@ -1,5 +1,6 @@
 //! What clients say.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -24,18 +25,18 @@ pub struct Lease {
 
 /// A line from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Request {
+pub enum Request<'a> {
     /// `acquire NAME`, `acquireWait NAME`
     Acquire {
         /// The job.
-        name: Vec<u8>,
+        name: Cow<'a, [u8]>,
         /// The second form.
         wait: bool,
     },
     /// `done NAME`, `failed NAME`
     End {
         /// The job.
-        name: Vec<u8>,
+        name: Cow<'a, [u8]>,
         /// The first form.
         done: bool,
     },
@@ -51,31 +52,31 @@ pub enum Request {
     /// `lock NAME …`
     Lock {
         /// The lock.
-        name: Vec<u8>,
+        name: Cow<'a, [u8]>,
         /// How.
         lease: Lease,
     },
     /// `renew NAME [lease=30s]`
     Renew {
         /// The lock.
-        name: Vec<u8>,
+        name: Cow<'a, [u8]>,
         /// Another length than before.
         lease: Option<Duration>,
     },
     /// `unlock NAME`
     Unlock {
         /// The lock.
-        name: Vec<u8>,
+        name: Cow<'a, [u8]>,
     },
     /// `token NAME`
     Token {
         /// The lock.
-        name: Vec<u8>,
+        name: Cow<'a, [u8]>,
     },
     /// `list [PREFIX] [limit=100]`
     List {
         /// What names begin with.
-        prefix: Vec<u8>,
+        prefix: Cow<'a, [u8]>,
         /// The most names.
         limit: u32,
     },
@@ -110,13 +111,13 @@ const LISTED: u32 = 100;
 ///
 /// # Errors
 /// [`RequestError`]; the answer is `PROTOCOL_ERROR`.
-pub fn parse_request(line: &[u8], extended: bool) -> Result<Request, RequestError> {
+pub fn parse_request(line: &[u8], extended: bool) -> Result<Request<'_>, RequestError> {
     let (word, rest) = match memchr::memchr(b' ', line) {
         Some(at) => (&line[..at], Some(&line[at + 1..])),
         None => (line, None),
     };
     // In version 1 all that follows the first space is the name, as in the original.
-    let plain = || rest.filter(|name| !name.is_empty()).map(<[u8]>::to_vec).ok_or(RequestError::Malformed);
+    let plain = || rest.filter(|name| !name.is_empty()).map(Cow::Borrowed).ok_or(RequestError::Malformed);
     match word {
         b"acquire" => Ok(Request::Acquire { name: plain()?, wait: false }),
         b"acquireWait" => Ok(Request::Acquire { name: plain()?, wait: true }),
@@ -129,7 +130,7 @@ pub fn parse_request(line: &[u8], extended: bool) -> Result<Request, RequestErro
     }
 }
 
-fn hello(rest: &[u8]) -> Result<Request, RequestError> {
+fn hello(rest: &[u8]) -> Result<Request<'static>, RequestError> {
     let mut words = words(rest);
     if words.next() != Some(b"2") {
         return Err(RequestError::Malformed);
@@ -146,7 +147,7 @@ fn hello(rest: &[u8]) -> Result<Request, RequestError> {
     Ok(Request::Hello { lasting, session })
 }
 
-fn extension(word: &[u8], rest: &[u8]) -> Result<Request, RequestError> {
+fn extension<'a>(word: &[u8], rest: &'a [u8]) -> Result<Request<'a>, RequestError> {
     let mut words = words(rest);
     let mut name = || words.next().and_then(read_name).ok_or(RequestError::Malformed);
     match word {
@@ -224,7 +225,7 @@ fn span(value: &[u8]) -> Result<Duration, RequestError> {
 }
 
 /// Writes a line. Version 1 names must not have an end of line in them.
-pub fn write_request(request: &Request, out: &mut Vec<u8>) {
+pub fn write_request(request: &Request<'_>, out: &mut Vec<u8>) {
     let plain = |word: &str, name: &[u8], out: &mut Vec<u8>| {
         out.extend_from_slice(word.as_bytes());
         out.extend_from_slice(name);

@@ -2,18 +2,32 @@ use super::*;
 use proptest::prelude::*;
 use std::time::Duration;
 
-fn lines(pieces: &[&[u8]]) -> Vec<Line> {
+/// A [`Line`] that outlives the next one.
+#[derive(Debug, PartialEq)]
+enum Kept {
+    Text(Vec<u8>),
+    TooLong,
+    Interrupt,
+}
+
+fn lines(pieces: &[&[u8]]) -> Vec<Kept> {
     let mut decoder = Lines::default();
     let mut all = Vec::new();
     for piece in pieces {
         decoder.push(piece);
-        all.extend(std::iter::from_fn(|| decoder.pull()));
+        while let Some(line) = decoder.pull() {
+            all.push(match line {
+                Line::Text(line) => text(line),
+                Line::TooLong => Kept::TooLong,
+                Line::Interrupt => Kept::Interrupt,
+            });
+        }
     }
     all
 }
 
-fn text(line: &[u8]) -> Line {
-    Line::Text(BytesMut::from(line))
+fn text(line: &[u8]) -> Kept {
+    Kept::Text(line.to_vec())
 }
 
 #[test]
@@ -23,27 +37,27 @@ fn lines_end_with_lf_or_cr_lf_and_empty_ones_say_nothing() {
 
 #[test]
 fn the_interrupts_of_telnet_need_no_end_of_line() {
-    assert_eq!(lines(&[b"quit\n\xff\xf4\xff", b"\xfd\x06"]), [text(b"quit"), Line::Interrupt]);
-    assert_eq!(lines(&[b"\xff", b"\xec"]), [Line::Interrupt]);
-    assert_eq!(lines(&[b"acq\xff\xf4\xff\xfd\x06\r\n"]), [Line::Interrupt]);
+    assert_eq!(lines(&[b"quit\n\xff\xf4\xff", b"\xfd\x06"]), [text(b"quit"), Kept::Interrupt]);
+    assert_eq!(lines(&[b"\xff", b"\xec"]), [Kept::Interrupt]);
+    assert_eq!(lines(&[b"acq\xff\xf4\xff\xfd\x06\r\n"]), [Kept::Interrupt]);
 }
 
 #[test]
 fn a_line_too_long_is_told_once_and_skipped() {
     let long = [b'x'; MAX_LINE + 1];
-    assert_eq!(lines(&[&long, &long, b"y\nquit\n"]), [Line::TooLong, text(b"quit")]);
-    assert_eq!(lines(&[&[&long[..], b"\nquit\n"].concat()]), [Line::TooLong, text(b"quit")]);
-    assert_eq!(lines(&[&long, b"\xff\xec"]), [Line::TooLong, Line::Interrupt]);
+    assert_eq!(lines(&[&long, &long, b"y\nquit\n"]), [Kept::TooLong, text(b"quit")]);
+    assert_eq!(lines(&[&[&long[..], b"\nquit\n"].concat()]), [Kept::TooLong, text(b"quit")]);
+    assert_eq!(lines(&[&long, b"\xff\xec"]), [Kept::TooLong, Kept::Interrupt]);
     assert_eq!(lines(&[&long[1..], b"\n"]), [text(&long[1..])]);
 }
 
 #[test]
 fn the_commands_of_the_original() {
-    let parse = |line: &[u8]| parse_request(line, false);
-    assert_eq!(parse(b"acquire a b"), Ok(Request::Acquire { name: b"a b".to_vec(), wait: false }));
-    assert_eq!(parse(b"acquireWait \xe4"), Ok(Request::Acquire { name: b"\xe4".to_vec(), wait: true }));
-    assert_eq!(parse(b"done a"), Ok(Request::End { name: b"a".to_vec(), done: true }));
-    assert_eq!(parse(b"failed a"), Ok(Request::End { name: b"a".to_vec(), done: false }));
+    let parse = |line: &'static [u8]| parse_request(line, false);
+    assert_eq!(parse(b"acquire a b"), Ok(Request::Acquire { name: b"a b".into(), wait: false }));
+    assert_eq!(parse(b"acquireWait \xe4"), Ok(Request::Acquire { name: b"\xe4".into(), wait: true }));
+    assert_eq!(parse(b"done a"), Ok(Request::End { name: b"a".into(), done: true }));
+    assert_eq!(parse(b"failed a"), Ok(Request::End { name: b"a".into(), done: false }));
     assert_eq!(parse(b"quit"), Ok(Request::Quit));
     for wrong in [&b"acquire"[..], b"acquire ", b"ACQUIRE a", b"lock a", b"ping", b"\x00"] {
         assert!(parse(wrong).is_err(), "{wrong:?}");
@@ -52,14 +66,14 @@ fn the_commands_of_the_original() {
 
 #[test]
 fn the_commands_beyond_it() {
-    let parse = |line: &[u8]| parse_request(line, true);
+    let parse = |line: &'static [u8]| parse_request(line, true);
     assert_eq!(parse(b"hello 2"), Ok(Request::Hello { lasting: false, session: None }));
     let id = "hello 2 session=000102030405060708090a0b0c0d0e0f";
     assert_eq!(parse(id.as_bytes()), Ok(Request::Hello { lasting: true, session: Some(0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f) }));
     let lease = Lease { lease: Some(Duration::from_secs(30)), wait: Duration::from_millis(250), shared: true, permits: None };
-    assert_eq!(parse(b"lock a%20b lease=30s wait=250 shared"), Ok(Request::Lock { name: b"a b".to_vec(), lease }));
-    assert_eq!(parse(b"list"), Ok(Request::List { prefix: vec![], limit: 100 }));
-    assert_eq!(parse(b"list job: limit=5"), Ok(Request::List { prefix: b"job:".to_vec(), limit: 5 }));
+    assert_eq!(parse(b"lock a%20b lease=30s wait=250 shared"), Ok(Request::Lock { name: b"a b".into(), lease }));
+    assert_eq!(parse(b"list"), Ok(Request::List { prefix: b"".into(), limit: 100 }));
+    assert_eq!(parse(b"list job: limit=5"), Ok(Request::List { prefix: b"job:".into(), limit: 5 }));
     for wrong in
         [&b"lock"[..], b"lock a lease", b"lock a permits=0", b"lock a shared permits=2", b"lock a%2", b"renew a wait=1s", b"hello 3"]
     {
@@ -67,8 +81,8 @@ fn the_commands_beyond_it() {
     }
 }
 
-fn any_request() -> impl Strategy<Value = Request> {
-    let name = || prop::collection::vec(any::<u8>(), 1..40);
+fn any_request() -> impl Strategy<Value = Request<'static>> {
+    let name = || prop::collection::vec(any::<u8>(), 1..40).prop_map(Cow::<[u8]>::Owned);
     let span = || prop::option::of((1u64..1_000_000).prop_map(Duration::from_millis));
     prop_oneof![
         (name(), span(), 0u64..100_000, prop::option::of(1u32..9)).prop_map(|(name, lease, wait, permits)| Request::Lock {
@@ -94,6 +108,7 @@ proptest! {
 
     #[test]
     fn answers_are_read_as_they_were_written(name in prop::collection::vec(any::<u8>(), 1..40), token: u64, left_ms: u64) {
+        let name: Cow<'_, [u8]> = name.into();
         let lease = GrantedLease { name: name.clone(), token, left_ms };
         let entry = Entry { name: name.clone(), mode: "shared".into(), holders: 1, waiting: 2, token };
         for answer in [
@@ -111,7 +126,7 @@ proptest! {
     fn what_comes_in_pieces_is_read_as_in_one(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\n'), Just(0xff), Just(0xec)], 0..3000), cut in 0usize..3000) {
         let cut = cut.min(bytes.len());
         // Behind an interrupt nothing is read any more, and how much was seen before it depends on the pieces.
-        let until = |lines: Vec<Line>| lines.into_iter().take_while(|line| *line != Line::Interrupt).collect::<Vec<_>>();
+        let until = |lines: Vec<Kept>| lines.into_iter().take_while(|line| *line != Kept::Interrupt).collect::<Vec<_>>();
         if !is_interrupt(&bytes) {
             prop_assert_eq!(until(lines(&[&bytes[..cut], &bytes[cut..]])), until(lines(&[&bytes])));
         }

@@ -1,7 +1,9 @@
 //! Events: their names, and their form on the wire.
 
+use std::fmt;
+
 use memchr::{memchr2, memmem};
-use serde::de::IgnoredAny;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::packet::write;
@@ -102,6 +104,58 @@ fn plain_members(data: &[u8]) -> Option<&[u8]> {
     let plain = memchr2(b'\n', b'\r', inside).is_none()
         && memmem::find(inside, b"\\u").is_none()
         && [&b"\"name\""[..], b"\"_ts\"", b"\"currentTime\""].iter().all(|own| memmem::find(inside, own).is_none())
-        && serde_json::from_slice::<IgnoredAny>(data).is_ok();
+        && serde_json::from_slice::<Readable>(data).is_ok();
     plain.then(|| inside.trim_ascii())
+}
+
+/// Any JSON value that [`Value`] would take, of which nothing is kept. What serde passes over unread may have strings that are no text and numbers
+/// that are too large, and would make the whole line one that nobody can read.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self, A::Error> {
+        while elements.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        while members.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
 }

@@ -158,6 +158,15 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn what_nobody_could_read_is_not_passed_on() {
+    for data in [&b"{\"text\": \"\x8d\"}"[..], b"{\"n\": 1e999}", b"{\"\xff\": 1}", b"{\"a\": 1"] {
+        let line = event_line("e", data, 1.0, 2.0);
+        let Ok(Packet::Event(event)) = parse(&line[..line.len() - 1]) else { panic!("{}", String::from_utf8_lossy(&line)) };
+        assert_eq!(event["data"], Value::Null);
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read(id in any::<u64>(), op in "\\PC{1,12}", fields in proptest::collection::btree_map("[a-z]{3,5}", value(), 0..4), piece in 1_usize..40) {

@@ -19,9 +19,10 @@ use std::time::Duration;
 
 use event_listener::Event;
 use record::{Record, State};
+use smallvec::SmallVec;
 
 use crate::link::locks::config::Limits;
-use crate::link::locks::{Ask, Claim, Table, Tell, Worker};
+use crate::link::locks::{Ask, Claim, Table, Told, Worker};
 use crate::reactor::{self, Scope};
 use crate::scoreboard::{Scoreboard, epoch_ms, now_ms};
 use crate::{log_error, log_info, log_warn};
@@ -48,7 +49,7 @@ pub(super) struct Start {
 
 /// Who is told what the table says.
 pub(super) trait Speaker {
-    fn tell(&self, worker: Worker, tells: Vec<Tell>);
+    fn tell(&self, worker: Worker, all: Vec<Told>);
 }
 
 /// The locks.
@@ -125,13 +126,13 @@ impl Locks {
         self.unheard.borrow_mut().remove(&worker);
     }
 
-    pub(super) fn ask(self: &Rc<Self>, worker: Worker, asks: Vec<Rc<Ask>>) {
+    pub(super) fn ask(self: &Rc<Self>, worker: Worker, asks: Vec<Ask>) {
         self.need();
         let now = now_ms();
         {
             let mut table = self.table.borrow_mut();
             for ask in asks {
-                table.ask(worker, Rc::unwrap_or_clone(ask), now);
+                table.ask(worker, ask, now);
             }
         }
         self.follow();
@@ -178,14 +179,19 @@ impl Locks {
     fn deliver(&self) {
         let tells = self.table.borrow_mut().take_tells();
         let Some(speaker) = self.speaker.borrow().as_ref().and_then(Weak::upgrade) else { return };
-        let mut all: Vec<(Worker, Vec<Tell>)> = Vec::new();
+        let count = tells.len();
+        let mut all: SmallVec<[(Worker, Vec<Told>); 1]> = SmallVec::new();
         for (worker, tell) in tells {
             match all.iter_mut().find(|(known, _)| *known == worker) {
-                Some((_, tells)) => tells.push(tell),
-                None => all.push((worker, vec![tell])),
+                Some((_, told)) => told.push(tell.into()),
+                None => {
+                    let mut told = Vec::with_capacity(count);
+                    told.push(tell.into());
+                    all.push((worker, told));
+                }
             }
         }
-        all.into_iter().for_each(|(worker, tells)| speaker.tell(worker, tells));
+        all.into_iter().for_each(|(worker, told)| speaker.tell(worker, told));
     }
 
     /// Somebody uses locks: now it is worth a file.

@@ -1,14 +1,11 @@
 //! What goes between workers and the hub about locks.
 
-use std::rc::Rc;
-
 use serde::{Deserialize, Serialize};
+
+pub use super::name::Name;
 
 /// Who holds and waits: a connection, a session over several connections, a script. Random or counted from something random.
 pub type PartyId = u128;
-
-/// The name of a lock: 1 to [`MAX_NAME`] bytes of any kind.
-pub type Name = Rc<[u8]>;
 
 /// The longest name, bytes.
 pub const MAX_NAME: usize = 255;
@@ -55,6 +52,7 @@ pub struct Ask {
     /// Chosen by the worker.
     pub seq: u64,
     /// Who asks.
+    #[serde(with = "random")]
     pub party: PartyId,
     /// For what.
     pub act: Act,
@@ -109,8 +107,23 @@ pub enum Act {
     },
 }
 
+impl Act {
+    /// Of which lock it is, where it is of one.
+    #[must_use]
+    pub fn name(&self) -> Option<&Name> {
+        match self {
+            Self::Job { name, .. }
+            | Self::End { name, .. }
+            | Self::Take { name, .. }
+            | Self::Renew { name, .. }
+            | Self::Release { name } => Some(name),
+            Self::Leave | Self::Resume | Self::List { .. } => None,
+        }
+    }
+}
+
 /// What a party is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tell {
     /// Who.
     pub party: PartyId,
@@ -120,6 +133,51 @@ pub struct Tell {
     pub name: Name,
     /// What.
     pub said: Said,
+}
+
+/// What a party is told, as a worker is told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Told {
+    /// An answer. Whose it is, and of which lock, the worker knows of the ask.
+    Answer {
+        /// The ask's number.
+        seq: u64,
+        /// What.
+        said: Said,
+    },
+    /// What comes by itself.
+    News {
+        /// Who is told.
+        #[serde(with = "random")]
+        party: PartyId,
+        /// Of which lock; empty where it is about none.
+        name: Name,
+        /// What.
+        said: Said,
+    },
+}
+
+impl From<Tell> for Told {
+    fn from(Tell { party, answers, name, said }: Tell) -> Self {
+        match answers {
+            Some(seq) => Self::Answer { seq, said },
+            None => Self::News { party, name, said },
+        }
+    }
+}
+
+/// Identities as their bytes: of a random number that is all there is, and less work than a number of variable length.
+mod random {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(party: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&party.to_le_bytes())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        bytes.try_into().map(u128::from_le_bytes).map_err(serde::de::Error::custom)
+    }
 }
 
 /// What can be told.
@@ -241,6 +299,7 @@ impl Listed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// Who.
+    #[serde(with = "random")]
     pub party: PartyId,
     /// Which lock.
     pub name: Name,

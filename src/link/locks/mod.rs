@@ -2,6 +2,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `name` | the names of locks |
 //! | `message` | what goes between workers and the hub |
 //! | `table` | who holds and who waits: a state machine without a clock, in the hub |
 //! | `holding` | one lock of the table |
@@ -18,11 +19,12 @@ pub mod config;
 mod door;
 mod holding;
 mod message;
+mod name;
 mod parties;
 mod table;
 
 pub use door::{Door, Party};
-pub use message::{Act, Ask, Claim, Claimed, Hold, Listed, MAX_NAME, Mode, Name, PartyId, Said, Tell, Want};
+pub use message::{Act, Ask, Claim, Claimed, Hold, Listed, MAX_NAME, Mode, Name, PartyId, Said, Tell, Told, Want};
 pub use parties::{Hearer, Parties, PartyHandle};
 pub use table::{Table, Worker};
 

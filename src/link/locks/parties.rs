@@ -4,13 +4,13 @@
 //! a restart of the hub costs nobody a lock. Asks of one turn of the loop go to the hub in one message.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::config::Limits;
 use super::door::{Door, Party};
-use super::message::{Act, Ask, Claim, Claimed, Name, PartyId, Said, Tell};
+use super::message::{Act, Ask, Claim, Claimed, Name, PartyId, Said, Tell, Told};
 use super::table::Table;
 use crate::link::{Port, ToHub};
 use crate::reactor;
@@ -52,9 +52,9 @@ enum Authority {
 pub struct Parties {
     /// For handles.
     this: std::rc::Weak<Parties>,
-    known: RefCell<HashMap<PartyId, Known>>,
+    known: RefCell<BTreeMap<PartyId, Known>>,
     /// Asked and not answered, in order, each with the handle that asked.
-    pending: RefCell<VecDeque<(u64, Rc<Ask>)>>,
+    pending: RefCell<VecDeque<(u64, Ask)>>,
     /// How many of them the present hub has been asked.
     sent: Cell<usize>,
     seq: Cell<u64>,
@@ -142,7 +142,7 @@ impl Parties {
         }
         let seq = self.seq.get();
         self.seq.set(seq + 1);
-        self.pending.borrow_mut().push_back((entry, Rc::new(Ask { seq, party, act })));
+        self.pending.borrow_mut().push_back((entry, Ask { seq, party, act }));
         if reactor::is_running()
             && !self.flushing.replace(true)
             && let Some(parties) = self.this.upgrade()
@@ -158,7 +158,7 @@ impl Parties {
 
     /// Asks what the authority has not been asked yet.
     fn flush(&self) {
-        let asks: Vec<Rc<Ask>> = self.pending.borrow().iter().skip(self.sent.get()).map(|(_, ask)| ask.clone()).collect();
+        let asks: Vec<Ask> = self.pending.borrow().iter().skip(self.sent.get()).map(|(_, ask)| ask.clone()).collect();
         if asks.is_empty() {
             return;
         }
@@ -166,21 +166,20 @@ impl Parties {
         let answered = match &mut *self.authority.borrow_mut() {
             Authority::Nobody => return,
             Authority::Hub(port) => {
-                let sent = postcard::to_stdvec(&ToHub::Locks(asks)).map_err(std::io::Error::other).and_then(|body| port.send(&body, &[]));
                 // A hub that is gone is noticed by who receives from it; the next one is asked again.
-                if sent.is_ok() {
+                if port.send_message(&ToHub::Locks(asks)).is_ok() {
                     self.sent.set(self.sent.get() + count);
                 }
                 return;
             }
             Authority::Own(table) => {
                 let now = now_ms();
-                asks.iter().for_each(|ask| table.ask(ALONE, Ask::clone(ask), now));
+                asks.into_iter().for_each(|ask| table.ask(ALONE, ask, now));
                 table.take_tells()
             }
         };
         self.sent.set(self.sent.get() + count);
-        self.take(answered.into_iter().map(|(_, tell)| tell).collect());
+        self.take(answered.into_iter().map(|(_, tell)| tell.into()).collect());
         self.tick_later();
     }
 
@@ -198,7 +197,7 @@ impl Parties {
                 _ => return,
             };
             let more = !tells.is_empty();
-            parties.take(tells.into_iter().map(|(_, tell)| tell).collect());
+            parties.take(tells.into_iter().map(|(_, tell)| tell.into()).collect());
             if more {
                 parties.tick_later();
             }
@@ -230,9 +229,17 @@ impl Parties {
     }
 
     /// What the authority tells.
-    pub(in crate::link) fn take(&self, tells: Vec<Tell>) {
-        for tell in tells {
-            let asker = tell.answers.and_then(|seq| self.answered(seq));
+    pub(in crate::link) fn take(&self, all: Vec<Told>) {
+        for told in all {
+            let (tell, asker) = match told {
+                Told::Answer { seq, said } => {
+                    // Every ask is answered once.
+                    let Some((entry, Ask { party, act, .. })) = self.answered(seq) else { continue };
+                    let name = act.name().cloned().unwrap_or_default();
+                    (Tell { party, answers: Some(seq), name, said }, Some(entry))
+                }
+                Told::News { party, name, said } => (Tell { party, answers: None, name, said }, None),
+            };
             let Some((hearer, entry)) = self.believe(&tell) else { continue };
             // An earlier connection of a session asked: the present one would not understand the answer.
             if asker.is_none_or(|asker| asker == entry) {
@@ -241,14 +248,18 @@ impl Parties {
         }
     }
 
-    /// Takes out what is answered; gives the handle that asked it.
-    fn answered(&self, seq: u64) -> Option<u64> {
+    /// Takes out what is answered, with the handle that asked it.
+    fn answered(&self, seq: u64) -> Option<(u64, Ask)> {
         let mut pending = self.pending.borrow_mut();
-        let is_first = pending.front().is_some_and(|(_, ask)| ask.seq == seq);
-        let at = if is_first { 0 } else { pending.iter().position(|(_, ask)| ask.seq == seq)? };
-        let (entry, _) = pending.remove(at)?;
+        let asked = match pending.front() {
+            Some((_, ask)) if ask.seq == seq => pending.pop_front()?,
+            _ => {
+                let at = pending.iter().position(|(_, ask)| ask.seq == seq)?;
+                pending.remove(at)?
+            }
+        };
         self.sent.set(self.sent.get().saturating_sub(1));
-        Some(entry)
+        Some(asked)
     }
 
     /// Notes what a party believes from now on; gives who is to hear it, and by which handle.

@@ -1,16 +1,22 @@
 //! Who holds and who waits. Nothing happens but by a call; time is an argument, in milliseconds of one clock.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod claims;
+mod leases;
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::config::Limits;
-use super::holding::{Holder, Kind, Lock, Role, Waiter};
-use super::message::{Act, Ask, Claim, Claimed, Hold, Listed, MAX_NAME, Mode, Name, PartyId, Said, Tell, Want};
+use super::holding::{Holder, Kind, Lock, Role};
+use super::message::{Act, Ask, Listed, MAX_NAME, Mode, Name, PartyId, Said, Tell};
 
 /// A worker, by its scoreboard slot and process.
 pub type Worker = (usize, i32);
 
 /// The most locks that are listed at once.
 const MOST_LISTED: u32 = 10_000;
+/// Tells that room is made for before they are there.
+const MOST_ROOM: usize = 64;
 /// The most asks that wait until grants are possible.
 const MOST_WAITING_ASKS: usize = 1_000_000;
 
@@ -25,7 +31,7 @@ struct Party {
 pub struct Table {
     limits: Limits,
     locks: BTreeMap<Name, Lock>,
-    parties: HashMap<PartyId, Party>,
+    parties: BTreeMap<PartyId, Party>,
     /// What ends when: leases by their token, waits by their ticket.
     ends: BTreeMap<(u64, u64), Name>,
     /// The next token or ticket.
@@ -48,7 +54,7 @@ impl Table {
         Self {
             limits,
             locks: BTreeMap::new(),
-            parties: HashMap::new(),
+            parties: BTreeMap::new(),
             ends: BTreeMap::new(),
             next: 1,
             ceiling: 0,
@@ -67,7 +73,9 @@ impl Table {
 
     /// What is to be told since the last call, in order.
     pub fn take_tells(&mut self) -> Vec<(Worker, Tell)> {
-        std::mem::take(&mut self.tells)
+        // The next ones are likely to be as many.
+        let room = Vec::with_capacity(self.tells.len().min(MOST_ROOM));
+        std::mem::replace(&mut self.tells, room)
     }
 
     /// When [`Table::tick`] has something to do.
@@ -137,7 +145,7 @@ impl Table {
             self.pump(&name, now);
         }
         while let Some((worker, ask, asked)) = self.waiting.pop_front() {
-            if let Err(ask) = self.act(worker, ask, asked, now) {
+            if !self.act(worker, &ask, asked, now) {
                 self.waiting.push_front((worker, ask, asked));
                 return;
             }
@@ -150,9 +158,8 @@ impl Table {
             self.answer(worker, &ask, Said::Unavailable);
             return;
         }
-        if !self.is_open || !self.waiting.is_empty() {
-            self.waiting.push_back((worker, ask, now));
-        } else if let Err(ask) = self.act(worker, ask, now, now) {
+        let is_next = self.is_open && self.waiting.is_empty();
+        if !(is_next && self.act(worker, &ask, now, now)) {
             self.waiting.push_back((worker, ask, now));
         }
     }
@@ -168,51 +175,51 @@ impl Table {
         }
     }
 
-    /// Does what is asked, or gives it back when tokens or time for lasting leases are short.
-    fn act(&mut self, worker: Worker, ask: Ask, asked: u64, now: u64) -> Result<(), Ask> {
+    /// Does what is asked; whether it could: tokens and time for lasting leases may be short.
+    fn act(&mut self, worker: Worker, ask: &Ask, asked: u64, now: u64) -> bool {
         if self.next >= self.ceiling && matches!(ask.act, Act::Job { .. } | Act::Take { .. }) {
-            return Err(ask);
+            return false;
         }
         self.tick(now);
-        if self.has_moved(worker, &ask) {
+        if self.has_moved(worker, ask) {
             let said = if ask.act == Act::Leave { Said::Left } else { Said::Moved };
-            self.answer(worker, &ask, said);
-            return Ok(());
+            self.answer(worker, ask, said);
+            return true;
         }
         let said = match &ask.act {
             Act::Job { name, wait } => self.job(worker, ask.party, name, *wait),
             Act::End { name, done } => {
                 // The outcome is the answer, and the holder is the first to be told.
-                self.end(worker, &ask, name, *done, now);
-                return Ok(());
+                self.end(worker, ask, name, *done, now);
+                return true;
             }
             Act::Take { name, want } => {
                 let want = self.bounded(*want);
                 if want.lasting && !self.may_last(now + want.lease_ms) {
-                    return Err(ask);
+                    return false;
                 }
                 self.take(worker, ask.party, name, want, asked, now)
             }
             Act::Renew { name, lease_ms } => match self.renew(ask.party, name, *lease_ms, now) {
                 Some(said) => said,
-                None => return Err(ask),
+                None => return false,
             },
             Act::Release { name } => {
                 let released = self.release(ask.party, name);
-                self.answer(worker, &ask, if released { Said::Released } else { Said::NotHeld });
+                self.answer(worker, ask, if released { Said::Released } else { Said::NotHeld });
                 self.settle(name, true, now);
-                return Ok(());
+                return true;
             }
             Act::Leave => {
-                self.answer(worker, &ask, Said::Left);
+                self.answer(worker, ask, Said::Left);
                 self.leave(ask.party, now);
-                return Ok(());
+                return true;
             }
             Act::Resume => self.resume(worker, ask.party, now),
             Act::List { prefix, limit } => Said::Locks(self.list(prefix, *limit)),
         };
-        self.answer(worker, &ask, said);
-        Ok(())
+        self.answer(worker, ask, said);
+        true
     }
 
     /// Whether a session is taken up at another worker: what an earlier one says of it, its end above all, counts no more.
@@ -222,12 +229,7 @@ impl Table {
     }
 
     fn answer(&mut self, worker: Worker, ask: &Ask, said: Said) {
-        let name = match &ask.act {
-            Act::Job { name, .. } | Act::End { name, .. } | Act::Take { name, .. } | Act::Renew { name, .. } | Act::Release { name } => {
-                name.clone()
-            }
-            Act::Leave | Act::Resume | Act::List { .. } => Name::default(),
-        };
+        let name = ask.act.name().cloned().unwrap_or_default();
         // One connection asks for both kinds, and must know which is refused.
         let said = match (&ask.act, said) {
             (Act::Job { .. }, Said::Busy | Said::Limit | Said::Unavailable) => Said::NotRun,
@@ -256,42 +258,28 @@ impl Table {
     }
 
     fn clear_role(&mut self, party: PartyId, name: &Name) {
-        if let Some(entry) = self.parties.get_mut(&party) {
-            entry.roles.remove(name);
-            if entry.roles.is_empty() {
-                self.parties.remove(&party);
+        if let Entry::Occupied(mut entry) = self.parties.entry(party) {
+            entry.get_mut().roles.remove(name);
+            if entry.get().roles.is_empty() {
+                entry.remove();
             }
         }
     }
 
     /// Whether a party may have something to do with one more name.
-    fn has_room(&self, party: PartyId, name: &Name) -> bool {
+    fn has_room(&self, party: Option<&Party>, name: &Name) -> bool {
         (1..=MAX_NAME).contains(&name.len())
-            && self.parties.get(&party).is_none_or(|party| party.roles.len() < self.limits.each as usize)
+            && party.is_none_or(|party| party.roles.len() < self.limits.each as usize)
             && (self.locks.len() < self.limits.names as usize || self.locks.contains_key(name))
     }
 
-    fn bounded(&self, want: Want) -> Want {
-        let most = |limit: std::time::Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        Want {
-            lease_ms: want.lease_ms.clamp(1, most(*self.limits.longest_lease)),
-            wait_ms: want.wait_ms.min(most(*self.limits.longest_wait)),
-            mode: if want.mode == Mode::Permits(0) { Mode::Permits(1) } else { want.mode },
-            ..want
-        }
-    }
-
-    fn may_last(&mut self, until: u64) -> bool {
-        self.lasting_wanted = self.lasting_wanted.max(until);
-        until <= self.lasting_ceiling
-    }
-
     fn job(&mut self, worker: Worker, party: PartyId, name: &Name, wait: bool) -> Said {
-        match self.role(party, name) {
+        let own = self.parties.get(&party);
+        match own.and_then(|own| own.roles.get(name)) {
             // Who waits for itself would wait for ever; it stays what it is.
             Some(_) if wait => return Said::Wait,
             Some(_) => return Said::Busy,
-            None if !self.has_room(party, name) => return Said::Limit,
+            None if !self.has_room(own, name) => return Said::Limit,
             None => {}
         }
         let lock = self.locks.entry(name.clone()).or_insert_with(Lock::new);
@@ -314,97 +302,22 @@ impl Table {
     }
 
     fn end(&mut self, worker: Worker, ask: &Ask, name: &Name, done: bool, now: u64) {
-        let holds = self.locks.get_mut(name).and_then(|lock| {
+        let free = self.locks.get_mut(name).and_then(|lock| {
             let at = lock.holder(ask.party).filter(|&at| lock.holders[at].kind == Kind::Job)?;
-            Some(lock.holders.remove(at))
+            lock.holders.remove(at);
+            Some(lock.is_forgotten())
         });
-        if holds.is_none() {
+        let Some(is_free) = free else {
             self.answer(worker, ask, Said::NotHeld);
             return;
-        }
+        };
         self.clear_role(ask.party, name);
         self.answer(worker, ask, Said::Ended { done });
-        self.settle(name, done, now);
-    }
-
-    fn take(&mut self, worker: Worker, party: PartyId, name: &Name, want: Want, asked: u64, now: u64) -> Said {
-        if self.role(party, name).is_some() {
-            return Said::Busy;
+        if is_free {
+            self.locks.remove(name);
+        } else {
+            self.settle(name, done, now);
         }
-        if !self.has_room(party, name) {
-            return Said::Limit;
-        }
-        let lock = self.locks.entry(name.clone()).or_insert_with(Lock::new);
-        let number = self.next;
-        if lock.admits(want.mode) && lock.queue.is_empty() {
-            self.next += 1;
-            return self.grant(Some(worker), party, name, want, number, now);
-        }
-        let deadline_ms = asked.saturating_add(want.wait_ms);
-        if deadline_ms <= now {
-            return Said::Busy;
-        }
-        if lock.queue.len() >= self.limits.waiters as usize {
-            return Said::Limit;
-        }
-        self.next += 1;
-        lock.queue.insert(number, Waiter { party, want, deadline_ms });
-        self.ends.insert((deadline_ms, number), name.clone());
-        self.set_role(Some(worker), party, name, Role::Queued(number));
-        Said::Queued { ticket: number, deadline_ms, want }
-    }
-
-    fn grant(&mut self, worker: Option<Worker>, party: PartyId, name: &Name, want: Want, token: u64, now: u64) -> Said {
-        let Want { mode, lease_ms, lasting, .. } = want;
-        let until_ms = now.saturating_add(lease_ms);
-        if let Some(lock) = self.locks.get_mut(name) {
-            lock.mode = mode;
-            lock.holders.push(Holder { party, token, kind: Kind::Lease { until_ms, lease_ms, lasting } });
-        }
-        self.ends.insert((until_ms, token), name.clone());
-        self.set_role(worker, party, name, Role::Holds);
-        Said::Granted { token, until_ms, lease_ms, mode, lasting }
-    }
-
-    /// `None`: a lasting lease would last longer than is allowed yet.
-    fn renew(&mut self, party: PartyId, name: &Name, lease_ms: Option<u64>, now: u64) -> Option<Said> {
-        let longest = u64::try_from(self.limits.longest_lease.as_millis()).unwrap_or(u64::MAX);
-        let Some((at, holder)) = self.locks.get(name).and_then(|lock| lock.holder(party).map(|at| (at, lock.holders[at].clone()))) else {
-            return Some(Said::NotHeld);
-        };
-        let Kind::Lease { until_ms: before, lease_ms: length, lasting } = holder.kind else { return Some(Said::NotHeld) };
-        let lease_ms = lease_ms.unwrap_or(length).clamp(1, longest);
-        let until_ms = now.saturating_add(lease_ms);
-        if lasting && !self.may_last(until_ms) {
-            return None;
-        }
-        self.ends.remove(&(before, holder.token));
-        self.ends.insert((until_ms, holder.token), name.clone());
-        if let Some(lock) = self.locks.get_mut(name) {
-            lock.holders[at].kind = Kind::Lease { until_ms, lease_ms, lasting };
-        }
-        Some(Said::Renewed { until_ms })
-    }
-
-    /// Gives up a lease or a place in the queue; whether there was one.
-    fn release(&mut self, party: PartyId, name: &Name) -> bool {
-        let Some(lock) = self.locks.get_mut(name) else { return false };
-        match self.parties.get(&party).and_then(|party| party.roles.get(name)) {
-            Some(Role::Holds) => {
-                let Some(at) = lock.holder(party) else { return false };
-                let Kind::Lease { until_ms, .. } = lock.holders[at].kind else { return false };
-                let holder = lock.holders.remove(at);
-                self.ends.remove(&(until_ms, holder.token));
-            }
-            Some(&Role::Queued(ticket)) => {
-                if let Some(waiter) = lock.queue.remove(&ticket) {
-                    self.ends.remove(&(waiter.deadline_ms, ticket));
-                }
-            }
-            Some(Role::Outcome) | None => return false,
-        }
-        self.clear_role(party, name);
-        true
     }
 
     /// After something left a lock: who waits for the outcome is told when it is free, who is next gets it.
@@ -422,26 +335,6 @@ impl Table {
         for party in std::mem::take(&mut lock.outcome) {
             self.tell(party, name, Said::Ended { done });
             self.clear_role(party, name);
-        }
-    }
-
-    /// Gives a lock to who is first in the queue, as long as it admits them.
-    fn pump(&mut self, name: &Name, now: u64) {
-        while self.is_open && self.next < self.ceiling {
-            let Some(lock) = self.locks.get_mut(name) else { return };
-            let Some((&ticket, waiter)) = lock.queue.first_key_value() else { return };
-            let (party, want, deadline_ms) = (waiter.party, waiter.want, waiter.deadline_ms);
-            if !lock.admits(want.mode) || want.lasting && !self.may_last(now.saturating_add(want.lease_ms)) {
-                return;
-            }
-            if let Some(lock) = self.locks.get_mut(name) {
-                lock.queue.remove(&ticket);
-            }
-            self.ends.remove(&(deadline_ms, ticket));
-            let token = self.next;
-            self.next += 1;
-            let said = self.grant(None, party, name, want, token, now);
-            self.tell(party, name, said);
         }
     }
 
@@ -489,24 +382,6 @@ impl Table {
         changed
     }
 
-    /// A session has another connection. What ends with a connection ends with the earlier one.
-    fn resume(&mut self, worker: Worker, party: PartyId, now: u64) -> Said {
-        self.leave(party, now);
-        let Some(entry) = self.parties.get_mut(&party) else { return Said::Holds(Vec::new()) };
-        let before = entry.worker.replace(worker).filter(|before| *before != worker);
-        let names: Vec<Name> = entry.roles.keys().cloned().collect();
-        if let Some(before) = before {
-            self.tells.push((before, Tell { party, answers: None, name: Name::default(), said: Said::Moved }));
-        }
-        let hold = |name: &Name| {
-            let lock = self.locks.get(name)?;
-            let holder = &lock.holders[lock.holder(party)?];
-            let Kind::Lease { until_ms, lease_ms, .. } = holder.kind else { return None };
-            Some(Hold { name: name.clone(), token: holder.token, mode: lock.mode, until_ms, lease_ms })
-        };
-        Said::Holds(names.iter().filter_map(hold).collect())
-    }
-
     fn list(&self, prefix: &Name, limit: u32) -> Vec<Listed> {
         let listed = |(name, lock): (&Name, &Lock)| Listed {
             name: name.clone(),
@@ -538,98 +413,6 @@ impl Table {
         }
     }
 
-    /// Ends leases and waits whose time has passed: after their last millisecond, because a clock that counts whole ones said when they began.
-    pub fn tick(&mut self, now: u64) {
-        while let Some(entry) = self.ends.first_entry().filter(|entry| entry.key().0 < now) {
-            let ((_, number), name) = entry.remove_entry();
-            let Some(lock) = self.locks.get_mut(&name) else { continue };
-            let (party, said) = if let Some(waiter) = lock.queue.remove(&number) {
-                (waiter.party, Said::TimedOut)
-            } else if let Some(at) = lock.holders.iter().position(|holder| holder.token == number) {
-                (lock.holders.remove(at).party, Said::Lost)
-            } else {
-                continue;
-            };
-            self.tell(party, &name, said);
-            self.clear_role(party, &name);
-            self.settle(&name, false, now);
-        }
-    }
-
-    /// What a worker has told a party before this hub was there. Only before [`Table::open`].
-    pub fn claim(&mut self, worker: Worker, claim: Claim) {
-        let Claim { party, name, state } = claim;
-        match state {
-            Claimed::Job { token, ending } => {
-                self.claim_hold(worker, &name, Mode::Exclusive, Holder { party, token, kind: Kind::Job }, ending);
-            }
-            Claimed::Lease { token, mode, until_ms, lease_ms, lasting } => {
-                self.claim_hold(worker, &name, mode, Holder { party, token, kind: Kind::Lease { until_ms, lease_ms, lasting } }, false);
-            }
-            Claimed::JobWait => {
-                self.locks.entry(name.clone()).or_insert_with(Lock::new).outcome.push(party);
-                self.set_role(Some(worker), party, &name, Role::Outcome);
-            }
-            Claimed::Queued { ticket, deadline_ms, want } => {
-                self.next = self.next.max(ticket + 1);
-                let lock = self.locks.entry(name.clone()).or_insert_with(Lock::new);
-                lock.queue.insert(ticket, Waiter { party, want, deadline_ms });
-                self.ends.insert((deadline_ms, ticket), name.clone());
-                self.set_role(Some(worker), party, &name, Role::Queued(ticket));
-            }
-        }
-    }
-
-    /// Of two claims that exclude each other the later grant is right: the earlier holder had ended it, or its time was over, and the
-    /// hub could not tell its worker any more.
-    fn claim_hold(&mut self, worker: Worker, name: &Name, mode: Mode, holder: Holder, ending: bool) {
-        self.next = self.next.max(holder.token + 1);
-        let lock = self.locks.entry(name.clone()).or_insert_with(Lock::new);
-        if let Some(at) = lock.holder(holder.party) {
-            // A session that moved is claimed by both its workers: the later word about it is right.
-            let known = lock.holders[at].clone();
-            if (end_of(&known), known.token) < (end_of(&holder), holder.token) {
-                self.ends.remove(&(end_of(&known), known.token));
-                lock.holders[at] = holder.clone();
-                self.note_end(&holder, name);
-                self.set_role(Some(worker), holder.party, name, Role::Holds);
-            }
-            return;
-        }
-        let mut losers = Vec::new();
-        while !lock.admits(mode) {
-            let Some((at, lowest)) = lock.holders.iter().enumerate().min_by_key(|(_, holder)| holder.token) else { break };
-            if ending || lowest.token > holder.token {
-                losers.push(holder.clone());
-                break;
-            }
-            losers.push(lock.holders.remove(at));
-        }
-        let is_in = !losers.contains(&holder);
-        if is_in {
-            lock.mode = mode;
-            lock.holders.push(holder.clone());
-            self.set_role(Some(worker), holder.party, name, Role::Holds);
-            self.note_end(&holder, name);
-        }
-        for loser in losers {
-            self.ends.remove(&(end_of(&loser), loser.token));
-            let said = if loser.kind == Kind::Job { Said::Ended { done: false } } else { Said::Lost };
-            if loser.party == holder.party {
-                self.tells.push((worker, Tell { party: loser.party, answers: None, name: name.clone(), said }));
-            } else {
-                self.tell(loser.party, name, said);
-                self.clear_role(loser.party, name);
-            }
-        }
-    }
-
-    fn note_end(&mut self, holder: &Holder, name: &Name) {
-        if let Kind::Lease { until_ms, .. } = holder.kind {
-            self.ends.insert((until_ms, holder.token), name.clone());
-        }
-    }
-
     /// Who holds a lock, and by which tokens, the first first.
     #[cfg(test)]
     pub(super) fn holders(&self, name: &Name) -> Vec<(PartyId, u64)> {
@@ -640,13 +423,5 @@ impl Table {
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.locks.is_empty() && self.parties.is_empty() && self.ends.is_empty()
-    }
-}
-
-/// When a holder's lease ends; a job's never does.
-fn end_of(holder: &Holder) -> u64 {
-    match holder.kind {
-        Kind::Job => u64::MAX,
-        Kind::Lease { until_ms, .. } => until_ms,
     }
 }

@@ -331,7 +331,10 @@ fn what_cannot_be_loaded_says_why() {
             (&[("main.luau", "return { init = function(c) error('init: ' .. c.a) end }")], "main.luau:1: init: 1"),
             (&[("main.luau", "\nreturn require('./x')")], "main.luau:2: require \"./x\": no file x.luau in the application's directory"),
             (&[("main.luau", "return require('../x')")], "main.luau:1: require \"../x\": leads out of the application's directory"),
-            (&[("main.luau", "return require('x')")], "main.luau:1: require \"x\": modules are named ./NAME, ../NAME or @skep/NAME"),
+            (
+                &[("main.luau", "return require('x')")],
+                "main.luau:1: require \"x\": modules are named ./NAME, ../NAME, @self/NAME or @skep/NAME",
+            ),
             (
                 &[
                     ("main.luau", "return require('./a')"),
@@ -343,11 +346,24 @@ fn what_cannot_be_loaded_says_why() {
             (
                 &[
                     ("main.luau", "return require('./lib')"),
-                    ("lib/init.luau", "local x = require('./y') return x"),
-                    ("lib/y.luau", "return { n = 1 }"),
+                    ("lib/init.luau", "assert(require('./beside') == 'beside') return require('@self/y')"),
+                    ("lib/y.luau", "assert(require('./z') == 'z') assert(require('@self/deep') == 'deep') return { n = 1 }"),
+                    ("lib/y/deep.luau", "return 'deep'"),
+                    ("lib/z.luau", "return 'z'"),
+                    ("beside.luau", "return 'beside'"),
                 ],
                 "loaded",
             ),
+            (&[("init.luau", "return require('@self/y')"), ("y.luau", "return { request = function() end }")], "loaded"),
+            (
+                &[("init.luau", "return require('./y')"), ("y.luau", "return {}")],
+                "leads out of the application's directory: in an init.luau the files beside it are named by @self: \"@self/y\"",
+            ),
+            (
+                &[("main.luau", "return require('./lib')"), ("lib/init.luau", "return require('./y')"), ("lib/y.luau", "return 1")],
+                "no file y.luau in the application's directory; in an init.luau the files beside it are named by @self: \"@self/y\"",
+            ),
+            (&[("main.luau", "return require('@self/../../x')")], "leads out of the application's directory"),
             (&[("main.luau", "assert(require('./a') == require('./a.luau')) return {}"), ("a.luau", "return {}")], "loaded"),
         ];
         for (files, expected) in cases {

@@ -15,6 +15,7 @@ use crate::reactor::timeout;
 use crate::script::arguments::{Options, Span};
 use crate::script::feed::{Feed, call_with_each};
 use crate::script::gauge::Permit;
+use crate::script::iteration;
 
 /// Events that `history` gives if nothing else is said.
 const HISTORY: u32 = 100;
@@ -78,6 +79,8 @@ pub(in crate::script) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<T
             }
         })?,
     )?;
+    let context = app.clone();
+    module.raw_set("shared", lua.create_function(move |_, ()| Ok(context.services.events.is_shared()))?)?;
     Ok(module)
 }
 
@@ -321,7 +324,7 @@ impl UserData for SubscriptionHandle {
         });
         methods.add_method("events", |lua, this, ()| {
             let held = this.0.clone();
-            lua.create_async_function(move |lua, _: mlua::MultiValue| {
+            iteration::function(lua, move |lua| {
                 let held = held.clone();
                 async move { next(&lua, &held, None).await }
             })

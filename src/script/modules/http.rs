@@ -18,6 +18,7 @@ use crate::reactor::timeout;
 use crate::script::arguments::{Options, kind};
 use crate::script::connection::reason;
 use crate::script::dial::CONNECT_TIMEOUT;
+use crate::script::iteration;
 
 /// How long an answer takes at most if nothing else is said.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -274,7 +275,7 @@ impl UserData for Response {
         });
         methods.add_method("chunks", |lua, this, ()| {
             let response = this.response.clone();
-            lua.create_async_function(move |lua, _: mlua::MultiValue| {
+            iteration::function(lua, move |lua| {
                 let response = response.clone();
                 async move { response.body.chunk().await.map_err(failed)?.map(|chunk| lua.create_string(chunk)).transpose() }
             })

@@ -409,7 +409,7 @@ async fn list(lua: &Lua, app: &AppContext, prefix: Option<LuaString>, options: &
     let table = lua.create_table_with_capacity(locks.len(), 0)?;
     for lock in locks {
         let entry = lua.create_table()?;
-        entry.raw_set("name", lua.create_string(&lock.name)?)?;
+        entry.raw_set("name", lua.create_string(&*lock.name)?)?;
         entry.raw_set("mode", lock.mode_in_words())?;
         entry.raw_set("holders", lock.holders)?;
         entry.raw_set("waiting", lock.waiting)?;
@@ -424,7 +424,7 @@ struct LockHandle(Rc<Held>);
 
 impl UserData for LockHandle {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
-        fields.add_field_method_get("name", |lua, this| lua.create_string(&this.0.name));
+        fields.add_field_method_get("name", |lua, this| lua.create_string(&*this.0.name));
         // Tokens are far below 2^53.
         fields.add_field_method_get("token", |_, this| Ok(this.0.token.get() as f64));
         fields.add_field_method_get("lost", |_, this| Ok(!this.0.is_held() && this.0.state.get() == State::Lost));

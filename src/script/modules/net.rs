@@ -19,6 +19,7 @@ use crate::script::arguments::Options;
 use crate::script::connection::{Connection, ConnectionHandle, reason};
 use crate::script::dial::{CONNECT_TIMEOUT, DialError, split_host};
 use crate::script::gauge::Permit;
+use crate::script::iteration;
 use crate::script::request::peer;
 
 /// The largest datagram.
@@ -203,7 +204,7 @@ impl UserData for ListenerHandle {
         });
         methods.add_method("connections", |lua, this, ()| {
             let listener = this.0.clone();
-            lua.create_async_function(move |_, _: mlua::MultiValue| {
+            iteration::function(lua, move |_| {
                 let listener = listener.clone();
                 async move { listener.accept(None).await }
             })

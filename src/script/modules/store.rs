@@ -9,6 +9,7 @@ use mlua::{Function, Lua, LuaString, Table, UserData, UserDataMethods, Value, Va
 use super::AppContext;
 use super::stored::{Binary, Date, Integer, document, document_to_lua, to_lua};
 use crate::script::arguments::{Options, Span, kind};
+use crate::script::iteration;
 use crate::script::step::StepKind;
 use crate::script::task::{self, Task};
 use crate::store::client::Point;
@@ -272,7 +273,7 @@ fn add_following<M: UserDataMethods<Collection>>(methods: &mut M) {
         let place = this.0.clone();
         async move {
             let tail = Tail::start(place, &options).await?;
-            lua.create_async_function(move |lua, _: Variadic<Value>| {
+            iteration::function(&lua, move |lua| {
                 let tail = tail.clone();
                 async move { tail.next(&lua).await }
             })
@@ -281,7 +282,7 @@ fn add_following<M: UserDataMethods<Collection>>(methods: &mut M) {
     methods.add_method("watch", |lua, this, (function, options): (Function, Options)| {
         let (place, after) = (this.0.clone(), this.0.named(point(&options))?);
         let app = place.app.clone();
-        let watching = lua.create_async_function(move |lua, ()| {
+        let watching = iteration::function(lua, move |lua| {
             let (place, function) = (place.clone(), function.clone());
             async move {
                 let tail = Tail::from(place, after).await?;

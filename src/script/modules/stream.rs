@@ -18,6 +18,7 @@ use crate::reactor::Io;
 use crate::script::arguments::Options;
 use crate::script::connection::{Connection, ConnectionHandle, Pipe, reason};
 use crate::script::gauge::Permit;
+use crate::script::iteration;
 
 /// The most that is read at once if nothing else is said.
 const MAX_READ: usize = 16 << 20;
@@ -366,7 +367,7 @@ impl UserData for FileHandle {
         methods.add_method("lines", |lua, this, options: Options| {
             options.only(&["max"])?;
             let (state, most) = (this.0.clone(), options.size(lua, "max", MAX_LINE)?);
-            lua.create_async_function(move |lua, _: mlua::MultiValue| {
+            iteration::function(lua, move |lua| {
                 let state = state.clone();
                 async move { state.line(most).await?.map(|bytes| lua.create_string(bytes)).transpose() }
             })

@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use mlua::{AnyUserData, Function, IntoLua, Lua, LuaString, Table, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{Function, IntoLua, Lua, LuaString, Table, UserData, UserDataFields, UserDataMethods, Value};
 
 use super::feed::Feed;
 use crate::codec::websocket::{Kind, close};
@@ -15,6 +15,7 @@ use crate::reactor::timeout;
 use crate::script::app::ScriptApp;
 use crate::script::arguments::{Options, Span};
 use crate::script::context::AppContext;
+use crate::script::iteration;
 use crate::script::request::{ActiveRequests, ScriptRequest};
 use crate::script::step::StepKind;
 use crate::websocket::{Message, Session};
@@ -183,21 +184,6 @@ fn given(lua: &Lua, received: Received) -> mlua::Result<(Value, &'static str)> {
     }
 }
 
-/// What a loop over messages calls with the connection. There is one for all of a VM: an asynchronous function is compiled when it is made, and
-/// one for each connection would take more memory than all else of it.
-fn iterator(lua: &Lua) -> mlua::Result<Function> {
-    const NAME: &str = "skep.websocket.messages";
-    if let Some(function) = lua.named_registry_value::<Option<Function>>(NAME)? {
-        return Ok(function);
-    }
-    let function = lua.create_async_function(|lua, (ws, _): (AnyUserData, mlua::MultiValue)| {
-        let receiving = ws.borrow::<WebSocketHandle>().and_then(|handle| handle.0.clone().receive_without_limit());
-        Giving { lua, receiving: receiving.map_err(Box::new) }
-    })?;
-    lua.set_named_registry_value(NAME, &function)?;
-    Ok(function)
-}
-
 /// The connection in the hands of a script.
 pub(in crate::script) struct WebSocketHandle(pub(in crate::script) Rc<Socket>);
 
@@ -229,7 +215,14 @@ impl UserData for WebSocketHandle {
                 given(&lua, socket.receive(limit).await?)
             }
         });
-        methods.add_function("messages", |lua, ws: AnyUserData| Ok((iterator(lua)?, ws)));
+        methods.add_method("messages", |lua, this, ()| {
+            let socket = this.0.clone();
+            iteration::function(lua, move |lua| {
+                let socket = socket.clone();
+                let receiving = socket.receive_without_limit();
+                Giving { lua, receiving: receiving.map_err(Box::new) }
+            })
+        });
         methods.add_method("send", |_, this, text: LuaString| this.0.send(Kind::Text, &text));
         methods.add_method("send_binary", |_, this, bytes: LuaString| this.0.send(Kind::Binary, &bytes));
         methods.add_method("subscribe", |lua, this, (topic, options): (String, Options)| {

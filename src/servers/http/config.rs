@@ -41,7 +41,10 @@ pub struct Http {
     pub websocket: Box<WebSocket>,
     /// Whether the Server header is sent.
     pub server_tokens: bool,
-    /// Requests that take longer are reported in the log. None: none.
+    /// Applications that let a client wait for longer than this, for the head of an answer or for the next piece of one that is
+    /// written bit by bit, are reported in the log while they wait, once a request, with the lines of the script where they do. What
+    /// goes on for longer is not slow by that, nor is a client that takes its answer slowly, nor a stream of events
+    /// (`text/event-stream`) in which nothing happens. None: none.
     pub slow_request: Option<HumanDuration>,
 }
 

@@ -13,6 +13,7 @@ use super::body::{BodyLimits, WireBody};
 use super::record::Exchange;
 use super::reply::{Framing, write_body, write_head};
 use super::server::{HttpServer, Live};
+use super::watch::Watch;
 use super::wire::{OUTPUT, Wire};
 use crate::codec::http::http1::{BodyFraming, HeadError, Parsed, ParsedRequest, RequestParser};
 use crate::codec::http::{Method, Version};
@@ -165,11 +166,13 @@ impl Connection {
             }
             _ => match live.site.find(&mut head) {
                 Routed::Response(response) => Answer::Now(response),
-                Routed::App { handler, base_length } => {
+                Routed::App { handler, name, base_length } => {
+                    exchange.goes_to(name);
                     let request =
                         Request { id: exchange.id(), head, body, origin: self.origin.clone(), base_length, uploads: live.uploads.clone() };
                     asked = Some(handler.clone());
                     let answer = || {
+                        let _shown = exchange.show();
                         if upgrade && source.is_none() && handshake::is_asked(&request.head) {
                             handler.websocket(request, &self.server.sockets)
                         } else {
@@ -182,13 +185,13 @@ impl Connection {
         };
         let response = match answer {
             Answer::Now(response) => Some(response),
-            Answer::Later(future) => Box::pin(self.wait(live, future, source.as_ref(), &exchange, asked)).await,
+            Answer::Later(future) => Box::pin(self.wait(live, future, source.as_ref(), &exchange, asked.as_ref())).await,
         };
         let Some(response) = response else {
             exchange.abandoned(live);
             return After::Close;
         };
-        self.reply(live, response, framing_of_reply, source, exchange).await
+        self.reply(live, response, framing_of_reply, source, (exchange, asked)).await
     }
 
     /// The body that goes with a head, and our end of it when there is anything to receive.
@@ -210,7 +213,7 @@ impl Connection {
         mut future: Pin<Box<dyn Future<Output = Response>>>,
         source: Option<&Rc<WireBody>>,
         exchange: &Exchange,
-        handler: Option<Rc<dyn Handler>>,
+        handler: Option<&Rc<dyn Handler>>,
     ) -> Option<Response> {
         if self.wire.pending() > 0 && self.wire.flush(&[], live.timeouts.write).await.is_err() {
             return None;
@@ -220,14 +223,18 @@ impl Connection {
             slow.set_at(at);
         }
         poll_fn(|cx| {
-            match guarded(|| future.as_mut().poll(cx)) {
+            let polled = guarded(|| {
+                let _shown = exchange.show();
+                future.as_mut().poll(cx)
+            });
+            match polled {
                 Some(Poll::Ready(response)) => return Poll::Ready(Some(response)),
                 Some(Poll::Pending) => {}
                 None => return Poll::Ready(Some(broken(exchange.id()))),
             }
             if slow.poll(cx).is_ready() {
                 slow.clear();
-                exchange.report_waiting(handler.as_ref().and_then(|handler| handler.trace(exchange.id())).as_deref());
+                exchange.report_waiting(handler.and_then(|handler| handler.trace(exchange.id())).as_deref());
             }
             // A client may close its side only after it has sent everything; before, the body's reader is who notices.
             if source.is_none_or(|source| source.is_done()) { self.wire.stream.poll_hang_up(cx).map(|()| None) } else { Poll::Pending }
@@ -242,7 +249,7 @@ impl Connection {
         response: Response,
         mut framing: Framing,
         source: Option<Rc<WireBody>>,
-        exchange: Exchange,
+        (exchange, handler): (Exchange, Option<Rc<dyn Handler>>),
     ) -> After {
         let limit = live.timeouts.write;
         framing.keep_alive &= source.as_ref().is_none_or(|source| source.is_nearly_done(REST));
@@ -258,7 +265,11 @@ impl Connection {
                 exchange.finish(live, status, self.wire.sent.get() + self.wire.pending() as u64, None);
                 return if self.wire.flush(&[], limit).await.is_ok() { After::Upgrade(takeover) } else { After::Close };
             }
-            _ => Box::pin(write_body(&self.wire, response, framing, limit)).await,
+            _ => {
+                exchange.answered();
+                let watch = Watch::new(live, &exchange, handler, &response);
+                Box::pin(write_body(&self.wire, response, framing, limit, Some(&watch))).await
+            }
         };
         exchange.finish(live, status, self.wire.sent.get() + self.wire.pending() as u64, written.as_ref().err());
         if written.is_err() {
@@ -297,7 +308,7 @@ impl Connection {
         let before = self.wire.sent.get() + self.wire.pending() as u64;
         let response = Response::error(status, why);
         write_head(&self.wire, &response, framing);
-        let written = write_body(&self.wire, response, framing, live.timeouts.write).await;
+        let written = write_body(&self.wire, response, framing, live.timeouts.write, None).await;
         let sent = self.wire.sent.get() + self.wire.pending() as u64 - before;
         Exchange::refused(&self.server, live, &self.origin, status, sent);
         match written {

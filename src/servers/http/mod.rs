@@ -8,6 +8,7 @@
 //! | `wire` | the bytes of a connection, and their deadline |
 //! | `body` | the body of a request while it arrives |
 //! | `reply` | writing a response |
+//! | `watch` | whether an application that writes its answer bit by bit goes on doing so |
 //! | `record` | what is kept of an exchange: counters, access log, slow requests |
 
 mod body;
@@ -16,6 +17,7 @@ mod connection;
 mod record;
 mod reply;
 mod server;
+mod watch;
 mod wire;
 
 pub use server::{HttpServer, Live, RequestIds};

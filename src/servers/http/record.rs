@@ -1,15 +1,16 @@
 //! What is kept of an exchange: counters, latency, access log, the report of a slow one.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::server::{HttpServer, Live};
 use crate::codec::http::{Method, RequestHead};
 use crate::log_warn;
 use crate::reactor;
 use crate::request::{Origin, RequestId};
-use crate::scoreboard::{add, now_ms};
+use crate::scoreboard::{Label, StepShown, add, now_ms};
 use crate::telemetry::{AccessLog, Record, clock};
 
 /// The status under which the log shows a client that left before its answer (nginx's number).
@@ -22,16 +23,16 @@ pub(super) struct Exchange {
     /// What the connection had sent and received before.
     sent_before: u64,
     origin: Rc<Origin>,
-    line: Option<Line>,
-    open: Open,
-}
-
-/// What the logs say of a request, kept because the request itself is given away.
-struct Line {
     method: Method,
     target: Rc<str>,
+    /// The application that answers; no name when none does.
+    app: Cell<Label>,
     /// What only the access log asks for.
     more: Option<Box<More>>,
+    /// The longest that the client had to wait for something from the application, once that is not simply the time until the end.
+    silent: Cell<Option<Duration>>,
+    reported: Cell<bool>,
+    open: Open,
 }
 
 struct More {
@@ -46,50 +47,94 @@ struct Open(Rc<HttpServer>);
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.slot.end_step();
         self.0.leave();
     }
 }
 
-impl Line {
-    fn of(head: &RequestHead, access: bool) -> Self {
+impl More {
+    fn of(head: &RequestHead) -> Self {
         let field = |name| head.fields.get(name).unwrap_or_default().to_vec();
-        let more = access.then(|| {
-            Box::new(More {
-                version: head.version.as_str(),
-                referer: field("referer"),
-                agent: field("user-agent"),
-                host: head.authority().unwrap_or_default().to_owned(),
-            })
-        });
-        Self { method: head.method.clone(), target: head.shared_target(), more }
+        Self {
+            version: head.version.as_str(),
+            referer: field("referer"),
+            agent: field("user-agent"),
+            host: head.authority().unwrap_or_default().to_owned(),
+        }
     }
 }
 
 impl Exchange {
     pub(super) fn begin(server: &Rc<HttpServer>, live: &Live, origin: &Rc<Origin>, head: &RequestHead, sent_before: u64) -> Self {
         server.enter();
-        server.slot.begin_step(server.label, head.path().as_bytes());
-        let wanted = live.access.is_some() || live.slow_request.is_some();
-        let line = wanted.then(|| Line::of(head, live.access.is_some()));
-        Self { id: server.ids.next(), begun: reactor::now(), sent_before, origin: origin.clone(), line, open: Open(server.clone()) }
+        Self {
+            id: server.ids.next(),
+            begun: reactor::now(),
+            sent_before,
+            origin: origin.clone(),
+            method: head.method.clone(),
+            target: head.shared_target(),
+            app: Cell::default(),
+            more: live.access.is_some().then(|| Box::new(More::of(head))),
+            silent: Cell::new(None),
+            reported: Cell::new(false),
+            open: Open(server.clone()),
+        }
     }
 
     pub(super) fn id(&self) -> RequestId {
         self.id
     }
 
-    /// When the exchange is reported if it still waits; `None`: never.
+    /// The application that answers is found.
+    pub(super) fn goes_to(&self, app: Label) {
+        self.app.set(app);
+    }
+
+    /// Shows that the application works on the request now, for as long as the guard lives.
+    pub(super) fn show(&self) -> StepShown {
+        let target = self.target.as_bytes();
+        let path = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
+        let server = &self.open.0;
+        server.slot.begin_step(self.app.get(), server.label, self.method.as_str(), path)
+    }
+
+    /// When the exchange is reported if it still waits for its answer; `None`: never.
     pub(super) fn report_at(&self, live: &Live) -> Option<Instant> {
         self.begun.checked_add(live.slow_request?)
     }
 
-    /// Reports an exchange that waits for longer than it should, and where.
+    /// `app shop, server web: GET /cart`.
+    fn subject(&self) -> String {
+        let server = &self.open.0;
+        format!("{}: {} {}", server.slot.place_text(self.app.get(), server.label), self.method, self.target)
+    }
+
+    /// Reports an exchange whose answer takes longer than it should, and where it waits.
     pub(super) fn report_waiting(&self, trace: Option<&str>) {
-        let Some(line) = &self.line else { return };
-        let elapsed = self.begun.elapsed().as_secs_f64();
-        let trace = trace.unwrap_or_default();
-        log_warn!(request = &self.id.to_string(); "slow: {} {} waits since {elapsed:.3} s{trace}", line.method, line.target);
+        self.report_silence(self.begun, "waits since", trace);
+    }
+
+    /// Reports, once, an exchange whose application has sent nothing more of its answer `since` then, and where it waits.
+    pub(super) fn report_pause(&self, since: Instant, trace: Option<&str>) {
+        self.report_silence(since, "has sent nothing for", trace);
+    }
+
+    fn report_silence(&self, since: Instant, what: &str, trace: Option<&str>) {
+        if !self.reported.replace(true) {
+            let (subject, trace) = (self.subject(), trace.unwrap_or_default());
+            log_warn!(request = &self.id.to_string(); "slow: {subject} {what} {:.3} s{trace}", since.elapsed().as_secs_f64());
+        }
+    }
+
+    /// The application has given something after a while: the head of its answer, or a piece of a body that it writes bit by bit.
+    /// From the first time on it is this time that makes an exchange slow, and no longer the whole.
+    pub(super) fn heard_after(&self, silent: Duration) {
+        self.silent.set(Some(self.silent.get().unwrap_or_default().max(silent)));
+    }
+
+    /// The head is there, and the rest takes its time.
+    pub(super) fn answered(&self) {
+        self.heard_after(self.begun.elapsed());
     }
 
     /// The response is written, or could not be.
@@ -103,15 +148,16 @@ impl Exchange {
             add(slot.errors(), 1);
         }
         slot.record_latency(micros);
-        let Some(line) = &self.line else { return };
-        if live.slow_request.is_some_and(|limit| elapsed > limit) {
-            log_warn!(request = &self.id.to_string(); "slow: {} {} took {:.3} s, status {status}", line.method, line.target, elapsed.as_secs_f64());
+        if live.slow_request.is_some_and(|limit| self.silent.get().unwrap_or(elapsed) > limit) {
+            let subject = self.subject();
+            log_warn!(request = &self.id.to_string(); "slow: {subject} took {:.3} s, status {status}", elapsed.as_secs_f64());
         }
         if let Some(error) = failure {
-            crate::log_debug!(request = &self.id.to_string(); "{} {}: the answer was not sent whole: {error}", line.method, line.target);
+            let subject = self.subject();
+            crate::log_debug!(request = &self.id.to_string(); "{subject}: the answer was not sent whole: {error}");
         }
         if let Some(access) = &live.access {
-            write_line(access, &self.origin, Some(line), (status, sent.saturating_sub(self.sent_before), micros), self.id);
+            write_line(access, &self.origin, Some(&self), (status, sent.saturating_sub(self.sent_before), micros), self.id);
         }
     }
 
@@ -131,20 +177,26 @@ impl Exchange {
     }
 }
 
-/// Writes to the access log; without a line, that what was answered was no request.
-fn write_line(access: &AccessLog, origin: &Origin, line: Option<&Line>, (status, bytes, duration_us): (u16, u64, u64), id: RequestId) {
+/// Writes to the access log; without an exchange, that what was answered was no request.
+fn write_line(
+    access: &AccessLog,
+    origin: &Origin,
+    exchange: Option<&Exchange>,
+    (status, bytes, duration_us): (u16, u64, u64),
+    id: RequestId,
+) {
     let address = match origin.peer.ip() {
         Some(ip) => ip.to_string(),
         None => origin.peer.to_string(),
     };
-    let more = line.and_then(|line| line.more.as_deref());
+    let more = exchange.and_then(|exchange| exchange.more.as_deref());
     access.log(&Record {
         epoch_ms: clock::epoch_ms(),
         remote_addr: &address,
         remote_port: origin.peer.port().unwrap_or(0),
         user: "",
-        method: line.map_or("", |line| line.method.as_str()),
-        uri: line.map_or(b"", |line| line.target.as_bytes()),
+        method: exchange.map_or("", |exchange| exchange.method.as_str()),
+        uri: exchange.map_or(b"", |exchange| exchange.target.as_bytes()),
         protocol: more.map_or("", |more| more.version),
         status,
         bytes,
@@ -155,6 +207,6 @@ fn write_line(access: &AccessLog, origin: &Origin, line: Option<&Line>, (status,
         user_agent: more.map_or(b"", |more| &more.agent),
         request_id: &id.to_string(),
         server: &origin.server,
-        app: "",
+        app: &exchange.map(|exchange| exchange.open.0.slot.label_text(exchange.app.get())).unwrap_or_default(),
     });
 }

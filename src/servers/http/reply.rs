@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
+use super::watch::Watch;
 use super::wire::{OUTPUT, Wire};
 use crate::codec::http::http1::write::write_status_line;
 use crate::codec::http::{Version, status};
@@ -106,11 +107,17 @@ pub(super) fn write_head(wire: &Wire, response: &Response, framing: Framing) -> 
     keep_alive
 }
 
-/// Writes the body behind the head. What is small stays in the output, for the caller to flush.
+/// Writes the body behind the head. What is small stays in the output, for the caller to flush. `watch` looks at who makes a stream.
 ///
 /// # Errors
 /// The client is gone or too slow, a file became shorter, a stream broke: the connection cannot be used any more.
-pub(super) async fn write_body(wire: &Wire, response: Response, framing: Framing, limit: Duration) -> io::Result<()> {
+pub(super) async fn write_body(
+    wire: &Wire,
+    response: Response,
+    framing: Framing,
+    limit: Duration,
+    watch: Option<&Watch<'_>>,
+) -> io::Result<()> {
     if framing.head_only || status::is_bodiless(response.status) {
         return Ok(());
     }
@@ -127,7 +134,7 @@ pub(super) async fn write_body(wire: &Wire, response: Response, framing: Framing
             }
             Ok(())
         }
-        ResponseBody::Stream(stream) => write_stream(wire, stream, framing.version == Version::Http11, limit).await,
+        ResponseBody::Stream(stream) => write_stream(wire, stream, framing.version == Version::Http11, limit, watch).await,
     }
 }
 
@@ -195,7 +202,7 @@ async fn write_file_copied(wire: &Wire, range: FileRange, limit: Duration) -> io
 }
 
 /// Writes the pieces of a stream as they come. Pieces that are ready at once leave together; what the stream pauses on is on its way.
-async fn write_stream(wire: &Wire, mut stream: BodyStream, chunked: bool, limit: Duration) -> io::Result<()> {
+async fn write_stream(wire: &Wire, mut stream: BodyStream, chunked: bool, limit: Duration, watch: Option<&Watch<'_>>) -> io::Result<()> {
     enum Next {
         Piece(Bytes),
         End,
@@ -205,7 +212,14 @@ async fn write_stream(wire: &Wire, mut stream: BodyStream, chunked: bool, limit:
     let mut flushed = false;
     loop {
         wire.alarm.clear();
-        let next = poll_fn(|cx| match stream.as_mut().poll_next(cx) {
+        if let Some(watch) = watch {
+            watch.begin();
+        }
+        let mut poll_piece = |cx: &mut Context<'_>| match watch {
+            Some(watch) => watch.poll(cx, |cx| stream.as_mut().poll_next(cx)),
+            None => stream.as_mut().poll_next(cx),
+        };
+        let next = poll_fn(|cx| match poll_piece(cx) {
             Poll::Ready(Some(Ok(piece))) => Poll::Ready(Ok(Next::Piece(piece))),
             Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error)),
             Poll::Ready(None) => Poll::Ready(Ok(Next::End)),

@@ -17,7 +17,7 @@ use crate::net::{Accepted, Peer, Socket, Stream};
 use crate::reactor::{self, Scope};
 use crate::request::form::{FormLimits, UploadLimits};
 use crate::request::{Handler, Origin, RequestId, Site, Takeover, Upgraded};
-use crate::scoreboard::{Slot, State, add, subtract};
+use crate::scoreboard::{Label, Slot, State, add, subtract};
 use crate::telemetry::AccessLog;
 use crate::units::HumanSize;
 use crate::websocket::Sessions;
@@ -48,14 +48,14 @@ pub(super) struct Timeouts {
 }
 
 impl Live {
-    /// Puts together what a server serves; `access` is where exchanges are recorded.
+    /// Puts together what a server serves; `access` is where exchanges are recorded, `slot` where applications are named.
     #[must_use]
-    pub fn new(config: &Http, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>) -> Self {
+    pub fn new(config: &Http, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>, slot: Slot) -> Self {
         let size = |size: HumanSize| usize::try_from(*size).unwrap_or(usize::MAX);
         let (line, fields) = (size(config.max_line), size(config.max_header_bytes));
         let timeouts = &config.timeouts;
         Self {
-            site: Site::new(config.routes.clone(), apps),
+            site: Site::new(config.routes.clone(), apps, |name| slot.label(name)),
             access,
             head_limits: HeadLimits { line, field: fields, fields: config.max_headers as usize, total: fields + line },
             max_body: *config.max_body,
@@ -112,14 +112,15 @@ pub struct HttpServer {
     draining: Cell<Option<Instant>>,
     pub(super) sockets: Rc<Sessions>,
     pub(super) slot: Slot,
-    pub(super) label: usize,
+    /// The server's name in reports.
+    pub(super) label: Label,
     pub(super) ids: Rc<RequestIds>,
 }
 
 impl HttpServer {
-    /// A server that serves `live` and shows itself in `slot`; its steps go under `label` there.
+    /// A server that serves `live` and shows itself in `slot`.
     #[must_use]
-    pub fn new(name: &str, live: Live, slot: Slot, label: usize, ids: Rc<RequestIds>) -> Rc<Self> {
+    pub fn new(name: &str, live: Live, slot: Slot, ids: Rc<RequestIds>) -> Rc<Self> {
         let sockets = Sessions::new(live.websocket.clone());
         Rc::new(Self {
             name: name.into(),
@@ -129,7 +130,7 @@ impl HttpServer {
             draining: Cell::new(None),
             sockets,
             slot,
-            label,
+            label: slot.label(name),
             ids,
         })
     }

@@ -88,8 +88,8 @@ fn start(config: Http) -> Running {
         let slot = board.slot(0);
         reactor::run(async move {
             let handler: Rc<dyn Handler> = Rc::new(Probe);
-            let live = Live::new(&config, &[("probe".to_owned(), handler)].into(), None);
-            let server = HttpServer::new("web", live, slot, 0, Rc::new(RequestIds::new(0, 1)));
+            let live = Live::new(&config, &[("probe".to_owned(), handler)].into(), None, slot);
+            let server = HttpServer::new("web", live, slot, Rc::new(RequestIds::new(0, 1)));
             let listener = Listener::new(OwnedFd::from(listener)).unwrap();
             let accepting = server.clone();
             let task = reactor::spawn(async move {
@@ -309,8 +309,8 @@ fn a_connection_stays_small() {
     ours.set_nonblocking(true).unwrap();
     let size = reactor::run(async move {
         let board = Scoreboard::new(1).unwrap();
-        let live = Live::new(&config(), &std::collections::BTreeMap::new(), None);
-        let server = HttpServer::new("web", live, board.slot(0), 0, Rc::new(RequestIds::new(0, 1)));
+        let live = Live::new(&config(), &std::collections::BTreeMap::new(), None, board.slot(0));
+        let server = HttpServer::new("web", live, board.slot(0), Rc::new(RequestIds::new(0, 1)));
         let wire = Rc::new(Wire::new(Stream::from(Socket::new(OwnedFd::from(ours)).unwrap())));
         let origin = Rc::new(Origin { peer: Peer::Unknown, local: Peer::Unknown, secure: false, server: "web".into() });
         std::mem::size_of_val(&HttpConnection { wire, origin, server }.serve())

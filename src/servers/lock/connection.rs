@@ -1,5 +1,6 @@
 //! One client.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -128,7 +129,7 @@ impl Connection {
                 Some(Line::TooLong) => self.voice.say(&Answer::ProtocolError),
                 Some(Line::Text(line)) => {
                     let extended = self.speaker.borrow().as_ref().is_some_and(|speaker| speaker.extended);
-                    match parse_request(&line, extended) {
+                    match parse_request(line, extended) {
                         Ok(request) => self.obey(request),
                         Err(_) => self.voice.say(&Answer::ProtocolError),
                     }
@@ -137,13 +138,13 @@ impl Connection {
         }
     }
 
-    fn obey(&self, request: Request) {
+    fn obey(&self, request: Request<'_>) {
         let act = match request {
             Request::Quit => return self.quit(),
             Request::Hello { lasting, session } => return self.hello(lasting, session),
             Request::Ping => return self.voice.say(&Answer::Pong),
             Request::Token { name } => {
-                let answer = match self.voice.roles.borrow().get(name.as_slice()) {
+                let answer = match self.voice.roles.borrow().get(&*name) {
                     Some(Role::Holds { token, .. }) => Answer::Token { name, token: *token },
                     _ => Answer::NotHeld(name),
                 };
@@ -154,7 +155,7 @@ impl Connection {
             Request::Lock { name, lease } => valid(&name).map(|name| Act::Take { name, want: self.want(lease) }),
             Request::Renew { name, lease } => valid(&name).map(|name| Act::Renew { name, lease_ms: lease.map(millis) }),
             Request::Unlock { name } => valid(&name).map(|name| Act::Release { name }),
-            Request::List { prefix, limit } => Some(Act::List { prefix: prefix.into(), limit: limit.min(MOST_LISTED) }),
+            Request::List { prefix, limit } => Some(Act::List { prefix: (&*prefix).into(), limit: limit.min(MOST_LISTED) }),
         };
         match act {
             Some(act) => self.ask(act),
@@ -233,7 +234,7 @@ fn random() -> Option<u128> {
 }
 
 impl Voice {
-    fn say(&self, answer: &Answer) {
+    fn say(&self, answer: &Answer<'_>) {
         write_answer(answer, &mut self.output.borrow_mut());
     }
 
@@ -312,7 +313,7 @@ impl Hearer for Voice {
             Some(Role::Holds { token, .. }) => token,
             _ => 0,
         };
-        let name = || tell.name.to_vec();
+        let name = || Cow::Borrowed(&*tell.name);
         let lease = |token, until_ms: u64| lock::GrantedLease { name: name(), token, left_ms: until_ms.saturating_sub(now_ms()) };
         match &tell.said {
             Said::Run { .. } => self.say(&Answer::Run(name())),
@@ -336,7 +337,7 @@ impl Hearer for Voice {
                 self.say(&Answer::Hello { session: self.session.get(), held: holds.len() });
                 for hold in holds {
                     let left_ms = hold.until_ms.saturating_sub(now_ms());
-                    self.say(&Answer::Held(lock::GrantedLease { name: hold.name.to_vec(), token: hold.token, left_ms }));
+                    self.say(&Answer::Held(lock::GrantedLease { name: (&*hold.name).into(), token: hold.token, left_ms }));
                 }
             }
             Said::Locks(locks) => {
@@ -344,7 +345,7 @@ impl Hearer for Voice {
                 for listed in locks {
                     let mode = listed.mode_in_words();
                     let (holders, waiting, token) = (listed.holders, listed.waiting, listed.token);
-                    self.say(&Answer::Entry(lock::Entry { name: listed.name.to_vec(), mode, holders, waiting, token }));
+                    self.say(&Answer::Entry(lock::Entry { name: (&*listed.name).into(), mode, holders, waiting, token }));
                 }
             }
         }
