@@ -50,6 +50,8 @@ test-long: setup-test
 
 bench: setup build
 	@tests/peers/http.sh
+	@tests/peers/redis.sh
+	@tests/peers/realtime.sh
 	@cargo run --quiet --release --locked --package skep-bench -- --skep dist/skep --only "$(ONLY)" $(ARGS)
 
 dist: build

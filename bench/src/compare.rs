@@ -43,6 +43,14 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 impl Seen {
+    /// From the CPU time of every round, in each of which so many units were done.
+    pub fn new(version: String, rounds: &[Cpu], units: u64, latency: Latency, resident: u64) -> Self {
+        let sum = |of: fn(&Cpu) -> Duration| rounds.iter().map(of).sum::<Duration>().as_secs_f64();
+        let (user, sys) = (sum(|cpu| cpu.user), sum(|cpu| cpu.sys));
+        let rounds = rounds.iter().map(|cpu| per_unit(*cpu, units)).collect();
+        Self { version, rounds, user_share: user / (user + sys), latency, resident }
+    }
+
     /// CPU time for one unit of work, in microseconds.
     pub fn total(&self) -> f64 {
         median(self.rounds.iter().copied())
@@ -96,15 +104,7 @@ pub fn compare_dialects(bench: &Bench, work: &Work, contenders: &[Speaker<'_>]) 
     let mut seen = Vec::new();
     for ((running, mut load, rounds), (peer, _)) in sides.into_iter().zip(contenders) {
         let latency = load.paced(work.rate, PACED).map_err(|error| running.blame(&*error))?;
-        let sum = |of: fn(&Cpu) -> Duration| rounds.iter().map(of).sum::<Duration>().as_secs_f64();
-        let (user, sys) = (sum(|cpu| cpu.user), sum(|cpu| cpu.sys));
-        seen.push(Seen {
-            version: peer.version()?,
-            rounds: rounds.iter().map(|cpu| per_unit(*cpu, bench.scaled(work.requests))).collect(),
-            user_share: user / (user + sys),
-            latency,
-            resident: running.resident()?,
-        });
+        seen.push(Seen::new(peer.version()?, &rounds, bench.scaled(work.requests), latency, running.resident()?));
     }
     Ok(seen)
 }

@@ -90,7 +90,7 @@ fn conditions(bench: &Bench) -> String {
         if bench.cores.shared() { "server and load on the same core" } else { "server on one core with one worker, load on another" };
     let amount = if bench.scale < 1.0 { format!(", {} of the requests (a quick look)", bench.scale) } else { String::new() };
     format!(
-        "CPU time of all the server's processes for each request, median of {} interleaved rounds{amount}; {placed}.\n\
+        "CPU time of all the server's processes for each request or delivery, median of {} interleaved rounds{amount}; {placed}.\n\
          p50/p99: at a fixed rate, counted from the moment a request was due. Ratios: ours to the peer's, smaller is better.\n\n{}",
         bench.rounds,
         report::machine()

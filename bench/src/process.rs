@@ -133,6 +133,17 @@ pub fn resident_tree(root: i32) -> Result<u64> {
     Ok(sum)
 }
 
+/// Resident memory of the whole tree, in bytes; of a page that several processes share each has its part (`Pss` of proc_pid_smaps_rollup(5)).
+pub fn proportional_tree(root: i32) -> Result<u64> {
+    let mut sum = 0;
+    for pid in members(root)? {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).ok_or("no Pss")?;
+        sum += line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024;
+    }
+    Ok(sum)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{cpu, members, parse, resident};

@@ -67,7 +67,7 @@ pub fn render(findings: &[Finding], ours: &str, conditions: &str) -> String {
         &mut text,
         &[
             "work",
-            "ours, µs a request",
+            "ours, µs a unit",
             "peer",
             "peer, µs",
             "ratio",

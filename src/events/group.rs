@@ -30,7 +30,7 @@ pub(super) enum Phase {
 pub(super) struct Entry {
     subscriber: Weak<dyn Subscriber>,
     pub(super) phase: Cell<Phase>,
-    index: Cell<usize>,
+    index: Cell<u32>,
     pub(super) client: u64,
     pub(super) watches: bool,
     pub(super) member: RefCell<Option<Box<Member>>>,
@@ -82,14 +82,15 @@ impl Group {
 
     pub(super) fn add(&self, entry: Rc<Entry>) {
         let mut entries = self.entries.borrow_mut();
-        entry.index.set(entries.len());
+        // There are at most [`super::MOST_SUBSCRIBERS`].
+        entry.index.set(entries.len() as u32);
         entries.push(Some(entry));
     }
 
     pub(super) fn remove(&self, entry: &Rc<Entry>) {
         entry.phase.set(Phase::Over);
         let mut entries = self.entries.borrow_mut();
-        if let Some(place) = entries.get_mut(entry.index.get())
+        if let Some(place) = entries.get_mut(entry.index.get() as usize)
             && place.as_ref().is_some_and(|there| Rc::ptr_eq(there, entry))
         {
             *place = None;
@@ -107,7 +108,7 @@ impl Group {
         }
         entries.retain(Option::is_some);
         for (index, entry) in entries.iter().flatten().enumerate() {
-            entry.index.set(index);
+            entry.index.set(index as u32);
         }
         let room = entries.len() * 2;
         entries.shrink_to(room);

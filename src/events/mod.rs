@@ -7,6 +7,9 @@
 //! | `event` | a publication as the subscribers of this worker share it; what a subscriber gets |
 //! | `group` | the subscribers of one pattern |
 //! | `queue` | a subscription with a bounded queue, read as a stream |
+//! | `deliveries` | what the hub says, given to the subscribers whom it concerns |
+//! | `registration` | a subscriber's membership in a group |
+//! | `error` | why something did not happen |
 //! | `ask` | what waits for an answer of the hub |
 //! | `source` | where events come from: the hub, or this process alone |
 //!
@@ -17,9 +20,12 @@ pub mod core;
 
 mod ask;
 pub mod config;
+mod deliveries;
+mod error;
 mod event;
 mod group;
 mod queue;
+mod registration;
 mod source;
 
 #[cfg(test)]
@@ -27,7 +33,6 @@ mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::future::Future;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::AtomicU64;
@@ -36,18 +41,21 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use ask::Asked;
+use deliveries::welcome;
+pub use error::EventsError;
 pub use event::{Closed, Delivery, Event, Presence};
 pub use group::Subscriber;
 use group::{Entry, Group, Phase};
 use queue::Queue;
 pub use queue::{Overflow, Subscription};
+pub use registration::Registration;
 use source::Source;
 
 pub use crate::link::events::{
     BadName, HistoryLimit, MAX_DATA, MAX_MEMBER_ID, MAX_MEMBER_INFO, Member, PastEvent, Pattern, Position, TopicInfo,
 };
-use crate::link::events::{EventsAnswer, EventsFromHub, EventsToHub, Question, check_topic};
-use crate::link::{EventSink, HubLink, LinkError};
+use crate::link::events::{EventsAnswer, EventsToHub, Question, check_topic};
+use crate::link::{EventSink, HubLink};
 use crate::reactor;
 use crate::scoreboard::{Slot, add, subtract};
 
@@ -57,57 +65,6 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const MOST_SUBSCRIBERS: usize = 1_000_000;
 /// Events that wait for a slow reader if nothing else is said.
 pub const QUEUE: usize = 256;
-
-/// Why something about events did not happen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EventsError {
-    /// The name is none.
-    Name(BadName),
-    /// What is published is too long.
-    TooLong,
-    /// The member's id or information is empty or too long.
-    Member,
-    /// Only a single topic has a position and members.
-    NotOne,
-    /// Too many subscribers, or too much waits for the hub.
-    Full,
-    /// The hub ended meanwhile: whether the event was published is unknown.
-    Lost,
-    /// The hub did not answer in time: whether the event was published is unknown.
-    TimedOut,
-    /// The hub refused; says why.
-    Refused(String),
-}
-
-impl fmt::Display for EventsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(bad) => bad.fmt(f),
-            Self::TooLong => write!(f, "an event has at most {MAX_DATA} bytes"),
-            Self::Member => {
-                write!(f, "a member has an id of 1 to {MAX_MEMBER_ID} bytes and at most {MAX_MEMBER_INFO} bytes of information")
-            }
-            Self::NotOne => f.write_str("a prefix has no position and no members: name one topic"),
-            Self::Full => f.write_str("too much waits for the hub"),
-            Self::Lost => f.write_str("the hub was restarted meanwhile: whether it took effect is unknown"),
-            Self::TimedOut => f.write_str("the hub did not answer in time: whether it took effect is unknown"),
-            Self::Refused(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for EventsError {}
-
-impl From<LinkError> for EventsError {
-    fn from(error: LinkError) -> Self {
-        match error {
-            LinkError::Lost => Self::Lost,
-            LinkError::TimedOut => Self::TimedOut,
-            LinkError::Full => Self::Full,
-            LinkError::Refused(why) => Self::Refused(why),
-        }
-    }
-}
 
 /// How to subscribe.
 #[derive(Clone, Debug, Default)]
@@ -473,285 +430,9 @@ impl Events {
         self.count(|counters| counters.dropped, count);
     }
 
-    /// The groups with prefixes of a topic.
-    fn by_prefix(&self, topic: &str) -> Vec<Rc<Group>> {
-        let lengths = self.lengths.borrow();
-        if lengths.is_empty() {
-            return Vec::new();
-        }
-        let prefixes = self.prefixes.borrow();
-        let found = lengths.keys().take_while(|length| **length <= topic.len()).filter_map(|length| prefixes.get(topic.get(..*length)?));
-        found.cloned().collect()
-    }
-
-    fn by_name(&self, topic: &str) -> Option<(Rc<str>, Rc<Group>)> {
-        self.topics.borrow().get_key_value(topic).map(|(name, group)| (name.clone(), group.clone()))
-    }
-
-    /// Gives the same to all who follow a topic.
-    fn broadcast(&self, topic: &str, position: Position, delivery: impl FnOnce(Rc<str>) -> Delivery) {
-        let exact = self.by_name(topic);
-        let delivery = delivery(exact.as_ref().map_or_else(|| topic.into(), |(name, _)| name.clone()));
-        // A group that was live only after that has not missed it.
-        let concerns = |last: Position| last.epoch != position.epoch || last.offset < position.offset;
-        if let Some((_, group)) = exact.filter(|(_, group)| group.live.get() && group.last.get().is_none_or(concerns)) {
-            group.last.set(Some(position));
-            group.deliver(&delivery);
-        }
-        for group in self.by_prefix(topic) {
-            group.deliver(&delivery);
-        }
-    }
-
-    fn dispatch(&self, topic: &str, epoch: u64, past: PastEvent) {
-        let position = Position { epoch, offset: past.offset };
-        let exact = self.by_name(topic);
-        let name = exact.as_ref().map_or_else(|| topic.into(), |(name, _)| name.clone());
-        let event = Delivery::Event(Rc::new(Event::new(name.clone(), position, past.at, past.data.0)));
-        let mut delivered = 0;
-        // What a group has already may be meant for those who follow a prefix.
-        let is_new = |group: &Group| group.last.get().is_none_or(|last| last.epoch != epoch || last.offset < position.offset);
-        if let Some((_, group)) = exact.filter(|(_, group)| group.live.get() && is_new(group)) {
-            if let Some(told) = irregular(&name, group.last.replace(Some(position)), position) {
-                group.deliver(&told);
-            }
-            delivered += group.deliver(&event);
-        }
-        for group in self.by_prefix(topic) {
-            delivered += group.deliver(&event);
-        }
-        self.count(|counters| counters.delivered, delivered);
-    }
-
-    /// The hub has answered a subscription of a group, or of one entry.
-    fn subscribed(&self, ticket: u64, position: Option<Position>, recovered: bool, past: Vec<PastEvent>, refused: Option<String>) {
-        let Some((group, entry)) = self.asked.subscribed(ticket) else { return };
-        if let Some(why) = refused {
-            let closed = Delivery::Closed(Closed::Refused(why.into()));
-            let mut over = Vec::new();
-            group.each(|entry| over.push(entry.clone()));
-            for entry in over {
-                self.end(&group, &entry, false);
-                entry.deliver(&closed);
-            }
-            return;
-        }
-        if group.len() == 0 {
-            return;
-        }
-        let first = !group.live.replace(true);
-        let Some(entry) = entry else { return self.resumed(&group, position, recovered, past) };
-        if first {
-            group.last.set(position);
-            group.each(|entry| {
-                if entry.phase.get() == Phase::New {
-                    welcome(&group, entry, None);
-                }
-            });
-        }
-        if matches!(entry.phase.get(), Phase::Recovers(_)) {
-            welcome(&group, &entry, Some(recovered));
-            let Pattern::Exact(name) = &group.pattern else { return };
-            let (topic, epoch) = (Rc::<str>::from(name.as_str()), position.map_or(0, |position| position.epoch));
-            self.count(|counters| counters.delivered, past.len() as u64);
-            for past in past {
-                let position = Position { epoch, offset: past.offset };
-                entry.deliver(&Delivery::Event(Rc::new(Event::past(topic.clone(), position, past.at, past.data.0))));
-            }
-        }
-    }
-
-    /// A group is live again, at a new hub.
-    fn resumed(&self, group: &Rc<Group>, position: Option<Position>, recovered: bool, past: Vec<PastEvent>) {
-        let before = group.last.get();
-        let Pattern::Exact(name) = &group.pattern else {
-            group.deliver(&Delivery::Gap { topic: None, position: None });
-            group.each(|entry| {
-                if entry.phase.get() == Phase::New {
-                    welcome(group, entry, None);
-                }
-            });
-            return;
-        };
-        let topic = Rc::<str>::from(name.as_str());
-        group.last.set(position);
-        // Who came while there was no hub has missed nothing.
-        let newcomers = |group: &Rc<Group>| {
-            group.each(|entry| {
-                if entry.phase.get() == Phase::New {
-                    welcome(group, entry, None);
-                }
-            });
-        };
-        if before.is_none() {
-            return newcomers(group);
-        }
-        if !recovered {
-            group.deliver(&Delivery::Gap { topic: Some(topic), position });
-            return newcomers(group);
-        }
-        for past in past {
-            let position = Position { epoch: position.map_or(0, |position| position.epoch), offset: past.offset };
-            let delivered = group.deliver(&Delivery::Event(Rc::new(Event::past(topic.clone(), position, past.at, past.data.0))));
-            self.count(|counters| counters.delivered, delivered);
-        }
-        newcomers(group);
-    }
-
-    fn presence_changed(&self, topic: &str, member: Member, joined: bool) {
-        let Some((topic, group)) = self.by_name(topic) else { return };
-        let presence = Rc::new(Presence { topic, member });
-        let delivery = if joined { Delivery::Joined(presence) } else { Delivery::Left(presence) };
-        group.each(|entry| {
-            if entry.watches && entry.phase.get() == Phase::Live {
-                entry.deliver(&delivery);
-            }
-        });
-    }
-
     fn groups(&self) -> Vec<Rc<Group>> {
         self.topics.borrow().values().chain(self.prefixes.borrow().values()).cloned().collect()
     }
-}
-
-impl EventSink for Events {
-    fn take(&self, message: EventsFromHub) {
-        match message {
-            EventsFromHub::Event { topic, epoch, event } => self.dispatch(&topic, epoch, event),
-            EventsFromHub::Subscribed { ticket, position, recovered, events, refused } => {
-                self.subscribed(ticket, position, recovered, events, refused);
-            }
-            EventsFromHub::Published { ticket, result } => self.asked.published(ticket, result.map_err(EventsError::Refused)),
-            EventsFromHub::Answer { ticket, result } => self.asked.answered(ticket, result.map_err(EventsError::Refused)),
-            EventsFromHub::Missed { topic, position, count } => {
-                self.broadcast(&topic, position, |topic| Delivery::Missed { topic: Some(topic), count });
-            }
-            EventsFromHub::Gap { topic, position } => {
-                self.broadcast(&topic, position, |topic| Delivery::Gap { topic: Some(topic), position: Some(position) });
-            }
-            EventsFromHub::PrefixGap(prefix) => {
-                let group = self.prefixes.borrow().get(prefix.as_str()).cloned();
-                if let Some(group) = group.filter(|group| group.live.get()) {
-                    group.deliver(&Delivery::Gap { topic: None, position: None });
-                }
-            }
-            EventsFromHub::Joined { topic, member } => self.presence_changed(&topic, member, true),
-            EventsFromHub::Left { topic, member } => self.presence_changed(&topic, member, false),
-        }
-    }
-
-    fn connected(&self) {
-        // What was asked while there was no hub went nowhere.
-        self.asked.lose(&self.source.held());
-        for group in self.groups() {
-            self.request(&group, None);
-            let mut present = Vec::new();
-            group.each(|entry| {
-                if let Phase::Recovers(_) = entry.phase.get() {
-                    self.request(&group, Some(entry));
-                }
-                if let Some(member) = &*entry.member.borrow() {
-                    present.push((entry.client, (**member).clone()));
-                }
-            });
-            for (client, member) in present {
-                let ticket = self.asked.next();
-                self.tell(EventsToHub::Enter { ticket, topic: topic_of(&group.pattern), client, member, again: true });
-            }
-            if group.watchers.get() > 0 {
-                self.tell(EventsToHub::Watch { topic: topic_of(&group.pattern), on: true });
-            }
-        }
-        let dropped = self.source.connected();
-        self.count_dropped(dropped);
-    }
-
-    fn lost(&self) {
-        for group in self.groups() {
-            group.live.set(false);
-        }
-        self.asked.lose(&self.source.held());
-    }
-}
-
-/// A subscriber's membership in a group. Dropping it ends the subscription; a presence that came with it ends a moment later, so that
-/// one who comes back soon was never away.
-pub struct Registration {
-    events: Weak<Events>,
-    group: Rc<Group>,
-    entry: Rc<Entry>,
-}
-
-impl Registration {
-    /// What is subscribed to.
-    #[must_use]
-    pub fn pattern(&self) -> &Pattern {
-        &self.group.pattern
-    }
-
-    /// The last event of the topic that came to this worker, of a subscription to one topic.
-    #[must_use]
-    pub fn position(&self) -> Option<Position> {
-        self.group.last.get()
-    }
-
-    /// The subscriber is present as this member from now on.
-    ///
-    /// # Errors
-    /// [`EventsError::Member`], [`EventsError::NotOne`].
-    pub fn enter(&self, member: Member) -> Result<(), EventsError> {
-        check_member(&member)?;
-        let Pattern::Exact(topic) = &self.group.pattern else { return Err(EventsError::NotOne) };
-        if let Some(events) = self.events.upgrade() {
-            self.entry.member.replace(Some(Box::new(member.clone())));
-            let (ticket, client) = (events.asked.next(), self.entry.client);
-            events.tell(EventsToHub::Enter { ticket, topic: topic.clone(), client, member, again: false });
-        }
-        Ok(())
-    }
-
-    /// The subscriber is not present any more.
-    pub fn leave(&self) {
-        if let Some(events) = self.events.upgrade()
-            && self.entry.member.take().is_some()
-        {
-            events.tell(EventsToHub::Leave { topic: topic_of(&self.group.pattern), client: self.entry.client, softly: false });
-        }
-    }
-
-    /// Ends the subscription and, at once, the presence that came with it.
-    pub fn close(self) {
-        self.end(false);
-    }
-
-    fn end(&self, softly: bool) {
-        if let Some(events) = self.events.upgrade() {
-            events.end(&self.group, &self.entry, softly);
-        }
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.end(true);
-    }
-}
-
-/// Tells a subscriber that it is live.
-fn welcome(group: &Group, entry: &Entry, recovered: Option<bool>) {
-    entry.phase.set(Phase::Live);
-    entry.deliver(&Delivery::Ready { position: group.last.get(), recovered });
-}
-
-/// What is to be told when an event is not the one after the last. The hub's order makes that impossible; if it happens all the same, it is told.
-fn irregular(topic: &Rc<str>, last: Option<Position>, position: Position) -> Option<Delivery> {
-    let last = last?;
-    if last.epoch != position.epoch {
-        let before = Position { offset: position.offset - 1, ..position };
-        return Some(Delivery::Gap { topic: Some(topic.clone()), position: Some(before) });
-    }
-    let count = position.offset.checked_sub(last.offset + 1)?;
-    (count > 0).then(|| Delivery::Missed { topic: Some(topic.clone()), count })
 }
 
 fn topic_of(pattern: &Pattern) -> String {

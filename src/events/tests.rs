@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::core::{Core, Limits, Worker};
 use super::*;
-use crate::link::events::Blob;
+use crate::link::events::{Blob, EventsFromHub};
 use crate::link::{FromHub, Port, ToHub};
 use crate::reactor::{Scope, run, timeout, yield_now};
 use crate::sys::channel::Channel;

@@ -8,6 +8,7 @@
 //! `polling` does not report, and without it every request would cost one more `read` that fails.
 
 mod alarm;
+mod guarded;
 mod io;
 mod observer;
 mod poller;

@@ -7,6 +7,7 @@ use std::task::{Poll, Waker};
 
 use slab::Slab;
 
+use super::guarded::Guarded;
 use super::tasks::{Task, spawn};
 
 /// A set of tasks with one owner. Clones are the same scope. Dropping the last clone cancels what still runs.
@@ -53,10 +54,7 @@ impl Scope {
         }
         let key = self.0.tasks.borrow_mut().insert(None);
         let member = Member { scope: Rc::downgrade(&self.0), key };
-        let task = spawn(async move {
-            let _member = member;
-            future.await;
-        });
+        let task = spawn(Guarded::new(future, member));
         if let Some(slot) = self.0.tasks.borrow_mut().get_mut(key) {
             *slot = Some(task);
         }

@@ -15,6 +15,7 @@ use async_task::Runnable;
 use slab::Slab;
 
 use super::current;
+use super::guarded::Guarded;
 use super::poller::Notifier;
 
 /// A number for each queue, so that a waker knows whether it runs on the thread of its queue.
@@ -168,11 +169,7 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
         let list = reactor.queue.alive.clone();
         let key = list.borrow().vacant_key();
         let alive = Alive { list: list.clone(), key };
-        let future = async move {
-            let _alive = alive;
-            future.await
-        };
-        let (runnable, task) = async_task::spawn_local(future, move |runnable| remote.schedule(runnable));
+        let (runnable, task) = async_task::spawn_local(Guarded::new(future, alive), move |runnable| remote.schedule(runnable));
         list.borrow_mut().insert(runnable.waker());
         runnable.schedule();
         Task(task)

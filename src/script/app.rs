@@ -319,7 +319,7 @@ impl Handler for ScriptApp {
         let head = request.head.clone();
         let request = Rc::new(ScriptRequest::new(Request { head, ..request }));
         match self.websocket_accept.clone() {
-            None => Answer::Now(taken::accept(&self, &request, sessions)),
+            None => Answer::Now(taken::accept(&self, request, sessions)),
             Some(decide) => Answer::Later(Box::pin(taken::ask(self, request, decide, sessions.clone()))),
         }
     }

@@ -96,6 +96,10 @@ impl Output {
             dropped += 1;
         }
         self.bytes += frame.len();
+        if self.queue.capacity() == 0 {
+            // Most connections never have more than one frame waiting, and keep room for it.
+            self.queue.reserve_exact(1);
+        }
         self.queue.push_back(if cause == Cause::Published { Entry::Published(frame) } else { Entry::Frame(frame) });
         Ok(dropped)
     }

@@ -82,11 +82,11 @@ pub struct Session {
     output: RefCell<Output>,
     phase: Cell<Phase>,
     /// What the application is told of the end.
-    ended: RefCell<Option<Close>>,
+    ended: RefCell<Option<Box<Close>>>,
     /// The task that reads.
-    driver: RefCell<Option<Waker>>,
+    driver: Cell<Option<Waker>>,
     /// The task that wants a message.
-    receiver: RefCell<Option<Waker>>,
+    receiver: Cell<Option<Waker>>,
     heard: Cell<Instant>,
     pinged: Cell<bool>,
     /// When a drain closes it.
@@ -115,8 +115,8 @@ impl Session {
             output: RefCell::default(),
             phase: Cell::new(Phase::Open),
             ended: RefCell::default(),
-            driver: RefCell::default(),
-            receiver: RefCell::default(),
+            driver: Cell::default(),
+            receiver: Cell::default(),
             heard: Cell::new(reactor::now()),
             pinged: Cell::new(false),
             leaves: Cell::new(None),
@@ -250,7 +250,7 @@ impl Session {
     fn wake_receiver(&self) {
         if let Some(waker) = self.receiver.take() {
             // The task that reads polls its handler next anyway.
-            let same = self.driver.borrow().as_ref().is_some_and(|driver| driver.will_wake(&waker));
+            let same = wakes(&self.driver, &waker);
             if !same || self.ended.borrow().is_some() {
                 waker.wake();
             }
@@ -302,7 +302,7 @@ impl Session {
 
     /// Remembers why it ended, for the application; the first reason counts.
     fn tell(&self, close: &Close) {
-        self.ended.borrow_mut().get_or_insert_with(|| close.clone());
+        self.ended.borrow_mut().get_or_insert_with(|| Box::new(close.clone()));
         self.wake_receiver();
         self.wake_driver();
     }
@@ -492,7 +492,7 @@ impl Session {
             if self.inbox.borrow().is_empty() && self.inbox.borrow().capacity() > KEPT {
                 self.inbox.take();
             }
-            if full && !self.is_full() && !self.driver.borrow().as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+            if full && !self.is_full() && !wakes(&self.driver, cx.waker()) {
                 self.wake_driver();
             }
             return Poll::Ready(Some(message));
@@ -512,7 +512,7 @@ impl Session {
     /// Why it has ended, or is about to.
     #[must_use]
     pub fn ended(&self) -> Option<Close> {
-        self.ended.borrow().clone()
+        self.ended.borrow().as_deref().cloned()
     }
 
     /// Whether messages can be sent.
@@ -594,9 +594,16 @@ impl Session {
 }
 
 /// Stores a waker, unless it is there already.
-fn keep(place: &RefCell<Option<Waker>>, waker: &Waker) {
-    let mut place = place.borrow_mut();
-    if !place.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
-        *place = Some(waker.clone());
+fn keep(place: &Cell<Option<Waker>>, waker: &Waker) {
+    if !wakes(place, waker) {
+        place.set(Some(waker.clone()));
     }
+}
+
+/// Whether the waker that is stored wakes the same task.
+fn wakes(place: &Cell<Option<Waker>>, waker: &Waker) -> bool {
+    let kept = place.take();
+    let same = kept.as_ref().is_some_and(|kept| kept.will_wake(waker));
+    place.set(kept);
+    same
 }

@@ -4,10 +4,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
-use crate::support::server::{Site, Skep, free_address};
+use crate::support::redis::Redis;
+use crate::support::server::{Site, Skep, free_address, send};
 use crate::{alone, support};
 
 const SEND: &str = "the-back-end-s-token";
@@ -19,6 +21,10 @@ struct Push {
 
 impl Push {
     fn start() -> Self {
+        Self::start_with("")
+    }
+
+    fn start_with(fields: &str) -> Self {
         let (site, raw) = (Site::new(), free_address());
         let config = format!(r#"{{"send_token": "{SEND}", "secret": "sixteen or more.", "domain": "*.example.org"}}"#);
         let address = site.address;
@@ -26,7 +32,7 @@ impl Push {
             "config.ron",
             &format!(
                 "Config(data: \"data\", run: \"run\", pid_file: \"run/skep.pid\", auto_reload: false, log: (level: Warn),\n\
-                 workers: (start: 2, min: 2, max: 2, min_spare: 0, max_spare: 2), admin: (listen: []),\n\
+                 workers: (start: 2, min: 2, max: 2, min_spare: 0, max_spare: 2), admin: (listen: []), {fields}\n\
                  apps: {{\"push\": Script(path: \"embedded:push\", config: {config})}},\n\
                  servers: {{\"web\": Http(listen: [\"{address}\"], routes: [(path: \"/\", app: \"push\")]),\n\
                  \"flash\": Script(listen: [\"{raw}\"], app: \"push\")}})\n"
@@ -134,9 +140,12 @@ fn only_the_back_end_sends_and_only_the_user_reads() {
         404,
         "who listens publishes nothing"
     );
-    let place = inbox["messages"][0]["place"].clone();
-    assert_eq!(push.ask("POST", "/read", &ann, Some(&place)).0, 200);
-    assert_eq!(push.ask("GET", "/inbox", &ann, None).1["read"], place);
+    let at = inbox["messages"][0]["at"].clone();
+    assert_eq!(push.ask("POST", "/read", &ann, Some(&json!({ "at": at }))).0, 200);
+    assert_eq!(push.ask("GET", "/inbox", &ann, None).1["read"], at);
+    for wrong in [json!({}), json!({"at": -1}), json!({"at": 1e12}), json!([])] {
+        assert_eq!(push.ask("POST", "/read", &ann, Some(&wrong)).0, 400, "{wrong}");
+    }
 }
 
 #[test]
@@ -180,4 +189,76 @@ fn old_clients_get_the_same_and_what_they_missed() {
     push.skep.settled(2);
     while !back.document().is_empty() {}
     assert!(began.elapsed() < Duration::from_secs(20), "connections end when their worker goes");
+}
+
+fn titles(push: &Push, token: &str) -> Vec<String> {
+    let (_, inbox) = push.ask("GET", "/inbox", token, None);
+    let messages = inbox["messages"].as_array().expect("a list");
+    messages.iter().map(|message| message["data"]["title"].as_str().expect("a title").to_owned()).collect()
+}
+
+#[test]
+fn what_was_taken_is_kept_whatever_is_killed() {
+    let _alone = alone();
+    let push = Push::start();
+    let token = push.token("ann");
+    let mut expected = Vec::new();
+    for round in 0..4 {
+        for number in 0..5 {
+            let title = format!("{round}.{number}");
+            let message = json!({"user": "ann", "title": title, "id": title});
+            // As a back end does: again with the same id until it is taken.
+            support::wait::until("the message to be taken", || {
+                let mut client = Client::connect(push.skep.address()).expect("a connection");
+                let body = message.to_string();
+                let head =
+                    format!("POST /send HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {SEND}\r\nContent-Type: application/json\r\n");
+                let sent = client.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
+                sent.and_then(|()| client.read_reply()).is_ok_and(|reply| reply.status == 200)
+            });
+            expected.push(title);
+        }
+        let status = push.skep.status();
+        let victim = if round % 2 == 0 { status.hub.expect("a hub").pid } else { status.workers[0].pid };
+        send(victim, Signal::SIGKILL);
+        support::wait::until("another process", || {
+            let status = push.skep.status();
+            let mut all = status.workers.iter().map(|worker| worker.pid).chain(status.hub.iter().map(|hub| hub.pid));
+            status.workers.len() == 2 && status.hub.is_some() && all.all(|pid| pid != victim)
+        });
+    }
+    assert_eq!(titles(&push, &token), expected);
+    let at = push.ask("GET", "/inbox", &token, None).1["messages"][3]["at"].clone();
+    assert_eq!(push.ask("POST", "/read", &token, Some(&json!({ "at": at }))).0, 200);
+    let Push { skep, raw } = push;
+    let skep = skep.into_site().start();
+    skep.settled(2);
+    let push = Push { skep, raw };
+    assert_eq!(titles(&push, &token), expected, "also after a restart");
+    assert_eq!(push.ask("GET", "/inbox", &token, None).1["read"], at);
+}
+
+#[test]
+fn two_machines_are_one_push() {
+    let _alone = alone();
+    let redis = Redis::start();
+    let (here, there) = (Push::start_with(&redis.fields()), Push::start_with(&redis.fields()));
+    let token = here.token("ann");
+    let mut page = Flash::connect(there.raw, &format!(r#"{{"token": "{token}"}}"#));
+    page.document();
+    support::wait::until("the page to be known there", || {
+        let (_, sent) = here.send(&json!({"user": "ann", "title": "knock"}));
+        sent["pages"] == 1
+    });
+    here.send(&json!({"user": "ann", "title": "over", "id": "1"}));
+    let message: Value = serde_json::from_str(&page.document_after("knock")).expect("JSON");
+    assert_eq!(message["title"], "over", "a page of the other machine has it at once");
+    for push in [&here, &there] {
+        support::wait::until("the message to be kept on both", || titles(push, &token).last().is_some_and(|last| last == "over"));
+    }
+    assert_eq!(there.send(&json!({"user": "ann", "title": "over", "id": "1"})).1["sent"], false, "the same once more, elsewhere");
+    let (_, inbox) = there.ask("GET", "/inbox", &token, None);
+    let at = inbox["messages"].as_array().expect("a list").last().expect("a message")["at"].clone();
+    assert_eq!(there.ask("POST", "/read", &token, Some(&json!({ "at": at }))).0, 200);
+    support::wait::until("the mark on the other machine", || here.ask("GET", "/inbox", &token, None).1["read"] == at);
 }

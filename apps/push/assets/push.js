@@ -4,8 +4,7 @@ const { base = "", user = "" } = document.body.dataset;
 /** @type {typeof import("../../../src/script/live/skep.js")} */
 const { connect } = await import(`${location.origin}${base}/skep.js`);
 
-/** @typedef {{epoch: string, offset: number}} Place */
-/** @typedef {{at: number, place: Place, data: {id: string, title: string, text: string, icon?: string, link?: string}}} Message */
+/** @typedef {{at: number, data: {id: string, title: string, text: string, icon?: string, link?: string}}} Message */
 
 /** @param {string} selector @returns {any} */
 const find = (selector) => document.querySelector(selector);
@@ -78,12 +77,12 @@ find("[data-leave]")?.addEventListener("submit", async (/** @type {SubmitEvent} 
 
 /** @type {Map<string, {message: Message, item: HTMLElement}>} */
 const shown = new Map();
-/** @type {Place | null} */
-let readTo = null;
+/** Up to when everything is read, seconds since 1970. */
+let readTo = 0;
 
-/** @param {Place} place */
-const isRead = (place) => readTo !== null && readTo.epoch === place.epoch && place.offset <= readTo.offset;
-const unread = () => [...shown.values()].filter(({ message }) => !isRead(message.place));
+/** @param {Message} message */
+const isRead = (message) => message.at <= readTo;
+const unread = () => [...shown.values()].filter(({ message }) => !isRead(message));
 
 /** @param {number} at */
 function time(at) {
@@ -94,7 +93,7 @@ function time(at) {
 
 function refresh() {
   const count = unread().length;
-  for (const { message, item } of shown.values()) item.toggleAttribute("data-unread", !isRead(message.place));
+  for (const { message, item } of shown.values()) item.toggleAttribute("data-unread", !isRead(message));
   const badge = find("[data-count]");
   badge.hidden = count === 0;
   badge.textContent = count === 0 ? "" : `${count}`;
@@ -141,7 +140,7 @@ async function load() {
   if (reply.status === 401) return location.replace(`${base}/`);
   if (!reply.ok) throw new Error(`status ${reply.status}`);
   const { messages, read } = await reply.json();
-  if (read) readTo = read;
+  if (read) readTo = Math.max(readTo, read);
   for (const message of messages) show(message, false);
   refresh();
 }
@@ -197,7 +196,7 @@ function listen() {
   });
   find("[data-read]").addEventListener("click", () => {
     const last = unread().reduce((/** @type {Message | undefined} */ last, { message }) => (last && last.at > message.at ? last : message), undefined);
-    if (last) post("/read", last.place).catch(() => {});
+    if (last) post("/read", { at: last.at }).catch(() => {});
   });
   find("[data-gap-close]").addEventListener("click", () => (find("[data-gap]").hidden = true));
 
@@ -206,10 +205,10 @@ function listen() {
   let begun = false;
   live.on(
     `push:${user}`,
-    ({ data, at, epoch, offset }) => {
+    ({ data }) => {
       if (data.kind === "read") {
-        readTo = data.place;
-      } else if (data.kind === "message" && show({ at, data, place: { epoch, offset } }, true)) {
+        readTo = Math.max(readTo, data.at);
+      } else if (data.kind === "message" && show({ at: data.ts, data }, true)) {
         find("[data-said]").textContent = `${data.title}. ${data.text}`;
         chime();
       }

@@ -6,6 +6,7 @@
 
 mod connection;
 mod idle;
+mod subscribers;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use crate::Result;
 pub use connection::Exchange;
 use connection::{Connection, Progress};
 pub use idle::Idle;
+pub use subscribers::{Dialect, Publisher, Subscribers};
 
 /// Longest time without a single answer.
 const STALL: Duration = Duration::from_secs(10);
@@ -38,6 +40,15 @@ pub struct Latency {
     pub p50: Duration,
     /// 99th percentile.
     pub p99: Duration,
+}
+
+impl Latency {
+    /// Of all waits that were seen.
+    pub fn of(mut waits: Vec<Duration>) -> Self {
+        waits.sort_unstable();
+        let part = |percent: usize| waits.get(waits.len() * percent / 100).copied().unwrap_or_default();
+        Self { p50: part(50), p99: part(99) }
+    }
 }
 
 impl Load {
@@ -114,8 +125,7 @@ impl Load {
             })?;
             last = watch(last, (waits.len() - before) as u64)?;
         }
-        waits.sort_unstable();
-        Ok(Latency { p50: waits[total / 2], p99: waits[total * 99 / 100] })
+        Ok(Latency::of(waits))
     }
 
     /// One look at the sockets: `answered` is called for each complete answer.

@@ -1,7 +1,10 @@
 //! The contenders: each is started by the benchmark on a free port with a configuration of its own, and ended with it.
 
+mod centrifuge;
 mod kernel;
+mod nchan;
 mod nginx;
+mod realtime;
 mod redis;
 mod skep;
 
@@ -20,6 +23,7 @@ use crate::process::{self, Cpu, Resident};
 use crate::{Result, wait};
 
 pub use kernel::serve as serve_kernel_limit;
+pub use realtime::Liveness;
 
 /// Longest time from the start to the first answer.
 const START: Duration = Duration::from_secs(15);
@@ -36,6 +40,12 @@ pub enum Peer {
     SkepLocks(PathBuf),
     /// Our binary as an RTEP server.
     SkepRtep(PathBuf),
+    /// Our binary as a server of WebSocket connections, all with one topic.
+    SkepRealtime(PathBuf, Liveness),
+    /// nginx from the system, with Nchan.
+    Nchan(Liveness),
+    /// The Centrifuge library for Go.
+    Centrifuge(Liveness),
     /// Redis from the system.
     Redis,
     /// nginx from the system, with its Lua module.
@@ -53,17 +63,26 @@ struct Prepared {
 impl Peer {
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Skep(_) | Self::SkepLocks(_) | Self::SkepRtep(_) => "skep",
+            Self::Skep(_) | Self::SkepLocks(_) | Self::SkepRtep(_) | Self::SkepRealtime(..) => "skep",
+            Self::Nchan(_) => "Nchan",
+            Self::Centrifuge(_) => "Centrifuge",
             Self::Redis => "Redis",
             Self::Nginx => "nginx",
             Self::KernelLimit => "kernel limit",
         }
     }
 
+    /// Whether it could be had on this machine.
+    pub fn is_here(&self) -> bool {
+        !matches!(self, Self::Centrifuge(_)) || centrifuge::is_here()
+    }
+
     /// Name and version, as the contender says it.
     pub fn version(&self) -> Result<String> {
         match self {
-            Self::Skep(binary) | Self::SkepLocks(binary) | Self::SkepRtep(binary) => skep::version(binary),
+            Self::Skep(binary) | Self::SkepLocks(binary) | Self::SkepRtep(binary) | Self::SkepRealtime(binary, _) => skep::version(binary),
+            Self::Nchan(_) => nchan::version(),
+            Self::Centrifuge(_) => centrifuge::version(),
             Self::Redis => redis::version(),
             Self::Nginx => nginx::version(),
             Self::KernelLimit => Ok(self.name().to_owned()),
@@ -77,6 +96,9 @@ impl Peer {
             Self::Skep(binary) => skep::prepare(binary, address)?,
             Self::SkepLocks(binary) => skep::prepare_locks(binary, address)?,
             Self::SkepRtep(binary) => skep::prepare_rtep(binary, address)?,
+            Self::SkepRealtime(binary, liveness) => skep::prepare_realtime(binary, address, *liveness)?,
+            Self::Nchan(liveness) => nchan::prepare(address, *liveness)?,
+            Self::Centrifuge(liveness) => centrifuge::prepare(address, *liveness)?,
             Self::Redis => redis::prepare(address)?,
             Self::Nginx => nginx::prepare(address)?,
             Self::KernelLimit => kernel::prepare(address)?,
@@ -118,6 +140,11 @@ impl Running {
     /// Resident memory of all its processes, in bytes.
     pub fn resident(&self) -> Result<u64> {
         process::resident_tree(self.pid()?)
+    }
+
+    /// Resident memory of all its processes, in bytes, with what they share counted once.
+    pub fn proportional(&self) -> Result<u64> {
+        process::proportional_tree(self.pid()?)
     }
 
     /// Resident memory of each process, the first one first.

@@ -9,7 +9,7 @@ use crate::folder::Folder;
 use crate::site;
 
 /// Where Debian puts modules.
-const MODULES: &str = "/usr/lib/nginx/modules";
+pub(super) const MODULES: &str = "/usr/lib/nginx/modules";
 
 pub fn version() -> Result<String> {
     let output = Command::new("nginx").arg("-v").output().map_err(|error| format!("nginx: {error}: tests/peers/http.sh installs it"))?;

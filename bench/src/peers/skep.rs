@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
+use super::realtime::{HISTORY, Liveness, MOST};
 use super::{Prepared, logged};
 use crate::Result;
 use crate::folder::Folder;
@@ -39,8 +40,42 @@ pub fn prepare_rtep(binary: &Path, address: SocketAddr) -> Result<Prepared> {
     prepare_server(binary, &format!("\"rtep\": Rtep(listen: [\"{address}\"])"))
 }
 
-fn prepare_server(binary: &Path, server: &str) -> Result<Prepared> {
+/// Whoever connects is subscribed to one topic, a POST publishes there: an application as people write it, with one worker and the hub.
+pub fn prepare_realtime(binary: &Path, address: SocketAddr, liveness: Liveness) -> Result<Prepared> {
+    let ping = liveness.0.as_secs();
     let folder = Folder::new()?;
+    folder.write("apps/realtime/main.luau", REALTIME)?;
+    let web = format!(
+        "\"web\": Http(listen: [\"{address}\"], max_connections: {MOST}, keep_alive_requests: 1000000000, timeouts: (idle: \"1h\"), \
+         websocket: (ping: \"{ping}s\", drain_spread: \"100ms\", close_timeout: \"1s\"), routes: [(path: \"/fixed\", reply: (status: 200)), (path: \"/\", app: \"realtime\")])"
+    );
+    let app = format!("\"realtime\": Script(path: \"apps/realtime\", limits: (sockets: {MOST}, tasks: {MOST}, memory: \"256 MiB\"))");
+    prepare_in(folder, binary, &format!("events: Local(history: {HISTORY}), apps: {{ {app} }}, servers: {{ {web} }},"))
+}
+
+const REALTIME: &str = r#"local events = require("@skep/events")
+
+local app = {}
+
+function app.websocket(ws)
+    ws:subscribe("chat")
+    for _ in ws:messages() do
+    end
+end
+
+function app.request(req)
+    events.publish("chat", req:json(), { wait = false })
+    return ""
+end
+
+return app
+"#;
+
+fn prepare_server(binary: &Path, server: &str) -> Result<Prepared> {
+    prepare_in(Folder::new()?, binary, &format!("servers: {{ {server} }},"))
+}
+
+fn prepare_in(folder: Folder, binary: &Path, blocks: &str) -> Result<Prepared> {
     let text = format!(
         r#"
 Config(
@@ -49,7 +84,7 @@ Config(
     log: (file: "-", level: Warn, format: Text),
     workers: (start: 1, min: 1, max: 1, min_spare: 0, max_spare: 1, max_requests: 1000000000),
     admin: (listen: []),
-    servers: {{ {server} }},
+    {blocks}
 )
 "#
     );

@@ -1,5 +1,6 @@
 //! What is measured, a file each.
 
+mod fanout;
 mod fixed;
 mod growth;
 mod locks;
@@ -9,6 +10,7 @@ mod scripted;
 mod soak;
 mod start;
 mod static_files;
+mod subscribers;
 
 use crate::report::Finding;
 use crate::{Bench, Result};
@@ -30,6 +32,10 @@ pub const ROWS: &[Row] = &[
     static_files::LARGE,
     locks::ROW,
     rtep::ROW,
+    fanout::PACED,
+    fanout::BURST,
+    subscribers::MEMORY,
+    subscribers::IDLE,
     growth::ROW,
     memory::ROW,
     start::ROW,

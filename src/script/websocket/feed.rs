@@ -1,5 +1,6 @@
 //! Events that go straight to a connection: from the events' core into its output, as one frame for all, without a call into the VM.
 
+use std::cell::OnceCell;
 use std::fmt::Write as _;
 use std::rc::{Rc, Weak};
 
@@ -9,23 +10,20 @@ use mlua::{Lua, Table, Value};
 use crate::codec::websocket::deflate::{self, MOST_WINDOW};
 use crate::codec::websocket::frame::{Head, encode};
 use crate::codec::websocket::{Kind, Opcode};
-use crate::events::{Delivery, Event, Events, Member, Options as Subscribe, Position, Presence, Registration, Subscriber};
+use crate::events::{Delivery, Event, Member, Options as Subscribe, Position, Presence, Registration, Subscriber};
 use crate::script::arguments::Options;
 use crate::script::context::AppContext;
 use crate::script::modules::json;
 use crate::websocket::Session;
 
 /// A subscription of a connection. Dropping it ends the subscription.
-pub(super) struct Feed {
-    sink: Rc<Sink>,
-    _registration: Registration,
-}
+pub(super) struct Feed(Rc<Sink>);
 
 /// What takes the events.
 struct Sink {
     session: Weak<Session>,
-    events: Weak<Events>,
-    topic: Box<str>,
+    /// There from before the first delivery.
+    registration: OnceCell<Registration>,
     /// Only the data is sent, and what is no event not at all.
     raw: bool,
 }
@@ -42,21 +40,17 @@ impl Feed {
         let presence = options.get::<Table>("presence")?.map(|table| member(lua, &table)).transpose()?;
         let since = options.get::<Table>("since")?.map(|table| position(&table)).transpose()?;
         let subscribe = Subscribe { recover: since, presence, watch: options.or("watch", false)?, ..Subscribe::default() };
-        let events = &app.services.events;
-        let sink = Rc::new(Sink {
-            session: Rc::downgrade(session),
-            events: Rc::downgrade(events),
-            topic: topic.into(),
-            raw: options.or("raw", false)?,
-        });
+        let sink = Rc::new(Sink { session: Rc::downgrade(session), registration: OnceCell::new(), raw: options.or("raw", false)? });
         let weak = Rc::downgrade(&sink);
         let subscriber: Weak<dyn Subscriber> = weak;
-        let registration = events.attach(topic, subscriber, subscribe).map_err(mlua::Error::runtime)?;
-        Ok(Feed { sink, _registration: registration })
+        let registration = app.services.events.attach(topic, subscriber, subscribe).map_err(mlua::Error::runtime)?;
+        sink.registration.get_or_init(|| registration);
+        Ok(Feed(sink))
     }
 
-    pub(super) fn topic(&self) -> &str {
-        &self.sink.topic
+    /// Whether this was subscribed to.
+    pub(super) fn is_of(&self, topic: &str) -> bool {
+        self.0.topic() == topic
     }
 }
 
@@ -106,18 +100,23 @@ impl Subscriber for Sink {
         }
         if let Ok(dropped) = session.publish_frame(frame)
             && dropped > 0
-            && let Some(events) = self.events.upgrade()
+            && let Some(registration) = self.registration.get()
         {
-            events.count_dropped(dropped);
+            registration.count_dropped(dropped);
         }
     }
 }
 
 impl Sink {
+    /// What was subscribed to, as it was written.
+    fn topic(&self) -> String {
+        self.registration.get().map(|registration| registration.pattern().to_string()).unwrap_or_default()
+    }
+
     /// What is told besides events.
     fn envelope(&self, delivery: &Delivery) -> Option<String> {
         let of = |kind: &str, topic: &Option<Rc<str>>| {
-            let topic = quoted(topic.as_deref().unwrap_or(&self.topic));
+            let topic = topic.as_deref().map_or_else(|| quoted(&self.topic()), quoted);
             format!("{{\"type\":\"{kind}\",\"topic\":{topic}")
         };
         let place = |text: &mut String, position: &Option<Position>| {

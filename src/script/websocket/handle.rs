@@ -1,8 +1,10 @@
 //! A connection as scripts hold it.
 
 use std::cell::{Cell, RefCell};
-use std::pin::pin;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mlua::{Function, IntoLua, Lua, LuaString, Table, UserData, UserDataFields, UserDataMethods, Value};
@@ -25,11 +27,11 @@ const MOST_FEEDS: usize = 128;
 pub(in crate::script) struct Socket {
     module: &'static str,
     pub(in crate::script) session: Rc<Session>,
-    protocol: Option<String>,
+    protocol: Option<Box<str>>,
     /// The request it came by, of a connection that the application has taken.
     request: RefCell<Option<(Weak<ScriptApp>, Rc<ScriptRequest>)>>,
-    /// The same as the script sees it, and its number among the active ones.
-    shown: RefCell<Option<(Table, f64)>>,
+    /// The same as the script sees it, once it has looked, and its number among the active ones.
+    shown: RefCell<Option<Box<(Table, f64)>>>,
     onclose: RefCell<Option<Function>>,
     told: Cell<bool>,
     receiving: Cell<bool>,
@@ -48,7 +50,7 @@ impl Socket {
         Self {
             module,
             session,
-            protocol,
+            protocol: protocol.map(String::into_boxed_str),
             request: RefCell::default(),
             shown: RefCell::default(),
             onclose: RefCell::default(),
@@ -56,10 +58,6 @@ impl Socket {
             receiving: Cell::new(false),
             feeds: RefCell::default(),
         }
-    }
-
-    pub(super) fn path(&self) -> String {
-        self.request.borrow().as_ref().map(|(_, request)| request.head.path().to_owned()).unwrap_or_default()
     }
 
     fn fail(&self, what: impl std::fmt::Display) -> mlua::Error {
@@ -82,38 +80,40 @@ impl Socket {
     /// Lets go of what belongs to the VM, so that an object kept by the script keeps nothing else.
     pub(super) fn forget(&self, active: &ActiveRequests) {
         self.onclose.take();
-        if let Some((_, number)) = self.shown.take() {
-            active.remove(number);
+        if let Some(shown) = self.shown.take() {
+            active.remove(shown.1);
         }
         self.request.take();
     }
 
     fn request(&self) -> mlua::Result<Value> {
-        if let Some((table, _)) = &*self.shown.borrow() {
-            return Ok(Value::Table(table.clone()));
+        if let Some(shown) = &*self.shown.borrow() {
+            return Ok(Value::Table(shown.0.clone()));
         }
         let Some((app, request)) = self.request.borrow().clone() else { return Ok(Value::Nil) };
         let Some(app) = app.upgrade() else { return Ok(Value::Nil) };
         let (table, number) = app.show(&request)?;
-        self.shown.replace(Some((table.clone(), number)));
+        self.shown.replace(Some(Box::new((table.clone(), number))));
         Ok(Value::Table(table))
     }
 
     /// The next message, within a time limit.
-    async fn receive(&self, limit: Option<Duration>) -> mlua::Result<Result<Message, &'static str>> {
+    async fn receive(self: Rc<Self>, limit: Option<Duration>) -> mlua::Result<Received> {
+        match limit {
+            // Every silent connection waits in a future of this kind: what is rare must not make it larger.
+            Some(limit) => match Box::pin(timeout(limit, self.receive_without_limit()?)).await {
+                Ok(received) => Ok(received),
+                Err(_) => Ok(Err("timeout")),
+            },
+            None => Ok(self.receive_without_limit()?.await),
+        }
+    }
+
+    fn receive_without_limit(self: Rc<Self>) -> mlua::Result<Receiving> {
         if self.receiving.replace(true) {
             return Err(self.fail("another coroutine is receiving"));
         }
-        let _receiving = Receiving(&self.receiving);
-        let receiving = pin!(self.session.receive());
-        let message = match limit {
-            Some(limit) => match timeout(limit, receiving).await {
-                Ok(message) => message,
-                Err(_) => return Ok(Err("timeout")),
-            },
-            None => receiving.await,
-        };
-        Ok(message.ok_or("closed"))
+        Ok(Receiving(self))
     }
 
     fn send(&self, kind: Kind, data: &LuaString) -> mlua::Result<bool> {
@@ -132,17 +132,46 @@ impl Drop for Socket {
     }
 }
 
-/// One coroutine at a time.
-struct Receiving<'a>(&'a Cell<bool>);
+/// A message, or why there is none.
+type Received = Result<Message, &'static str>;
 
-impl Drop for Receiving<'_> {
+/// Waits for a message. One coroutine at a time.
+struct Receiving(Rc<Socket>);
+
+impl Future for Receiving {
+    type Output = Received;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Received> {
+        self.0.session.poll_receive(cx).map(|message| message.ok_or("closed"))
+    }
+}
+
+impl Drop for Receiving {
     fn drop(&mut self) {
-        self.0.set(false);
+        self.0.receiving.set(false);
+    }
+}
+
+/// Waits for a message and gives it to the script. Every silent connection is in one of these, so it is no larger than it must be.
+struct Giving {
+    lua: Lua,
+    receiving: Result<Receiving, Box<mlua::Error>>,
+}
+
+impl Future for Giving {
+    type Output = mlua::Result<(Value, &'static str)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        match &mut this.receiving {
+            Ok(receiving) => Pin::new(receiving).poll(cx).map(|received| given(&this.lua, received)),
+            Err(error) => Poll::Ready(Err((**error).clone())),
+        }
     }
 }
 
 /// A message and what it is; or nil and why there is none.
-fn given(lua: &Lua, received: Result<Message, &'static str>) -> mlua::Result<(Value, &'static str)> {
+fn given(lua: &Lua, received: Received) -> mlua::Result<(Value, &'static str)> {
     match received {
         Ok(Message { kind, data }) => {
             let name = match kind {
@@ -161,7 +190,7 @@ pub(in crate::script) struct WebSocketHandle(pub(in crate::script) Rc<Socket>);
 impl UserData for WebSocketHandle {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
         fields.add_field_method_get("request", |_, this| this.0.request());
-        fields.add_field_method_get("protocol", |lua, this| this.0.protocol.as_ref().map(|name| lua.create_string(name)).transpose());
+        fields.add_field_method_get("protocol", |lua, this| this.0.protocol.as_deref().map(|name| lua.create_string(name)).transpose());
         fields.add_field_method_get("waiting", |_, this| Ok(this.0.session.waiting()));
         fields.add_field_method_get("closed", |lua, this| {
             let Some(close) = this.0.session.ended() else { return Ok(None) };
@@ -190,7 +219,8 @@ impl UserData for WebSocketHandle {
             let socket = this.0.clone();
             iteration::function(lua, move |lua| {
                 let socket = socket.clone();
-                async move { given(&lua, socket.receive(None).await?) }
+                let receiving = socket.receive_without_limit();
+                Giving { lua, receiving: receiving.map_err(Box::new) }
             })
         });
         methods.add_method("send", |_, this, text: LuaString| this.0.send(Kind::Text, &text));
@@ -199,16 +229,20 @@ impl UserData for WebSocketHandle {
             let feed = Feed::new(lua, &this.0.session, &topic, &options).map_err(|error| this.0.fail(error))?;
             let mut feeds = this.0.feeds.borrow_mut();
             // The same topic again takes the place of the one before.
-            feeds.retain(|feed| feed.topic() != topic);
+            feeds.retain(|feed| !feed.is_of(&topic));
             if feeds.len() >= MOST_FEEDS {
                 return Err(this.0.fail(format_args!("a connection has at most {MOST_FEEDS} subscriptions")));
+            }
+            if feeds.is_empty() {
+                // Most connections have one.
+                feeds.reserve_exact(1);
             }
             feeds.push(feed);
             Ok(())
         });
         methods.add_method("unsubscribe", |_, this, topic: String| {
             let before = this.0.feeds.borrow().len();
-            this.0.feeds.borrow_mut().retain(|feed| feed.topic() != topic);
+            this.0.feeds.borrow_mut().retain(|feed| !feed.is_of(&topic));
             Ok(this.0.feeds.borrow().len() < before)
         });
         methods.add_method("ping", |_, this, payload: Option<LuaString>| {
@@ -227,5 +261,19 @@ impl UserData for WebSocketHandle {
             this.0.session.close(code, &reason.unwrap_or_default());
             Ok(())
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There is one of each for every connection that is open.
+    #[test]
+    fn what_a_silent_connection_holds_is_small() {
+        assert!(size_of::<Giving>() <= 40, "{}", size_of::<Giving>());
+        assert!(size_of::<Socket>() <= 160, "{}", size_of::<Socket>());
+        assert!(size_of::<Session>() <= 424, "{}", size_of::<Session>());
+        assert!(size_of::<Feed>() <= 8, "{}", size_of::<Feed>());
     }
 }

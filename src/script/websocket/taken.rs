@@ -1,6 +1,8 @@
 //! Upgrades of the application's clients, and running its handler on them.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use mlua::{BString, Function, Value};
@@ -20,6 +22,7 @@ use crate::script::request::ScriptRequest;
 use crate::script::step::StepKind;
 use crate::script::vm::Stepped;
 use crate::websocket::config::Settings;
+use crate::websocket::sessions::Membership;
 use crate::websocket::{Session, Sessions};
 
 /// What the application has decided about an upgrade.
@@ -48,7 +51,7 @@ pub(in crate::script) fn refused(head: &RequestHead, sessions: &Sessions) -> Opt
 }
 
 /// Answers an upgrade for an application without `websocket_accept`.
-pub(in crate::script) fn accept(app: &Rc<ScriptApp>, request: &Rc<ScriptRequest>, sessions: &Rc<Sessions>) -> Response {
+pub(in crate::script) fn accept(app: &Rc<ScriptApp>, request: Rc<ScriptRequest>, sessions: &Rc<Sessions>) -> Response {
     upgrade(app, request, sessions, Accepted::default())
 }
 
@@ -75,7 +78,7 @@ pub(in crate::script) async fn ask(app: Rc<ScriptApp>, request: Rc<ScriptRequest
     match accepted(returned.0, &returned.2, &request.head) {
         Ok(accepted) => {
             drop(asked);
-            upgrade(&app, &request, &sessions, accepted)
+            upgrade(&app, request, &sessions, accepted)
         }
         Err(error) => asked.failed(&error),
     }
@@ -102,7 +105,7 @@ fn accepted(protocol: Option<BString>, headers: &Value, head: &RequestHead) -> m
 }
 
 /// The answer 101, behind which the application goes on with the connection.
-fn upgrade(app: &Rc<ScriptApp>, request: &Rc<ScriptRequest>, sessions: &Rc<Sessions>, accepted: Accepted) -> Response {
+fn upgrade(app: &Rc<ScriptApp>, request: Rc<ScriptRequest>, sessions: &Rc<Sessions>, accepted: Accepted) -> Response {
     let permit = match app.context.sockets.take() {
         Ok(permit) => permit,
         Err(exhausted) => return Response::error(503, &exhausted.to_string()),
@@ -122,8 +125,7 @@ fn upgrade(app: &Rc<ScriptApp>, request: &Rc<ScriptRequest>, sessions: &Rc<Sessi
             return Response::error(500, "a field of the upgrade cannot be sent");
         }
     }
-    let connection =
-        Taken { app: app.clone(), request: request.clone(), sessions: sessions.clone(), settings, agreement, protocol, permit };
+    let connection = Taken { app: app.clone(), request, sessions: sessions.clone(), settings, agreement, protocol, permit };
     response.body = ResponseBody::Upgrade(Box::new(move |upgraded| Box::pin(connection.serve(upgraded))));
     response
 }
@@ -145,38 +147,50 @@ impl Taken {
         let Upgraded { stream, early, place } = upgraded;
         let session = Session::new(stream, &early, Role::Server, agreement, settings);
         let member = sessions.enter(session.clone());
-        let socket = Rc::new(Socket::taken(&app, request, session, protocol));
-        async move {
-            let _held = (member, permit, place);
-            let app = app;
-            run(&app, &socket).await;
-        }
+        let socket = Rc::new(Socket::taken(&app, request.clone(), session, protocol));
+        let connected = Connected { app, request, socket, _held: (member, permit, place) };
+        // Used where it is: what an `async` block moves into variables of its own, it holds twice.
+        async move { connected.run().await }
     }
 }
 
-/// Runs the application's handler on a connection until both have ended.
-async fn run(app: &Rc<ScriptApp>, socket: &Rc<Socket>) {
-    let Some(handler) = &app.websocket else { return };
-    let ws = match app.vm.lua().create_userdata(WebSocketHandle(socket.clone())) {
-        Ok(ws) => ws,
-        Err(error) => return app.context.report("websocket", &app.context.fault(&error)),
-    };
-    let path = socket.path();
-    let mut call = Stepped::new(&app.vm, StepKind::WebSocket, path.as_bytes(), handler.call_async::<()>(&ws));
-    let handling = async {
-        let result = poll_fn(|cx| {
-            socket.tell_end(&app.context);
-            std::pin::Pin::new(&mut call).poll(cx)
-        })
-        .await;
-        if let Err(error) = result {
-            let fault = app.context.fault(&error);
-            app.context.report(&format!("websocket {path}"), &fault);
-            app.remember(&fault);
-            socket.session.close(close::INTERNAL, "the application failed");
-        }
-    };
-    socket.session.serve(handling).await;
-    socket.tell_end(&app.context);
-    socket.forget(&app.active);
+/// A connection and what it holds until its end.
+struct Connected {
+    app: Rc<ScriptApp>,
+    request: Rc<ScriptRequest>,
+    socket: Rc<Socket>,
+    _held: (Membership, Permit, Box<dyn Any>),
+}
+
+impl Connected {
+    /// Runs the application's handler until it and the connection have ended.
+    async fn run(&self) {
+        let Self { app, request, socket, .. } = self;
+        let Some(handler) = &app.websocket else { return };
+        let ws = match app.vm.lua().create_userdata(WebSocketHandle(socket.clone())) {
+            Ok(ws) => ws,
+            Err(error) => return app.context.report("websocket", &app.context.fault(&error)),
+        };
+        let mut call = Stepped::new(&app.vm, StepKind::WebSocket, request.head.path().as_bytes(), handler.call_async::<()>(ws));
+        let handling = pin!(async {
+            let result = poll_fn(|cx| {
+                socket.tell_end(&app.context);
+                Pin::new(&mut call).poll(cx)
+            });
+            if let Err(error) = result.await {
+                self.fail(&error);
+            }
+        });
+        socket.session.serve(handling).await;
+        socket.tell_end(&app.context);
+        socket.forget(&app.active);
+    }
+
+    fn fail(&self, error: &mlua::Error) {
+        let context = &self.app.context;
+        let fault = context.fault(error);
+        context.report(&format!("websocket {}", self.request.head.path()), &fault);
+        self.app.remember(&fault);
+        self.socket.session.close(close::INTERNAL, "the application failed");
+    }
 }

@@ -22,7 +22,7 @@ const COPIED: usize = 8 << 10;
 const FILE_PIECE: u64 = 1 << 20;
 
 /// A file up to this size shares its first segment with its head. The head of a larger one goes ahead: a segment more is nothing beside the
-/// others, and the reader is awake when they come (measured on loopback, 1 MiB: a fifth of the CPU time).
+/// others, and the reader is awake when they come (measured on loopback, 1 MiB: a third of the CPU time).
 const TOGETHER: u64 = 256 << 10;
 
 /// How a response is to be framed.
