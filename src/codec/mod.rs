@@ -1,5 +1,6 @@
 //! Bytes in, events out: no socket, no clock.
 
+pub mod fastcgi;
 pub mod http;
 pub mod lock;
 pub mod percent;

@@ -165,6 +165,7 @@ fn without_listeners(server: &Server) -> Server {
     let mut server = server.clone();
     match &mut server {
         Server::Http(http) => http.listen.clear(),
+        Server::FastCgi(fastcgi) => fastcgi.listen.clear(),
         Server::FlashPolicy(policy) => policy.listen.clear(),
         Server::Lock(lock) => lock.listen.clear(),
         Server::Rtep(rtep) => rtep.listen.clear(),
@@ -186,6 +187,7 @@ fn servers(changes: &mut Changes, old: &BTreeMap<String, Server>, new: &BTreeMap
         changes.servers_changed.push(name.clone());
         changes.applied.push(match (before, server) {
             (Server::Http(one), Server::Http(two)) if one.routes != two.routes => format!("routes of server `{name}` changed"),
+            (Server::FastCgi(one), Server::FastCgi(two)) if one.routes != two.routes => format!("routes of server `{name}` changed"),
             _ => format!("server `{name}` changed"),
         });
     }

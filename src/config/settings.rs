@@ -111,6 +111,7 @@ impl Settings {
         for server in self.servers.values_mut() {
             match server {
                 Server::FlashPolicy(policy) => inside(&mut policy.file),
+                Server::FastCgi(fastcgi) => fastcgi.uploads.dir.as_mut().map_or((), inside),
                 Server::Http(http) => http.uploads.dir.as_mut().map_or((), inside),
                 Server::Lock(_) | Server::Rtep(_) | Server::Script(_) => {}
             }

@@ -15,6 +15,7 @@ use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
 use crate::script::config::ScriptApp;
 use crate::secret::Secret;
+use crate::servers::fastcgi::config::FastCgi;
 use crate::servers::flash_policy::config::FlashPolicy;
 use crate::servers::http::config::Http;
 use crate::servers::lock::config::LockServer;
@@ -297,6 +298,8 @@ pub struct NativeApp {
 /// A server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Server {
+    /// FastCGI behind a web server, routed to applications.
+    FastCgi(FastCgi),
     /// The policy file that Flash asks for.
     FlashPolicy(FlashPolicy),
     /// HTTP, routed to applications.
@@ -327,6 +330,7 @@ impl Server {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Http(_) => "Http",
+            Self::FastCgi(_) => "FastCgi",
             Self::FlashPolicy(_) => "FlashPolicy",
             Self::Lock(_) => "Lock",
             Self::Rtep(_) => "Rtep",
@@ -339,6 +343,7 @@ impl Server {
     pub fn listen(&self) -> &[Address] {
         match self {
             Self::Http(http) => &http.listen,
+            Self::FastCgi(fastcgi) => &fastcgi.listen,
             Self::FlashPolicy(policy) => &policy.listen,
             Self::Lock(lock) => &lock.listen,
             Self::Rtep(rtep) => &rtep.listen,

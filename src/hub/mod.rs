@@ -99,8 +99,12 @@ async fn serve(context: ChildContext) -> i32 {
 /// Removes what a killed worker left of uploads.
 async fn clean_uploads(settings: Settings) {
     for server in settings.servers.values() {
-        let Server::Http(http) = server else { continue };
-        let Some(directory) = http.uploads.dir.clone() else { continue };
+        let uploads = match server {
+            Server::Http(http) => &http.uploads,
+            Server::FastCgi(fastcgi) => &fastcgi.uploads,
+            _ => continue,
+        };
+        let Some(directory) = uploads.dir.clone() else { continue };
         let shown = directory.display().to_string();
         match blocking::unblock(move || remove_stale(&directory)).await {
             Ok(0) => {}

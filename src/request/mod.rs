@@ -39,6 +39,37 @@ pub struct Origin {
     pub secure: bool,
     /// The server's name in the configuration.
     pub server: Rc<str>,
+    /// What a front told beside the request; nothing where the client itself is at the other end.
+    pub parameters: Parameters,
+}
+
+/// Names and values that a front tells about a request, as CGI has them (RFC 3875 §4.1), in order.
+#[derive(Clone, Default)]
+pub struct Parameters(Vec<(Box<str>, Box<[u8]>)>);
+
+impl Parameters {
+    /// Adds one.
+    pub fn push(&mut self, name: &str, value: &[u8]) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// The value of this name, the first one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|(found, _)| *found == name).map(|(_, value)| value)
+    }
+
+    /// Names and values in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+}
+
+impl fmt::Debug for Parameters {
+    /// Names only: cookies and credentials are among the values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 /// Names a request in logs and to applications: unique on this machine for as long as its master lives.

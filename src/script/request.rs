@@ -382,6 +382,11 @@ fn server(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
     table.raw_set("scheme", if request.origin.secure { "https" } else { "http" })?;
     table.raw_set("address", request.origin.local.ip().map(|ip| ip.to_string()))?;
     table.raw_set("port", request.origin.local.port())?;
+    let parameters = lua.create_table()?;
+    for (name, value) in request.origin.parameters.iter() {
+        parameters.raw_set(name, lua.create_string(value)?)?;
+    }
+    table.raw_set("parameters", parameters)?;
     Ok(Value::Table(table))
 }
 

@@ -1,5 +1,6 @@
 //! Protocols that take connections.
 
+pub mod fastcgi;
 pub mod flash_policy;
 pub mod http;
 pub mod lock;

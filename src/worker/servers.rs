@@ -17,6 +17,7 @@ use crate::reactor::{Task, spawn};
 use crate::request::Handler;
 use crate::rtep::Registry;
 use crate::scoreboard::Slot;
+use crate::servers::fastcgi::FastCgiServer;
 use crate::servers::flash_policy::FlashPolicyServer;
 use crate::servers::http::{HttpServer, Live, RequestIds};
 use crate::servers::lock::LockServer;
@@ -31,6 +32,7 @@ pub(super) type Handlers = BTreeMap<String, Rc<dyn Handler>>;
 /// One server of a kind.
 #[derive(Clone)]
 enum Kind {
+    FastCgi(Rc<FastCgiServer>),
     FlashPolicy(Rc<FlashPolicyServer>),
     Http(Rc<HttpServer>),
     Lock(Rc<LockServer>),
@@ -70,6 +72,7 @@ impl Servers {
             let stays = matches!(
                 (settings.servers.get(&name), self.running.get(&name).map(|running| &running.kind)),
                 (Some(Server::Http(_)), Some(Kind::Http(_)))
+                    | (Some(Server::FastCgi(_)), Some(Kind::FastCgi(_)))
                     | (Some(Server::Lock(_)), Some(Kind::Lock(_)))
                     | (Some(Server::Rtep(_)), Some(Kind::Rtep(_)))
                     | (Some(Server::FlashPolicy(_)), Some(Kind::FlashPolicy(_)))
@@ -86,6 +89,11 @@ impl Servers {
                     let live = Live::new(config, apps, access.cloned(), self.slot);
                     let http = HttpServer::new(name, live, self.slot, self.ids.clone());
                     self.running.insert(name.clone(), Running { kind: Kind::Http(http), listeners: BTreeMap::new() });
+                }
+                (Server::FastCgi(config), Some(Kind::FastCgi(fastcgi))) => fastcgi.replace(config.clone(), apps, access.cloned()),
+                (Server::FastCgi(config), _) => {
+                    let fastcgi = FastCgiServer::new(name, config.clone(), apps, access.cloned(), self.slot, self.ids.clone());
+                    self.running.insert(name.clone(), Running { kind: Kind::FastCgi(fastcgi), listeners: BTreeMap::new() });
                 }
                 (Server::Lock(config), Some(Kind::Lock(lock))) => lock.replace(config.clone()),
                 (Server::Lock(config), _) => {
@@ -161,6 +169,7 @@ impl Ending {
         match self.0 {
             Kind::Http(http) => http.drain().await,
             Kind::FlashPolicy(policy) => policy.drain().await,
+            Kind::FastCgi(fastcgi) => fastcgi.drain().await,
             Kind::Lock(lock) => lock.drain().await,
             Kind::Rtep(rtep) => rtep.drain().await,
             Kind::Raw(raw) => raw.drain().await,
@@ -173,6 +182,7 @@ impl Ending {
         match self.0 {
             Kind::Http(http) => http.stop().await,
             Kind::FlashPolicy(policy) => policy.stop().await,
+            Kind::FastCgi(fastcgi) => fastcgi.stop().await,
             Kind::Lock(lock) => lock.stop().await,
             Kind::Rtep(rtep) => rtep.stop().await,
             Kind::Raw(raw) => raw.stop().await,
@@ -184,6 +194,7 @@ impl Ending {
         match &self.0 {
             Kind::Http(http) => http.connections() as u64,
             Kind::FlashPolicy(policy) => policy.connections() as u64,
+            Kind::FastCgi(fastcgi) => fastcgi.connections() as u64,
             Kind::Lock(lock) => lock.connections() as u64,
             Kind::Rtep(rtep) => rtep.connections() as u64,
             Kind::Raw(raw) => raw.connections(),
@@ -206,6 +217,7 @@ impl Balance for Place {
         match &self.kind {
             Kind::Http(http) => http.has_room(),
             Kind::FlashPolicy(_) => true,
+            Kind::FastCgi(fastcgi) => fastcgi.has_room(),
             Kind::Lock(lock) => lock.has_room(),
             Kind::Rtep(rtep) => rtep.has_room(),
             Kind::Raw(raw) => raw.has_room(),
@@ -227,6 +239,7 @@ async fn accept(listener: Listener, place: Place, local: Peer, name: ListenerNam
         let served = match &place.kind {
             Kind::Http(http) => http.serve(accepted, &local),
             Kind::FlashPolicy(policy) => policy.serve(accepted, &local),
+            Kind::FastCgi(fastcgi) => fastcgi.serve(accepted, &local),
             Kind::Lock(lock) => lock.serve(accepted, &local),
             Kind::Rtep(rtep) => rtep.serve(accepted, &local),
             Kind::Raw(raw) => raw.serve(accepted, &local),

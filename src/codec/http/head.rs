@@ -148,6 +148,16 @@ impl RequestHead {
         Ok(())
     }
 
+    /// Names the host that is asked, where neither target nor parser did: a request that did not come as HTTP/1.1 text.
+    ///
+    /// # Errors
+    /// [`TargetError::Authority`] when it is no `host[:port]`.
+    pub fn set_authority(&mut self, authority: &str) -> Result<(), TargetError> {
+        authority::parse(authority.as_bytes()).ok_or(TargetError::Authority)?;
+        self.placement.authority = Authority::Own(authority.into());
+        Ok(())
+    }
+
     /// The target as it was sent (or rewritten).
     pub fn target(&self) -> &str {
         &self.target

@@ -11,6 +11,8 @@ use crate::config::written::{App, NativeApp, Server};
 use crate::request::registry;
 use crate::request::route::Action;
 use crate::script::config::{EMBEDDED, ENTRIES, ScriptApp, ScriptLimits};
+use crate::servers::fastcgi::config::FastCgi;
+use crate::servers::http::config::Http;
 use crate::units::{HumanDuration, HumanSize};
 
 impl Checker<'_> {
@@ -138,7 +140,9 @@ impl Checker<'_> {
 /// Whether a server leads to an application.
 fn serves(server: &Server, name: &str) -> bool {
     match server {
-        Server::Http(http) => http.routes.iter().any(|route| matches!(&route.action, Action::App(app) if app == name)),
+        Server::Http(Http { routes, .. }) | Server::FastCgi(FastCgi { routes, .. }) => {
+            routes.iter().any(|route| matches!(&route.action, Action::App(app) if app == name))
+        }
         Server::FlashPolicy(_) | Server::Lock(_) | Server::Rtep(_) => false,
         Server::Script(script) => script.app == name,
     }

@@ -11,6 +11,7 @@ use crate::config::written::{Admin, App, Server};
 use crate::net::Address;
 use crate::net::tls_files::{self, TlsFiles};
 use crate::request::route::{Action, Host, Route, RouteTable};
+use crate::servers::fastcgi::config::FastCgi;
 use crate::servers::http::config::{Http, Uploads};
 use crate::servers::script::config::ScriptServer;
 use crate::units::{HumanDuration, HumanSize};
@@ -42,6 +43,7 @@ impl Checker<'_> {
                 "write for example `listen: [\"127.0.0.1:8080\"]`",
             );
             let server = match server {
+                Server::FastCgi(fastcgi) => Server::FastCgi(self.fastcgi(&place, fastcgi, apps, data)),
                 Server::Http(http) => Server::Http(self.http(&place, http, apps, data)),
                 Server::Lock(lock) => Server::Lock(self.lock_server(&place, lock)),
                 Server::FlashPolicy(policy) => Server::FlashPolicy(self.flash_policy(&place, policy)),
@@ -74,6 +76,26 @@ impl Checker<'_> {
         let dir = self.upload_directory(&place.name("uploads").name("dir"), http.uploads.dir.as_deref(), data);
         let uploads = Uploads { dir: Some(dir), ..http.uploads };
         Http { listen, tls, uploads, ..http }
+    }
+
+    fn fastcgi(&mut self, place: &Place, server: FastCgi, apps: &BTreeMap<String, App>, data: &Path) -> FastCgi {
+        self.within(&place.name("max_parameters"), server.max_parameters, 1, 10_000);
+        self.within(&place.name("max_parameter_bytes"), server.max_parameter_bytes, HumanSize::bytes(256), HumanSize::mib(16));
+        self.at_least(&place.name("max_connections"), server.max_connections, 1);
+        self.within(&place.name("max_requests"), server.max_requests, 1, 65_535);
+        let timeouts = place.name("timeouts");
+        let spans = &server.timeouts;
+        for (name, span) in [("header", spans.header), ("body", spans.body), ("idle", spans.idle), ("write", spans.write)] {
+            self.at_least(&timeouts.name(name), span, HumanDuration::milliseconds(10));
+        }
+        if server.routes.is_empty() {
+            self.warning(place, "a server without `routes` answers everything with 404");
+        }
+        self.routes(&place.name("routes"), &server.routes, apps);
+        let listen = self.addresses(place, server.listen);
+        let dir = self.upload_directory(&place.name("uploads").name("dir"), server.uploads.dir.as_deref(), data);
+        let uploads = Uploads { dir: Some(dir), ..server.uploads };
+        FastCgi { listen, uploads, ..server }
     }
 
     fn raw(&mut self, place: &Place, script: ScriptServer, apps: &BTreeMap<String, App>) -> ScriptServer {

@@ -154,7 +154,7 @@ impl Connection {
             tell_keep_alive: head.version == Version::Http10,
             server_token: live.server_tokens,
         };
-        let exchange = Exchange::begin(&self.server, live, &self.origin, &head, self.wire.sent.get() + self.wire.pending() as u64);
+        let exchange = Exchange::begin(&self.server.host, live, &self.origin, &head, self.wire.sent.get() + self.wire.pending() as u64);
         let (body, source) = self.body(live, framing, expect_continue);
         let mut asked = None;
         let answer = match framing {
@@ -310,7 +310,7 @@ impl Connection {
         write_head(&self.wire, &response, framing);
         let written = write_body(&self.wire, response, framing, live.timeouts.write, None).await;
         let sent = self.wire.sent.get() + self.wire.pending() as u64 - before;
-        Exchange::refused(&self.server, live, &self.origin, status, sent);
+        Exchange::refused(&self.server.host, live, &self.origin, status, sent);
         match written {
             Ok(()) if self.wire.flush(&[], live.timeouts.write).await.is_ok() => After::Linger,
             _ => After::Close,
@@ -343,10 +343,10 @@ impl Connection {
 }
 
 /// Runs a handler; `None` when it panicked. A fault in one application must not end the worker that others share.
-fn guarded<R>(f: impl FnOnce() -> R) -> Option<R> {
+pub(in crate::servers) fn guarded<R>(f: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(f)).ok()
 }
 
-fn broken(id: RequestId) -> Response {
+pub(in crate::servers) fn broken(id: RequestId) -> Response {
     Response::error(500, &format!("the application failed; the log has more under {id}"))
 }

@@ -5,7 +5,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::server::{HttpServer, Live};
+use super::host::Host;
+use super::server::Live;
 use crate::codec::http::{Method, RequestHead};
 use crate::log_warn;
 use crate::reactor;
@@ -17,7 +18,7 @@ use crate::telemetry::{AccessLog, Record, clock};
 const CLIENT_LEFT: u16 = 499;
 
 /// An exchange under way. However it ends, it is counted as ended.
-pub(super) struct Exchange {
+pub(in crate::servers) struct Exchange {
     id: RequestId,
     begun: Instant,
     /// What the connection had sent and received before.
@@ -43,7 +44,7 @@ struct More {
 }
 
 /// Keeps the worker "busy" for as long as the exchange lives, also when its task is cancelled.
-struct Open(Rc<HttpServer>);
+struct Open(Rc<Host>);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -64,7 +65,7 @@ impl More {
 }
 
 impl Exchange {
-    pub(super) fn begin(server: &Rc<HttpServer>, live: &Live, origin: &Rc<Origin>, head: &RequestHead, sent_before: u64) -> Self {
+    pub(in crate::servers) fn begin(server: &Rc<Host>, live: &Live, origin: &Rc<Origin>, head: &RequestHead, sent_before: u64) -> Self {
         server.enter();
         Self {
             id: server.ids.next(),
@@ -81,17 +82,17 @@ impl Exchange {
         }
     }
 
-    pub(super) fn id(&self) -> RequestId {
+    pub(in crate::servers) fn id(&self) -> RequestId {
         self.id
     }
 
     /// The application that answers is found.
-    pub(super) fn goes_to(&self, app: Label) {
+    pub(in crate::servers) fn goes_to(&self, app: Label) {
         self.app.set(app);
     }
 
     /// Shows that the application works on the request now, for as long as the guard lives.
-    pub(super) fn show(&self) -> StepShown {
+    pub(in crate::servers) fn show(&self) -> StepShown {
         let target = self.target.as_bytes();
         let path = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
         let server = &self.open.0;
@@ -99,7 +100,7 @@ impl Exchange {
     }
 
     /// When the exchange is reported if it still waits for its answer; `None`: never.
-    pub(super) fn report_at(&self, live: &Live) -> Option<Instant> {
+    pub(in crate::servers) fn report_at(&self, live: &Live) -> Option<Instant> {
         self.begun.checked_add(live.slow_request?)
     }
 
@@ -110,12 +111,12 @@ impl Exchange {
     }
 
     /// Reports an exchange whose answer takes longer than it should, and where it waits.
-    pub(super) fn report_waiting(&self, trace: Option<&str>) {
+    pub(in crate::servers) fn report_waiting(&self, trace: Option<&str>) {
         self.report_silence(self.begun, "waits since", trace);
     }
 
     /// Reports, once, an exchange whose application has sent nothing more of its answer `since` then, and where it waits.
-    pub(super) fn report_pause(&self, since: Instant, trace: Option<&str>) {
+    pub(in crate::servers) fn report_pause(&self, since: Instant, trace: Option<&str>) {
         self.report_silence(since, "has sent nothing for", trace);
     }
 
@@ -128,17 +129,17 @@ impl Exchange {
 
     /// The application has given something after a while: the head of its answer, or a piece of a body that it writes bit by bit.
     /// From the first time on it is this time that makes an exchange slow, and no longer the whole.
-    pub(super) fn heard_after(&self, silent: Duration) {
+    pub(in crate::servers) fn heard_after(&self, silent: Duration) {
         self.silent.set(Some(self.silent.get().unwrap_or_default().max(silent)));
     }
 
     /// The head is there, and the rest takes its time.
-    pub(super) fn answered(&self) {
+    pub(in crate::servers) fn answered(&self) {
         self.heard_after(self.begun.elapsed());
     }
 
     /// The response is written, or could not be.
-    pub(super) fn finish(self, live: &Live, status: u16, sent: u64, failure: Option<&io::Error>) {
+    pub(in crate::servers) fn finish(self, live: &Live, status: u16, sent: u64, failure: Option<&io::Error>) {
         let server = &self.open.0;
         let elapsed = self.begun.elapsed();
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
@@ -162,13 +163,13 @@ impl Exchange {
     }
 
     /// The client left before there was an answer.
-    pub(super) fn abandoned(self, live: &Live) {
+    pub(in crate::servers) fn abandoned(self, live: &Live) {
         let sent = self.sent_before;
         self.finish(live, CLIENT_LEFT, sent, None);
     }
 
     /// Something that was no request was answered.
-    pub(super) fn refused(server: &Rc<HttpServer>, live: &Live, origin: &Origin, status: u16, sent: u64) {
+    pub(in crate::servers) fn refused(server: &Rc<Host>, live: &Live, origin: &Origin, status: u16, sent: u64) {
         add(server.slot.requests(), 1);
         server.slot.last_work_ms().store(now_ms(), std::sync::atomic::Ordering::Relaxed);
         if let Some(access) = &live.access {

@@ -10,6 +10,7 @@ use slab::Slab;
 
 use super::config::{Http, Uploads};
 use super::connection::Connection;
+use super::host::Host;
 use super::wire::Wire;
 use crate::codec::http::http1::HeadLimits;
 use crate::log_error;
@@ -17,7 +18,7 @@ use crate::net::{Accepted, Peer, Socket, Stream};
 use crate::reactor::{self, Scope};
 use crate::request::form::{FormLimits, UploadLimits};
 use crate::request::{Handler, Origin, RequestId, Site, Takeover, Upgraded};
-use crate::scoreboard::{Label, Slot, State, add, subtract};
+use crate::scoreboard::{Slot, add, subtract};
 use crate::telemetry::AccessLog;
 use crate::units::HumanSize;
 use crate::websocket::Sessions;
@@ -25,26 +26,26 @@ use crate::websocket::config::Settings;
 
 /// What a server serves now. Replaced as a whole by an update; an exchange ends with the one it began with.
 pub struct Live {
-    pub(super) site: Site,
-    pub(super) access: Option<Rc<AccessLog>>,
-    pub(super) head_limits: HeadLimits,
-    pub(super) max_body: u64,
-    pub(super) keep_alive_requests: u64,
-    pub(super) timeouts: Timeouts,
-    pub(super) server_tokens: bool,
-    pub(super) slow_request: Option<Duration>,
-    pub(super) max_connections: u64,
-    pub(super) uploads: Rc<UploadLimits>,
-    pub(super) websocket: Settings,
+    pub(in crate::servers) site: Site,
+    pub(in crate::servers) access: Option<Rc<AccessLog>>,
+    pub(in crate::servers) head_limits: HeadLimits,
+    pub(in crate::servers) max_body: u64,
+    pub(in crate::servers) keep_alive_requests: u64,
+    pub(in crate::servers) timeouts: Timeouts,
+    pub(in crate::servers) server_tokens: bool,
+    pub(in crate::servers) slow_request: Option<Duration>,
+    pub(in crate::servers) max_connections: u64,
+    pub(in crate::servers) uploads: Rc<UploadLimits>,
+    pub(in crate::servers) websocket: Settings,
 }
 
 /// The times of [`super::config::HttpTimeouts`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Timeouts {
-    pub(super) header: Duration,
-    pub(super) body: Duration,
-    pub(super) idle: Duration,
-    pub(super) write: Duration,
+pub(in crate::servers) struct Timeouts {
+    pub(in crate::servers) header: Duration,
+    pub(in crate::servers) body: Duration,
+    pub(in crate::servers) idle: Duration,
+    pub(in crate::servers) write: Duration,
 }
 
 impl Live {
@@ -109,12 +110,8 @@ pub struct HttpServer {
     /// `None` for one that has left HTTP.
     connections: RefCell<Slab<Option<Rc<Wire>>>>,
     scope: Scope,
-    draining: Cell<Option<Instant>>,
     pub(super) sockets: Rc<Sessions>,
-    pub(super) slot: Slot,
-    /// The server's name in reports.
-    pub(super) label: Label,
-    pub(super) ids: Rc<RequestIds>,
+    pub(super) host: Rc<Host>,
 }
 
 impl HttpServer {
@@ -127,11 +124,8 @@ impl HttpServer {
             live: RefCell::new(Rc::new(live)),
             connections: RefCell::default(),
             scope: Scope::new(),
-            draining: Cell::new(None),
             sockets,
-            slot,
-            label: slot.label(name),
-            ids,
+            host: Rc::new(Host::new(name, slot, ids)),
         })
     }
 
@@ -165,11 +159,17 @@ impl HttpServer {
     /// When the reactor cannot register it; the connection is closed then.
     pub fn serve(self: &Rc<Self>, accepted: Accepted, local: &Peer) -> io::Result<()> {
         let stream = Stream::from(Socket::new(accepted.fd)?);
-        let origin = Rc::new(Origin { peer: accepted.peer, local: local.clone(), secure: false, server: self.name.clone() });
+        let origin = Rc::new(Origin {
+            peer: accepted.peer,
+            local: local.clone(),
+            secure: false,
+            server: self.name.clone(),
+            parameters: crate::request::Parameters::default(),
+        });
         let wire = Rc::new(Wire::new(stream));
         let entry = Entry { key: self.connections.borrow_mut().insert(Some(wire.clone())), server: self.clone() };
-        add(self.slot.accepts(), 1);
-        add(self.slot.connections(), 1);
+        add(self.host.slot.accepts(), 1);
+        add(self.host.slot.connections(), 1);
         let connection = Connection { wire, origin, server: self.clone() };
         self.scope.spawn(async move {
             let entry = entry;
@@ -182,14 +182,14 @@ impl HttpServer {
 
     /// Since when the server takes nothing new.
     pub(super) fn draining_since(&self) -> Option<Instant> {
-        self.draining.get()
+        self.host.draining.get()
     }
 
     /// Lets every exchange end, tells clients to go elsewhere with the next, closes idle connections after a moment.
     /// Returns when no connection is left; the caller bounds the time.
     pub async fn drain(&self) {
-        if self.draining.get().is_none() {
-            self.draining.set(Some(reactor::now()));
+        if self.host.draining.get().is_none() {
+            self.host.draining.set(Some(reactor::now()));
             for wire in self.connections.borrow().iter().filter_map(|(_, wire)| wire.as_ref()) {
                 wire.stream.with_socket(Socket::wake_reader);
             }
@@ -201,18 +201,6 @@ impl HttpServer {
     /// Breaks every connection off.
     pub async fn stop(&self) {
         self.scope.cancel().await;
-    }
-
-    pub(super) fn enter(&self) {
-        add(self.slot.active(), 1);
-        self.slot.set_state(State::Busy);
-    }
-
-    pub(super) fn leave(&self) {
-        subtract(self.slot.active(), 1);
-        if self.slot.active().load(std::sync::atomic::Ordering::Relaxed) == 0 {
-            self.slot.set_state(if self.draining.get().is_some() { State::Shutdown } else { State::Idle });
-        }
     }
 }
 
@@ -239,15 +227,15 @@ impl Entry {
     }
 
     fn count(&self, wire: &Wire) {
-        add(self.server.slot.bytes_in(), wire.received.get());
-        add(self.server.slot.bytes_out(), wire.sent.get());
+        add(self.server.host.slot.bytes_in(), wire.received.get());
+        add(self.server.host.slot.bytes_out(), wire.sent.get());
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         let wire = self.server.connections.borrow_mut().try_remove(self.key);
-        subtract(self.server.slot.connections(), 1);
+        subtract(self.server.host.slot.connections(), 1);
         if let Some(wire) = wire.flatten() {
             self.count(&wire);
         }

@@ -11,7 +11,7 @@ use crate::reactor::{self, Alarm};
 use crate::request::{Handler, Response};
 
 /// Looks at how long each piece of a body takes to come. The time in which a slow client takes a piece is not the application's.
-pub(super) struct Watch<'a> {
+pub(in crate::servers) struct Watch<'a> {
     exchange: &'a Exchange,
     handler: Option<Rc<dyn Handler>>,
     /// The longest that a piece may take without a report; `None`: any time.
@@ -23,20 +23,20 @@ pub(super) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// A stream of events waits by its nature, and is not slow when nothing happens.
-    pub(super) fn new(live: &Live, exchange: &'a Exchange, handler: Option<Rc<dyn Handler>>, response: &Response) -> Self {
+    pub(in crate::servers) fn new(live: &Live, exchange: &'a Exchange, handler: Option<Rc<dyn Handler>>, response: &Response) -> Self {
         let is_events = response.fields.get("content-type").is_some_and(|kind| kind.starts_with(b"text/event-stream"));
         let limit = live.slow_request.filter(|_| !is_events);
         Self { exchange, handler, limit, asked: Cell::new(reactor::now()), alarm: Alarm::new(), told: Cell::new(false) }
     }
 
     /// The next piece is asked for.
-    pub(super) fn begin(&self) {
+    pub(in crate::servers) fn begin(&self) {
         self.asked.set(reactor::now());
         self.alarm.clear();
     }
 
     /// Asks the application for a piece with `poll`, and reports the exchange when that has taken too long.
-    pub(super) fn poll<T>(&self, cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    pub(in crate::servers) fn poll<T>(&self, cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         let polled = {
             let _shown = self.exchange.show();
             poll(cx)

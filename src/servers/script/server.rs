@@ -61,7 +61,13 @@ impl RawServer {
             return Ok(());
         }
         let stream = Rc::new(Stream::from(Socket::new(accepted.fd)?));
-        let origin = Rc::new(Origin { peer: accepted.peer, local: local.clone(), secure: false, server: self.name.clone() });
+        let origin = Rc::new(Origin {
+            peer: accepted.peer,
+            local: local.clone(),
+            secure: false,
+            server: self.name.clone(),
+            parameters: crate::request::Parameters::default(),
+        });
         let entry = Entry::new(self.clone());
         let idle = live.config.idle.map(|idle| *idle);
         let app = live.app.clone();

@@ -1,0 +1,76 @@
+//! How a FastCGI server is configured.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::net::{Address, Network};
+use crate::request::route::Route;
+use crate::servers::http::config::{Http, HttpTimeouts, Uploads};
+use crate::units::{HumanDuration, HumanSize};
+
+/// The port of the original.
+const PORT: u16 = 9000;
+
+/// Applications behind a web server that speaks FastCGI: docs/fastcgi.md.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FastCgi {
+    /// Addresses to listen on: `"127.0.0.1:9000"`, `"unix:run/fcgi.sock"`.
+    pub listen: Vec<Address>,
+    /// Networks that may connect. An empty list: everybody, who then may say of any request where it came from.
+    pub allow: Vec<Network>,
+    /// Which application answers what.
+    pub routes: Vec<Route>,
+    /// The most parameters of a request. More: 431.
+    pub max_parameters: u32,
+    /// The most bytes of parameters of a request. More: 431.
+    pub max_parameter_bytes: HumanSize,
+    /// The largest body of a request. Larger: 413.
+    pub max_body: HumanSize,
+    /// Connections open at the same time, in each worker. Further ones wait in the kernel's queue.
+    pub max_connections: u32,
+    /// Requests under way on one connection. More are refused as `FCGI_OVERLOADED`.
+    pub max_requests: u32,
+    /// How long the front may take for what. `header` is the time for the parameters.
+    pub timeouts: HttpTimeouts,
+    /// What happens to files that clients send in forms.
+    pub uploads: Uploads,
+    /// Applications that let a client wait for longer than this are reported in the log, as those of HTTP servers are. None: none.
+    pub slow_request: Option<HumanDuration>,
+}
+
+impl Default for FastCgi {
+    fn default() -> Self {
+        let alone = |address: IpAddr| Network::from(address);
+        Self {
+            listen: vec![Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)))],
+            allow: vec![alone(Ipv4Addr::LOCALHOST.into()), alone(Ipv6Addr::LOCALHOST.into())],
+            routes: Vec::new(),
+            max_parameters: 200,
+            max_parameter_bytes: HumanSize::kib(64),
+            max_body: HumanSize::mib(64),
+            max_connections: 10_000,
+            max_requests: 100,
+            timeouts: HttpTimeouts::default(),
+            uploads: Uploads::default(),
+            slow_request: Some(HumanDuration::seconds(5)),
+        }
+    }
+}
+
+impl FastCgi {
+    /// What an exchange needs, in the words of an HTTP server.
+    pub(super) fn exchanges(&self) -> Http {
+        Http {
+            routes: self.routes.clone(),
+            max_body: self.max_body,
+            max_connections: self.max_connections,
+            timeouts: self.timeouts.clone(),
+            uploads: self.uploads.clone(),
+            slow_request: self.slow_request,
+            ..Http::default()
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The FastCGI server: a web server in front hands its requests on. The protocol is in docs/fastcgi.md.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`config`] | its block in `config.ron` |
+//! | `server` | the server in a worker: its connections, what it serves now, how it ends |
+//! | `connection` | one connection: records in, records out |
+//! | `incoming` | what a record means for the requests of a connection |
+//! | `inbox` | the body of a request while it arrives |
+//! | `asked` | a request from its parameters |
+//! | `exchange` | one request from its parameters to its end |
+//! | `reply` | writing a response |
+
+mod asked;
+pub mod config;
+mod connection;
+mod exchange;
+mod inbox;
+mod incoming;
+mod reply;
+mod server;
+
+pub use server::FastCgiServer;
+
+#[cfg(test)]
+mod tests;

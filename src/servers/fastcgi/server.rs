@@ -1,0 +1,127 @@
+//! A FastCGI server in a worker.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+
+use slab::Slab;
+
+use super::config::FastCgi;
+use super::connection::Connection;
+use crate::net::{Accepted, Network, Peer, Socket, Stream};
+use crate::reactor::{self, Scope};
+use crate::request::Handler;
+use crate::scoreboard::{Slot, add, subtract};
+use crate::servers::http::{Host, Live, RequestIds};
+use crate::telemetry::AccessLog;
+
+/// What a server serves now.
+pub(super) struct Serving {
+    pub(super) config: FastCgi,
+    pub(super) live: Live,
+}
+
+/// Serves FastCGI.
+pub struct FastCgiServer {
+    pub(super) name: Rc<str>,
+    pub(super) host: Rc<Host>,
+    serving: RefCell<Rc<Serving>>,
+    open: RefCell<Slab<Rc<Connection>>>,
+    scope: Scope,
+}
+
+impl FastCgiServer {
+    /// A server for `apps`, shown in `slot`; `access` is where exchanges are recorded.
+    #[must_use]
+    pub fn new(
+        name: &str,
+        config: FastCgi,
+        apps: &BTreeMap<String, Rc<dyn Handler>>,
+        access: Option<Rc<AccessLog>>,
+        slot: Slot,
+        ids: Rc<RequestIds>,
+    ) -> Rc<Self> {
+        let live = Live::new(&config.exchanges(), apps, access, slot);
+        Rc::new(Self {
+            name: name.into(),
+            host: Rc::new(Host::new(name, slot, ids)),
+            serving: RefCell::new(Rc::new(Serving { config, live })),
+            open: RefCell::default(),
+            scope: Scope::new(),
+        })
+    }
+
+    /// Serves something else from the next request on. Connections stay.
+    pub fn replace(&self, config: FastCgi, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>) {
+        let live = Live::new(&config.exchanges(), apps, access, self.host.slot);
+        self.serving.replace(Rc::new(Serving { config, live }));
+    }
+
+    /// What it serves now.
+    pub(super) fn serving(&self) -> Rc<Serving> {
+        self.serving.borrow().clone()
+    }
+
+    /// Whether it takes more connections than it has.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.connections() < self.serving.borrow().config.max_connections as usize
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// Takes a connection. One from outside the allowed networks is closed without a word.
+    ///
+    /// # Errors
+    /// When the reactor cannot register it; the connection is closed then.
+    pub fn serve(self: &Rc<Self>, accepted: Accepted, local: &Peer) -> io::Result<()> {
+        if !Network::admit(&self.serving.borrow().config.allow, &accepted.peer) {
+            crate::log_info!("{}: {} may not connect", self.name, accepted.peer);
+            return Ok(());
+        }
+        let stream = Stream::from(Socket::new(accepted.fd)?);
+        let connection = Rc::new(Connection::new(stream, self.clone(), accepted.peer, local.clone()));
+        let key = self.open.borrow_mut().insert(connection.clone());
+        add(self.host.slot.accepts(), 1);
+        add(self.host.slot.connections(), 1);
+        let entry = Entry(self.clone(), key);
+        self.scope.spawn(async move {
+            let _entry = entry;
+            connection.run().await;
+        });
+        Ok(())
+    }
+
+    /// Lets every request end, and closes each connection behind its last; idle ones stay a moment for a request that is on its way.
+    /// Returns when no connection is left; the caller bounds the time.
+    pub async fn drain(&self) {
+        if self.host.draining.get().is_none() {
+            self.host.draining.set(Some(reactor::now()));
+            self.open.borrow().iter().for_each(|(_, connection)| connection.wake());
+        }
+        self.scope.wait().await;
+    }
+
+    /// Breaks every connection off.
+    pub async fn stop(&self) {
+        self.scope.cancel().await;
+    }
+}
+
+/// Counts a connection for as long as it lives.
+struct Entry(Rc<FastCgiServer>, usize);
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let connection = self.0.open.borrow_mut().remove(self.1);
+        let slot = self.0.host.slot;
+        subtract(slot.connections(), 1);
+        add(slot.bytes_in(), connection.received.get());
+        add(slot.bytes_out(), connection.sent.get());
+    }
+}
