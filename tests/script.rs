@@ -29,7 +29,13 @@ end }
 
 async fn ask(app: &Rc<ScriptApp>, path: &str) -> (u16, String) {
     let head = RequestHead::new(Method::Get, &format!("/{path}"), Version::Http11).expect("a target");
-    let origin = Rc::new(Origin { peer: Peer::Unknown, local: Peer::Unknown, secure: false, server: "test".into() });
+    let origin = Rc::new(Origin {
+        peer: Peer::Unknown,
+        local: Peer::Unknown,
+        secure: false,
+        server: "test".into(),
+        parameters: skep::request::Parameters::default(),
+    });
     let request = Request { id: RequestId(1), head, body: Body::empty(), origin, base_length: 0, uploads: Rc::default() };
     let Response { status, body, .. } = match app.clone().request(request) {
         Answer::Now(response) => response,
