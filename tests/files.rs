@@ -19,8 +19,10 @@ use skep::reactor;
 use skep::request::Handler;
 use skep::request::route::{Action, Host, Route};
 use skep::scoreboard::Scoreboard;
+use skep::servers::host::RequestIds;
+use skep::servers::http::HttpServer;
 use skep::servers::http::config::Http;
-use skep::servers::http::{HttpServer, Live, RequestIds};
+use skep::servers::live::Live;
 use skep::units::{HumanDuration, HumanSize};
 
 struct Always;
@@ -82,7 +84,7 @@ fn start(fill: impl FnOnce(&Path), change: impl FnOnce(&mut Files)) -> Running {
             let handler: Rc<dyn Handler> = Rc::new(Folder::open(&files).unwrap());
             let route = |path: &str| Route { host: Host::Any, path: path.into(), action: Action::App("site".into()) };
             let config = Http { routes: vec![route("/"), route("/static")], ..Http::default() };
-            let live = Live::new(&config, &[("site".to_owned(), handler)].into(), None, slot);
+            let live = Live::new(config.terms(), &[("site".to_owned(), handler)].into(), None, slot);
             let server = HttpServer::new("web", live, slot, Rc::new(RequestIds::new(0, 1)));
             let listener = Listener::new(OwnedFd::from(listener)).unwrap();
             let accepting = server.clone();

@@ -22,8 +22,10 @@ use crate::request::route::{Action, Host, Route};
 use crate::request::{Answer, Connection, Handler, Request, Response};
 use crate::scoreboard::Slot;
 use crate::secret::Secret;
+use crate::servers::host::RequestIds;
+use crate::servers::http::HttpServer;
 use crate::servers::http::config::Http;
-use crate::servers::http::{HttpServer, Live, RequestIds};
+use crate::servers::live::Live;
 use crate::{log_error, log_warn};
 
 /// How long the master may take to answer.
@@ -57,7 +59,7 @@ impl Admin {
             max_connections: MOST_CONNECTIONS,
             ..Http::default()
         };
-        let live = Live::new(&config, &[("admin".to_owned(), handler)].into(), None, slot);
+        let live = Live::new(config.terms(), &[("admin".to_owned(), handler)].into(), None, slot);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
         admin.server.replace(Some(HttpServer::new("admin", live, slot, ids)));
         admin

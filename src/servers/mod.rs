@@ -1,4 +1,5 @@
-//! Protocols that take connections.
+//! Protocols that take connections: a folder each. What servers of requests share stands in files beside them: what they serve (`live`), how they are
+//! counted (`host`), what is kept of an exchange (`record`), whether an answer comes (`watch`), handlers that panic (`guarded`).
 
 pub mod fastcgi;
 pub mod flash_policy;
@@ -6,3 +7,11 @@ pub mod http;
 pub mod lock;
 pub mod rtep;
 pub mod script;
+
+// What servers of requests share.
+mod guarded;
+pub mod host;
+pub mod limits;
+pub mod live;
+mod record;
+mod watch;

@@ -37,7 +37,7 @@ use crate::rtep::Registry;
 use crate::scoreboard::{Scoreboard, Slot, State};
 use crate::script::LockDoors;
 use crate::script::services::store_of_worker;
-use crate::servers::http::RequestIds;
+use crate::servers::host::RequestIds;
 use crate::sys::channel::Channel;
 use crate::sys::memory;
 use crate::telemetry::{self, AccessLog};

@@ -19,7 +19,9 @@ use crate::rtep::Registry;
 use crate::scoreboard::Slot;
 use crate::servers::fastcgi::FastCgiServer;
 use crate::servers::flash_policy::FlashPolicyServer;
-use crate::servers::http::{HttpServer, Live, RequestIds};
+use crate::servers::host::RequestIds;
+use crate::servers::http::HttpServer;
+use crate::servers::live::Live;
 use crate::servers::lock::LockServer;
 use crate::servers::rtep::RtepServer;
 use crate::servers::script::RawServer;
@@ -84,9 +86,9 @@ impl Servers {
         }
         for (name, server) in &settings.servers {
             match (server, self.running.get(name).map(|running| running.kind.clone())) {
-                (Server::Http(config), Some(Kind::Http(http))) => http.replace(Live::new(config, apps, access.cloned(), self.slot)),
+                (Server::Http(config), Some(Kind::Http(http))) => http.replace(Live::new(config.terms(), apps, access.cloned(), self.slot)),
                 (Server::Http(config), _) => {
-                    let live = Live::new(config, apps, access.cloned(), self.slot);
+                    let live = Live::new(config.terms(), apps, access.cloned(), self.slot);
                     let http = HttpServer::new(name, live, self.slot, self.ids.clone());
                     self.running.insert(name.clone(), Running { kind: Kind::Http(http), listeners: BTreeMap::new() });
                 }

@@ -12,7 +12,8 @@ use crate::net::Address;
 use crate::net::tls_files::{self, TlsFiles};
 use crate::request::route::{Action, Host, Route, RouteTable};
 use crate::servers::fastcgi::config::FastCgi;
-use crate::servers::http::config::{Http, Uploads};
+use crate::servers::http::config::Http;
+use crate::servers::limits::Uploads;
 use crate::servers::script::config::ScriptServer;
 use crate::units::{HumanDuration, HumanSize};
 

@@ -5,10 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::http::http1::HeadLimits;
 use crate::net::{Address, Network};
 use crate::request::route::Route;
-use crate::servers::http::config::{Http, HttpTimeouts, Uploads};
+use crate::servers::limits::{HttpTimeouts, Uploads};
+use crate::servers::live::Terms;
 use crate::units::{HumanDuration, HumanSize};
+use crate::websocket::config::{Settings, WebSocket};
 
 /// The port of the original.
 const PORT: u16 = 9000;
@@ -61,16 +64,19 @@ impl Default for FastCgi {
 }
 
 impl FastCgi {
-    /// What an exchange needs, in the words of an HTTP server.
-    pub(super) fn exchanges(&self) -> Http {
-        Http {
-            routes: self.routes.clone(),
-            max_body: self.max_body,
-            max_connections: self.max_connections,
-            timeouts: self.timeouts.clone(),
-            uploads: self.uploads.clone(),
+    /// What its exchanges need of it.
+    pub(super) fn terms(&self) -> Terms<'_> {
+        Terms {
+            routes: &self.routes,
+            head_limits: HeadLimits::default(),
+            max_body: *self.max_body,
+            keep_alive_requests: u64::MAX,
+            timeouts: &self.timeouts,
+            server_tokens: false,
             slow_request: self.slow_request,
-            ..Http::default()
+            max_connections: self.max_connections.into(),
+            uploads: &self.uploads,
+            websocket: Settings::from(&WebSocket::default()),
         }
     }
 }

@@ -15,7 +15,9 @@ use crate::codec::http::Method;
 use crate::codec::websocket::handshake;
 use crate::reactor::Alarm;
 use crate::request::{Answer, Body, Handler, Origin, Parameters, Request, Response, ResponseBody, Routed};
-use crate::servers::http::{Exchange, Watch, broken, guarded};
+use crate::servers::guarded::{broken, guarded};
+use crate::servers::record::Exchange;
+use crate::servers::watch::Watch;
 
 /// What a WebSocket handshake gets: FastCGI has no way to go on with another protocol.
 const NO_WEBSOCKET: &str = "a WebSocket cannot be opened through FastCGI; let the web server pass it on by HTTP";

@@ -12,7 +12,7 @@ use super::inbox::Inbox;
 use crate::codec::fastcgi::{Kind, write_record};
 use crate::codec::http::status;
 use crate::request::{BodyStream, FileRange, Part, Response, ResponseBody};
-use crate::servers::http::Watch;
+use crate::servers::watch::Watch;
 
 /// What is given to the output at once.
 const PIECE: usize = 32 << 10;

@@ -13,7 +13,8 @@ use crate::net::{Accepted, Network, Peer, Socket, Stream};
 use crate::reactor::{self, Scope};
 use crate::request::Handler;
 use crate::scoreboard::{Slot, add, subtract};
-use crate::servers::http::{Host, Live, RequestIds};
+use crate::servers::host::{Host, RequestIds};
+use crate::servers::live::Live;
 use crate::telemetry::AccessLog;
 
 /// What a server serves now.
@@ -42,7 +43,7 @@ impl FastCgiServer {
         slot: Slot,
         ids: Rc<RequestIds>,
     ) -> Rc<Self> {
-        let live = Live::new(&config.exchanges(), apps, access, slot);
+        let live = Live::new(config.terms(), apps, access, slot);
         Rc::new(Self {
             name: name.into(),
             host: Rc::new(Host::new(name, slot, ids)),
@@ -54,7 +55,7 @@ impl FastCgiServer {
 
     /// Serves something else from the next request on. Connections stay.
     pub fn replace(&self, config: FastCgi, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>) {
-        let live = Live::new(&config.exchanges(), apps, access, self.host.slot);
+        let live = Live::new(config.terms(), apps, access, self.host.slot);
         self.serving.replace(Rc::new(Serving { config, live }));
     }
 

@@ -18,7 +18,7 @@ use crate::reactor;
 use crate::request::route::{Action, Host, Route};
 use crate::request::{Answer, Connection, Handler, Request, Response};
 use crate::scoreboard::Scoreboard;
-use crate::servers::http::RequestIds;
+use crate::servers::host::RequestIds;
 
 /// Answers by path.
 struct Probe;

@@ -1,15 +1,16 @@
 //! How an HTTP server is configured.
 
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::http::http1::HeadLimits;
 use crate::net::Address;
 use crate::net::tls_files::TlsFiles;
 use crate::request::route::Route;
+use crate::servers::limits::{HttpTimeouts, Uploads};
+use crate::servers::live::Terms;
 use crate::units::{HumanDuration, HumanSize};
-use crate::websocket::config::WebSocket;
+use crate::websocket::config::{Settings, WebSocket};
 
 /// An HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -69,49 +70,23 @@ impl Default for Http {
     }
 }
 
-/// How long a client may take.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct HttpTimeouts {
-    /// From the first byte of a request to the end of its header, and from the connection to the first byte. Longer: 408.
-    pub header: HumanDuration,
-    /// Between two pieces of a body. Longer: 408.
-    pub body: HumanDuration,
-    /// Between two requests of a connection. Longer: it is closed.
-    pub idle: HumanDuration,
-    /// While the client takes nothing of the answer. Longer: the connection is closed.
-    pub write: HumanDuration,
-}
-
-impl Default for HttpTimeouts {
-    fn default() -> Self {
-        Self {
-            header: HumanDuration::seconds(10),
-            body: HumanDuration::seconds(30),
-            idle: HumanDuration::seconds(75),
-            write: HumanDuration::seconds(30),
+impl Http {
+    /// What its exchanges need of it.
+    #[must_use]
+    pub fn terms(&self) -> Terms<'_> {
+        let size = |size: HumanSize| usize::try_from(*size).unwrap_or(usize::MAX);
+        let (line, fields) = (size(self.max_line), size(self.max_header_bytes));
+        Terms {
+            routes: &self.routes,
+            head_limits: HeadLimits { line, field: fields, fields: self.max_headers as usize, total: fields + line },
+            max_body: *self.max_body,
+            keep_alive_requests: self.keep_alive_requests.into(),
+            timeouts: &self.timeouts,
+            server_tokens: self.server_tokens,
+            slow_request: self.slow_request,
+            max_connections: self.max_connections.into(),
+            uploads: &self.uploads,
+            websocket: Settings::from(&*self.websocket),
         }
-    }
-}
-
-/// Files that clients send in forms.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Uploads {
-    /// Where they are kept while the request lasts. None: `uploads` in the data directory.
-    pub dir: Option<PathBuf>,
-    /// The largest file. A larger one is dropped and carries an error; the rest of the form arrives.
-    pub max_file: HumanSize,
-    /// The most files of one request. More are dropped and carry an error.
-    pub max_files: u32,
-    /// The most fields of one form. More: 413.
-    pub max_fields: u32,
-    /// Files up to this size stay in memory.
-    pub memory: HumanSize,
-}
-
-impl Default for Uploads {
-    fn default() -> Self {
-        Self { dir: None, max_file: HumanSize::mib(32), max_files: 20, max_fields: 1000, memory: HumanSize::kib(64) }
     }
 }

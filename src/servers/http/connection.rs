@@ -3,23 +3,24 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::body::{BodyLimits, WireBody};
-use super::record::Exchange;
 use super::reply::{Framing, write_body, write_head};
-use super::server::{HttpServer, Live};
-use super::watch::Watch;
+use super::server::HttpServer;
 use super::wire::{OUTPUT, Wire};
 use crate::codec::http::http1::{BodyFraming, HeadError, Parsed, ParsedRequest, RequestParser};
 use crate::codec::http::{Method, Version};
 use crate::codec::websocket::handshake;
 use crate::reactor::{self, Alarm};
-use crate::request::{Answer, Body, Handler, Origin, Request, RequestId, Response, ResponseBody, Routed, Takeover};
+use crate::request::{Answer, Body, Handler, Origin, Request, Response, ResponseBody, Routed, Takeover};
+use crate::servers::guarded::{broken, guarded};
+use crate::servers::live::Live;
+use crate::servers::record::Exchange;
+use crate::servers::watch::Watch;
 
 /// A rest of a request body up to this size is read away, so that the connection can be kept.
 const REST: u64 = 256 << 10;
@@ -340,13 +341,4 @@ impl Connection {
             }
         }
     }
-}
-
-/// Runs a handler; `None` when it panicked. A fault in one application must not end the worker that others share.
-pub(in crate::servers) fn guarded<R>(f: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(f)).ok()
-}
-
-pub(in crate::servers) fn broken(id: RequestId) -> Response {
-    Response::error(500, &format!("the application failed; the log has more under {id}"))
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::watch::Watch;
 use super::wire::{OUTPUT, Wire};
 use crate::codec::http::http1::write::write_status_line;
 use crate::codec::http::{Version, status};
 use crate::net::Stream;
 use crate::reactor;
 use crate::request::{BodyStream, FileRange, Part, Response, ResponseBody};
+use crate::servers::watch::Watch;
 
 /// A body up to this size is copied behind its head; a larger one is written from where it is.
 const COPIED: usize = 8 << 10;

@@ -1,107 +1,22 @@
 //! An HTTP server of a worker: its connections, what it serves now, and how it ends.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use slab::Slab;
 
-use super::config::{Http, Uploads};
 use super::connection::Connection;
-use super::host::Host;
 use super::wire::Wire;
-use crate::codec::http::http1::HeadLimits;
 use crate::log_error;
 use crate::net::{Accepted, Peer, Socket, Stream};
 use crate::reactor::{self, Scope};
-use crate::request::form::{FormLimits, UploadLimits};
-use crate::request::{Handler, Origin, RequestId, Site, Takeover, Upgraded};
+use crate::request::{Origin, Takeover, Upgraded};
 use crate::scoreboard::{Slot, add, subtract};
-use crate::telemetry::AccessLog;
-use crate::units::HumanSize;
+use crate::servers::host::{Host, RequestIds};
+use crate::servers::live::Live;
 use crate::websocket::Sessions;
-use crate::websocket::config::Settings;
-
-/// What a server serves now. Replaced as a whole by an update; an exchange ends with the one it began with.
-pub struct Live {
-    pub(in crate::servers) site: Site,
-    pub(in crate::servers) access: Option<Rc<AccessLog>>,
-    pub(in crate::servers) head_limits: HeadLimits,
-    pub(in crate::servers) max_body: u64,
-    pub(in crate::servers) keep_alive_requests: u64,
-    pub(in crate::servers) timeouts: Timeouts,
-    pub(in crate::servers) server_tokens: bool,
-    pub(in crate::servers) slow_request: Option<Duration>,
-    pub(in crate::servers) max_connections: u64,
-    pub(in crate::servers) uploads: Rc<UploadLimits>,
-    pub(in crate::servers) websocket: Settings,
-}
-
-/// The times of [`super::config::HttpTimeouts`].
-#[derive(Debug, Clone, Copy)]
-pub(in crate::servers) struct Timeouts {
-    pub(in crate::servers) header: Duration,
-    pub(in crate::servers) body: Duration,
-    pub(in crate::servers) idle: Duration,
-    pub(in crate::servers) write: Duration,
-}
-
-impl Live {
-    /// Puts together what a server serves; `access` is where exchanges are recorded, `slot` where applications are named.
-    #[must_use]
-    pub fn new(config: &Http, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>, slot: Slot) -> Self {
-        let size = |size: HumanSize| usize::try_from(*size).unwrap_or(usize::MAX);
-        let (line, fields) = (size(config.max_line), size(config.max_header_bytes));
-        let timeouts = &config.timeouts;
-        Self {
-            site: Site::new(config.routes.clone(), apps, |name| slot.label(name)),
-            access,
-            head_limits: HeadLimits { line, field: fields, fields: config.max_headers as usize, total: fields + line },
-            max_body: *config.max_body,
-            keep_alive_requests: config.keep_alive_requests.into(),
-            timeouts: Timeouts { header: *timeouts.header, body: *timeouts.body, idle: *timeouts.idle, write: *timeouts.write },
-            server_tokens: config.server_tokens,
-            slow_request: config.slow_request.map(|limit| *limit),
-            max_connections: config.max_connections.into(),
-            uploads: Rc::new(uploads(&config.uploads)),
-            websocket: Settings::from(&*config.websocket),
-        }
-    }
-}
-
-fn uploads(config: &Uploads) -> UploadLimits {
-    UploadLimits {
-        // The checked configuration always has a directory.
-        directory: config.dir.clone().unwrap_or_else(std::env::temp_dir),
-        max_file: *config.max_file,
-        max_files: config.max_files as usize,
-        memory: usize::try_from(*config.memory).unwrap_or(usize::MAX),
-        form: FormLimits { fields: config.max_fields as usize, ..FormLimits::default() },
-    }
-}
-
-/// Numbers the requests of one process: slot and process in the high bits, so that no two processes give the same.
-pub struct RequestIds {
-    next: Cell<u64>,
-}
-
-impl RequestIds {
-    /// Numbers of the process in this slot.
-    #[must_use]
-    pub fn new(slot: usize, pid: u32) -> Self {
-        let process = (slot as u64 & 0xff) << 40 | (u64::from(pid) & 0xffff) << 24;
-        Self { next: Cell::new(process) }
-    }
-
-    /// The next number.
-    pub fn next(&self) -> RequestId {
-        let id = self.next.get();
-        self.next.set(id & !0xff_ffff | (id + 1) & 0xff_ffff);
-        RequestId(id)
-    }
-}
 
 /// One HTTP server of the configuration, in this process.
 pub struct HttpServer {

@@ -1,12 +1,15 @@
 //! The server over real sockets, with bytes as a client sends them.
 
-use super::config::{Http, HttpTimeouts};
+use super::config::Http;
 use super::*;
 use crate::net::{Balance, Listener, Peer};
 use crate::reactor;
 use crate::request::route::{Action, FixedReply, Host, Route};
 use crate::request::{Answer, Connection, Handler, Request, Response, ResponseBody};
 use crate::scoreboard::Scoreboard;
+use crate::servers::host::RequestIds;
+use crate::servers::limits::HttpTimeouts;
+use crate::servers::live::Live;
 use crate::units::HumanDuration;
 use std::future::Future;
 use std::io::{Read, Write};
@@ -88,7 +91,7 @@ fn start(config: Http) -> Running {
         let slot = board.slot(0);
         reactor::run(async move {
             let handler: Rc<dyn Handler> = Rc::new(Probe);
-            let live = Live::new(&config, &[("probe".to_owned(), handler)].into(), None, slot);
+            let live = Live::new(config.terms(), &[("probe".to_owned(), handler)].into(), None, slot);
             let server = HttpServer::new("web", live, slot, Rc::new(RequestIds::new(0, 1)));
             let listener = Listener::new(OwnedFd::from(listener)).unwrap();
             let accepting = server.clone();
@@ -309,7 +312,7 @@ fn a_connection_stays_small() {
     ours.set_nonblocking(true).unwrap();
     let size = reactor::run(async move {
         let board = Scoreboard::new(1).unwrap();
-        let live = Live::new(&config(), &std::collections::BTreeMap::new(), None, board.slot(0));
+        let live = Live::new(config().terms(), &std::collections::BTreeMap::new(), None, board.slot(0));
         let server = HttpServer::new("web", live, board.slot(0), Rc::new(RequestIds::new(0, 1)));
         let wire = Rc::new(Wire::new(Stream::from(Socket::new(OwnedFd::from(ours)).unwrap())));
         let origin = Rc::new(Origin {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::live::Live;
 use super::record::Exchange;
-use super::server::Live;
 use crate::reactor::{self, Alarm};
 use crate::request::{Handler, Response};
 

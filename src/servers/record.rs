@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::host::Host;
-use super::server::Live;
+use super::live::Live;
 use crate::codec::http::{Method, RequestHead};
 use crate::log_warn;
 use crate::reactor;

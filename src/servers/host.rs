@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::server::RequestIds;
+use crate::request::RequestId;
 use crate::scoreboard::{Label, Slot, State, add, subtract};
 
 pub(in crate::servers) struct Host {
@@ -34,5 +34,26 @@ impl Host {
         if self.slot.active().load(Relaxed) == 0 {
             self.slot.set_state(if self.draining.get().is_some() { State::Shutdown } else { State::Idle });
         }
+    }
+}
+
+/// Numbers the requests of one process: slot and process in the high bits, so that no two processes give the same.
+pub struct RequestIds {
+    next: Cell<u64>,
+}
+
+impl RequestIds {
+    /// Numbers of the process in this slot.
+    #[must_use]
+    pub fn new(slot: usize, pid: u32) -> Self {
+        let process = (slot as u64 & 0xff) << 40 | (u64::from(pid) & 0xffff) << 24;
+        Self { next: Cell::new(process) }
+    }
+
+    /// The next number.
+    pub fn next(&self) -> RequestId {
+        let id = self.next.get();
+        self.next.set(id & !0xff_ffff | (id + 1) & 0xff_ffff);
+        RequestId(id)
     }
 }

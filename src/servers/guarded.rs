@@ -1,0 +1,14 @@
+//! Handlers that panic.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::request::{RequestId, Response};
+
+/// Runs a handler; `None` when it panicked. A fault in one application must not end the worker that others share.
+pub(in crate::servers) fn guarded<R>(f: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(f)).ok()
+}
+
+pub(in crate::servers) fn broken(id: RequestId) -> Response {
+    Response::error(500, &format!("the application failed; the log has more under {id}"))
+}

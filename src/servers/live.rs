@@ -1,0 +1,95 @@
+//! What a server serves now, in the form that its exchanges need.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::limits::{HttpTimeouts, Uploads};
+use crate::codec::http::http1::HeadLimits;
+use crate::request::form::{FormLimits, UploadLimits};
+use crate::request::route::Route;
+use crate::request::{Handler, Site};
+use crate::scoreboard::Slot;
+use crate::telemetry::AccessLog;
+use crate::units::HumanDuration;
+use crate::websocket::config::Settings;
+
+/// What the configuration of a server says of its exchanges.
+pub struct Terms<'a> {
+    /// Which application answers what.
+    pub routes: &'a [Route],
+    /// What a head may be, where the server reads one itself.
+    pub head_limits: HeadLimits,
+    /// The largest body, bytes.
+    pub max_body: u64,
+    /// Requests on one connection before it is closed.
+    pub keep_alive_requests: u64,
+    /// How long a client may take for what.
+    pub timeouts: &'a HttpTimeouts,
+    /// Whether the Server header is sent.
+    pub server_tokens: bool,
+    /// When an application is reported as slow.
+    pub slow_request: Option<HumanDuration>,
+    /// Connections open at the same time.
+    pub max_connections: u64,
+    /// Files in forms.
+    pub uploads: &'a Uploads,
+    /// WebSocket connections.
+    pub websocket: Settings,
+}
+
+/// What a server serves now. Replaced as a whole by an update; an exchange ends with the one it began with.
+pub struct Live {
+    pub(in crate::servers) site: Site,
+    pub(in crate::servers) access: Option<Rc<AccessLog>>,
+    pub(in crate::servers) head_limits: HeadLimits,
+    pub(in crate::servers) max_body: u64,
+    pub(in crate::servers) keep_alive_requests: u64,
+    pub(in crate::servers) timeouts: Timeouts,
+    pub(in crate::servers) server_tokens: bool,
+    pub(in crate::servers) slow_request: Option<Duration>,
+    pub(in crate::servers) max_connections: u64,
+    pub(in crate::servers) uploads: Rc<UploadLimits>,
+    pub(in crate::servers) websocket: Settings,
+}
+
+/// The times of [`HttpTimeouts`].
+#[derive(Debug, Clone, Copy)]
+pub(in crate::servers) struct Timeouts {
+    pub(in crate::servers) header: Duration,
+    pub(in crate::servers) body: Duration,
+    pub(in crate::servers) idle: Duration,
+    pub(in crate::servers) write: Duration,
+}
+
+impl Live {
+    /// Puts together what a server serves; `access` is where exchanges are recorded, `slot` where applications are named.
+    #[must_use]
+    pub fn new(terms: Terms<'_>, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>, slot: Slot) -> Self {
+        let timeouts = terms.timeouts;
+        Self {
+            site: Site::new(terms.routes.to_vec(), apps, |name| slot.label(name)),
+            access,
+            head_limits: terms.head_limits,
+            max_body: terms.max_body,
+            keep_alive_requests: terms.keep_alive_requests,
+            timeouts: Timeouts { header: *timeouts.header, body: *timeouts.body, idle: *timeouts.idle, write: *timeouts.write },
+            server_tokens: terms.server_tokens,
+            slow_request: terms.slow_request.map(|limit| *limit),
+            max_connections: terms.max_connections,
+            uploads: Rc::new(uploads(terms.uploads)),
+            websocket: terms.websocket,
+        }
+    }
+}
+
+fn uploads(config: &Uploads) -> UploadLimits {
+    UploadLimits {
+        // The checked configuration always has a directory.
+        directory: config.dir.clone().unwrap_or_else(std::env::temp_dir),
+        max_file: *config.max_file,
+        max_files: config.max_files as usize,
+        memory: usize::try_from(*config.memory).unwrap_or(usize::MAX),
+        form: FormLimits { fields: config.max_fields as usize, ..FormLimits::default() },
+    }
+}
