@@ -2,11 +2,16 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::peer::{CLOSE, Frame, PING, PONG, Peer, TEXT};
 use crate::support::wait;
+
+/// Less than the chat takes from one connection before it says "too many packets": at once, and the time between two after that.
+const BURST: u32 = 50;
+const PACE: Duration = Duration::from_millis(60);
 
 pub struct Talker {
     address: SocketAddr,
@@ -14,6 +19,8 @@ pub struct Talker {
     tags: Value,
     peer: Peer,
     number: u32,
+    /// When the next packet would be due if there was no burst.
+    due: Instant,
     /// How often the connection was made.
     pub connections: u32,
     /// What came besides answers; of lines that came twice, the first.
@@ -25,7 +32,7 @@ impl Talker {
     pub fn connect(address: SocketAddr, key: &str) -> Self {
         let peer = reach(address);
         let key = format!("a-key-of-somebody-{key}");
-        let mut talker = Self { address, key, tags: json!([]), peer, number: 0, connections: 1, packets: Vec::new() };
+        let mut talker = Self { address, key, tags: json!([]), peer, number: 0, due: Instant::now(), connections: 1, packets: Vec::new() };
         let answer = talker.ask(json!({ "cmd": "hello", "key": talker.key }));
         assert_eq!(answer["error"], Value::Null, "{answer}");
         talker
@@ -46,8 +53,14 @@ impl Talker {
         self.ask(json!({ "cmd": "setTags", "tags": tags }));
     }
 
-    /// Sends a packet. When the connection is gone it is lost; who reads notices that.
+    /// Sends a packet, as fast as the chat allows. When the connection is gone it is lost; who reads notices that.
     pub fn send(&mut self, packet: &Value) {
+        let now = Instant::now();
+        self.due = self.due.max(now) + PACE;
+        let early = self.due.saturating_duration_since(now + PACE * BURST);
+        if !early.is_zero() {
+            wait::pause(early);
+        }
         let _gone = self.peer.text(&packet.to_string());
     }
 
@@ -112,6 +125,13 @@ impl Talker {
     /// The code with which the server closes the connection.
     pub fn closed(&mut self) -> u16 {
         self.peer.closed()
+    }
+
+    /// Sends far more than the chat takes, without a pause.
+    pub fn flood(&mut self) {
+        for _ in 0..4 * BURST {
+            let _gone = self.peer.text(r#"{"cmd":"keepalive"}"#);
+        }
     }
 
     fn keep(&mut self, packet: Value) {
