@@ -19,13 +19,26 @@ use nix::sys::socket::{
 
 use super::Peer;
 use crate::reactor::Io;
-use crate::sys::socket::{recv, send};
+use crate::sys::socket::{recv, send, set_cork};
 
 /// A connected stream socket.
 pub struct Socket {
     io: Io<OwnedFd>,
     /// Bytes that went either way.
     moved: Cell<u64>,
+}
+
+/// While it lives, incomplete segments wait for what follows.
+#[must_use = "what was held back goes out when it is dropped"]
+pub struct Cork<'a>(Option<&'a Socket>);
+
+impl Drop for Cork<'_> {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0 {
+            // A connection that is gone holds nothing back.
+            let _gone = set_cork(socket.io.as_fd(), false);
+        }
+    }
 }
 
 impl Socket {
@@ -127,6 +140,11 @@ impl Socket {
     /// What the socket or the file says.
     pub async fn send_file(&self, file: &File, offset: &mut i64, count: usize) -> io::Result<usize> {
         self.io.write_with(|fd| Ok(sendfile64(fd, file, Some(offset), count)?)).await
+    }
+
+    /// Lets the kernel gather full segments until the returned value goes; does nothing where there are none (a unix socket).
+    pub fn cork(&self) -> Cork<'_> {
+        Cork(set_cork(self.io.as_fd(), true).is_ok().then_some(self))
     }
 
     /// Lets the next read ask the kernel, whatever it has told before.
