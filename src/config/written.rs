@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::apps::cgi::config::Cgi;
 use crate::apps::files::config::Files;
 use crate::clients::lock::config::LockClient;
 use crate::clients::redis::config::Redis;
@@ -279,6 +280,8 @@ pub enum Client {
 pub enum App {
     /// A Luau application.
     Script(ScriptApp),
+    /// CGI programs of a directory.
+    Cgi(Cgi),
     /// Files of a directory.
     Files(Files),
     /// An application in Rust that this binary was built with.
@@ -318,6 +321,7 @@ impl App {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Script(_) => "Script",
+            Self::Cgi(_) => "Cgi",
             Self::Files(_) => "Files",
             Self::Native(_) => "Native",
         }

@@ -7,10 +7,12 @@ mod spawner;
 pub use spawner::spawn;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
+use std::task::{Context, Poll};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
@@ -125,26 +127,29 @@ impl Program {
     /// # Errors
     /// The kernel does not tell how it ended.
     pub async fn ended(&self) -> io::Result<ExitStatus> {
-        if let Some(status) = self.status.get() {
-            return Ok(status);
-        }
-        self.end
-            .read_with(|_| {
-                if let Some(status) = self.status.get() {
-                    return Ok(status);
-                }
-                let mut slot = self.child.borrow_mut();
-                let Some(child) = slot.as_mut() else { return Err(io::Error::other("the program is gone")) };
-                if !has_ended(self.pid)? {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                let _ = killpg(Pid::from_raw(self.pid as i32), Signal::SIGKILL);
-                let status = child.wait()?;
-                self.status.set(Some(status));
-                slot.take();
-                Ok(status)
-            })
-            .await
+        poll_fn(|cx| self.poll_ended(cx)).await
+    }
+
+    /// [`Program::ended`] for one task at a time.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<io::Result<ExitStatus>> {
+        self.end.poll_read_with(cx, |_| {
+            if let Some(status) = self.status.get() {
+                return Ok(status);
+            }
+            let mut slot = self.child.borrow_mut();
+            let Some(child) = slot.as_mut() else { return Err(io::Error::other("the program is gone")) };
+            if !has_ended(self.pid)? {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let _ = killpg(Pid::from_raw(self.pid as i32), Signal::SIGKILL);
+            let status = child.wait()?;
+            self.status.set(Some(status));
+            slot.take();
+            Ok(status)
+        })
     }
 }
 

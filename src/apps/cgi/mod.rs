@@ -1,0 +1,22 @@
+//! CGI programs of a directory (RFC 3875): docs/cgi.md.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`config`] | its block in `config.ron` |
+//! | `folder` | the application: from a request to its answer |
+//! | `place` | which file a request is for |
+//! | `overrides` | what a front may say about a program |
+//! | `running` | a program at work: input, output, time, end |
+//! | `output` | the body of an answer |
+//! | `collected` | a body of unknown length in a file |
+
+mod collected;
+pub mod config;
+mod folder;
+mod output;
+mod overrides;
+mod place;
+mod running;
+
+pub use folder::CgiFolder;
+
