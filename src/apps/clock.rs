@@ -23,6 +23,12 @@ impl Clock {
         clock
     }
 
+    /// It stands still, with so much left.
+    pub(super) fn reset(&self, time: Duration) {
+        self.pause();
+        self.left.set(time);
+    }
+
     /// It runs from now on.
     pub(super) fn run(&self) {
         if self.since.get().is_none() {

@@ -1,6 +1,8 @@
 //! What a program says on its standard error, as lines of the log: bounded in length and number.
 
-use crate::log_warn;
+use std::rc::Rc;
+
+use super::work::Work;
 
 /// The longest line; what follows it is left out.
 const LONGEST: usize = 2 << 10;
@@ -8,20 +10,16 @@ const LONGEST: usize = 2 << 10;
 const MOST: usize = 100;
 
 /// The lines of one request.
-#[derive(Debug)]
 pub(super) struct ErrorLog {
-    app: String,
-    request: String,
-    /// What lines begin with: which program it is.
-    program: String,
+    work: Rc<Work>,
     line: Vec<u8>,
     cut: bool,
     lines: usize,
 }
 
 impl ErrorLog {
-    pub(super) fn new(app: &str, request: String, program: &str) -> Self {
-        Self { app: app.to_owned(), request, program: program.to_owned(), line: Vec::new(), cut: false, lines: 0 }
+    pub(super) fn new(work: &Rc<Work>) -> Self {
+        Self { work: work.clone(), line: Vec::new(), cut: false, lines: 0 }
     }
 
     /// Takes what was said; whole lines go to the log.
@@ -49,7 +47,7 @@ impl ErrorLog {
         }
         self.lines += 1;
         if self.lines <= MOST {
-            log_warn!(request = &self.request, app = &self.app; "{}: {}{mark}", self.program, String::from_utf8_lossy(text));
+            self.work.warn(&format!("{}{mark}", String::from_utf8_lossy(text)));
         }
     }
 }
@@ -59,7 +57,7 @@ impl Drop for ErrorLog {
     fn drop(&mut self) {
         self.end_line();
         if let Some(more @ 1..) = self.lines.checked_sub(MOST) {
-            log_warn!(request = &self.request, app = &self.app; "{}: {more} more lines on its standard error", self.program);
+            self.work.warn(&format!("{more} more lines on its standard error"));
         }
     }
 }

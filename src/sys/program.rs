@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::libc;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -68,6 +69,13 @@ impl Standing {
     }
 }
 
+/// Lets exec close every descriptor but the standard ones: ours are marked so, but those that our own parent left open are not. A kernel before
+/// 5.11 does not know the call, and then they stay open.
+fn keep_descriptors_back() {
+    // SAFETY: the call takes three numbers and marks descriptors of this process.
+    unsafe { libc::syscall(libc::SYS_close_range, 3 as libc::c_uint, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+}
+
 /// Lets the program start with the signals as every program expects them, and within its limits. This process ignores TERM and others,
 /// which exec would hand on: a program could then not be asked to end.
 pub fn prepare(command: &mut Command, limits: ProgramLimits, standing: Standing) {
@@ -80,9 +88,10 @@ pub fn prepare(command: &mut Command, limits: ProgramLimits, standing: Standing)
                 setrlimit(resource, limit.min(hard), limit.min(hard))?;
             }
         }
+        keep_descriptors_back();
         standing.take()
     };
     // SAFETY: other threads may hold locks, so only calls that take none are allowed here: these are sigaction, sigprocmask, getrlimit,
-    // setrlimit, prctl and those of `Standing::take`; paths are C strings already, and errors are plain numbers. Nothing allocates.
+    // setrlimit, close_range, prctl and those of `Standing::take`; paths are C strings already, and errors are plain numbers. Nothing allocates.
     unsafe { command.pre_exec(enter) };
 }

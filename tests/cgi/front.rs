@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use skep::codec::fastcgi::{BeginRequest, Kind, RESPONDER, decode, write_end, write_pair, write_record};
 
-/// What the front got: STDOUT as it came, STDERR.
+/// What the front got: STDOUT as it came, and whether an end followed.
 pub struct Answer {
     pub output: String,
-    pub errors: String,
+    /// It ended as the protocol wants it.
+    pub ended: bool,
 }
 
 /// Asks for `path` with more parameters, and a body.
@@ -33,16 +34,15 @@ pub fn ask(socket: &Path, path: &str, parameters: &[(&str, &str)], body: &[u8]) 
     stream.write_all(&out).expect("sent");
     let mut input = Vec::new();
     stream.read_to_end(&mut input).expect("an answer");
-    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let (mut output, mut ended) = (Vec::new(), false);
     let mut rest = &input[..];
     while let Some(record) = decode(rest).expect("records") {
         match record.kind {
             Kind::Stdout => output.extend_from_slice(record.content),
-            Kind::Stderr => errors.extend_from_slice(record.content),
+            Kind::EndRequest => ended = true,
             _ => {}
         }
         rest = &rest[record.consumed..];
     }
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Answer { output: text(output), errors: text(errors) }
+    Answer { output: String::from_utf8_lossy(&output).into_owned(), ended }
 }

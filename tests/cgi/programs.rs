@@ -14,7 +14,7 @@ const RAW: &str = "import os, sys, urllib.parse\nsys.stdout.buffer.write(urllib.
 const ENV: &str = "#!/usr/bin/python3
 import json, os, sys
 fds = sorted(int(fd) for fd in os.listdir('/proc/self/fd'))
-told = {'env': dict(os.environ), 'cwd': os.getcwd(), 'fds': fds[:-1], 'uid': os.getuid(), 'gids': os.getgroups(), 'args': sys.argv, 'body': sys.stdin.read()}
+told = {'env': dict(os.environ), 'cwd': os.getcwd(), 'fds': [fd for fd in fds if os.path.exists(f'/proc/self/fd/{fd}')], 'uid': os.getuid(), 'gids': os.getgroups(), 'args': sys.argv, 'body': sys.stdin.read()}
 print('Content-Type: application/json\\n')
 print(json.dumps(told))
 ";
@@ -46,11 +46,11 @@ binmode STDIN; binmode STDOUT;
 while (sysread(STDIN, my $piece, 65536)) { my $at = 0; while ($at < length $piece) { $at += syswrite(STDOUT, $piece, 65536, $at) } }
 ";
 
-/// Writes its process id and that of another that it leaves behind, then what its query says, and waits for ever.
+/// Writes what its query says, then its process id and that of another that it leaves behind, and waits for ever.
 const WAIT: &str = "#!/bin/sh
+printf \"$(echo \"$QUERY_STRING\" | sed 's/%0a/\\\\n/g; s/%20/ /g')\"
 sleep 100000 >/dev/null 2>&1 &
 echo \"$$ $!\" >> \"$PIDS\"
-printf \"$(echo \"$QUERY_STRING\" | sed 's/%0a/\\\\n/g; s/%20/ /g')\"
 sleep 100000
 ";
 
@@ -89,7 +89,7 @@ impl Programs {
             ("wait.sh", WAIT),
             ("plain.txt", "no program"),
             (".hidden.sh", "#!/bin/sh\n"),
-            ("nobang.cgi", "Content-Type: text/plain\n"),
+            ("nobang.cgi", "printf 'A: b\\n\\nby the shell'\n"),
             ("badbang.cgi", "#!/nowhere/at/all\n"),
             ("big.pl", "print \"Content-Length: 1000000\\n\\n\", 'x' x 1000000;"),
             ("short.pl", "print \"Content-Length: 10\\n\\nshort\";"),

@@ -55,7 +55,7 @@ fn a_piece_is_there_before_the_next_is_sent() {
             seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
     };
-    until("X-Length: unknown");
+    until("x-length: unknown");
     for word in ["one", "two", "three"] {
         stream.write_all(format!("{:x}\r\n{word}\r\n", word.len()).as_bytes()).expect("sent");
         until(word);

@@ -14,29 +14,27 @@ use nix::errno::Errno;
 
 use super::collected::{Uncollected, collect};
 use super::config::{Cgi, Chunked, Stderr};
-use super::output::Output;
 use super::overrides::{Allowed, Said};
 use super::place::{Found, Nowhere, Place, find};
-use super::running::{Allowance, Failure, Running};
+use super::running::{Allowance, Running};
+use crate::apps::answer::answer;
 use crate::apps::error_log::ErrorLog;
 use crate::apps::gate::Gate;
 use crate::apps::root::{Refusal, Root};
 use crate::apps::sent_file::SentFiles;
 use crate::apps::variables::{Script, variables};
-use crate::codec::cgi::Reply;
-use crate::codec::http::{Fields, Method, status};
+use crate::apps::work::Work;
 use crate::program;
 use crate::reactor::Scope;
-use crate::request::{Answer, Body, Connection, Handler, Request, Response, ResponseBody, StartError};
+use crate::request::{Answer, Body, Connection, Handler, Request, Response, StartError};
 use crate::sys::program::ProgramLimits;
-use crate::{log_error, log_warn};
 
 /// Where programs look for others, unless the configuration says otherwise.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A directory of programs.
 pub struct CgiFolder {
-    name: String,
+    name: Rc<str>,
     config: Cgi,
     root: Arc<Root>,
     /// The directory, as text for the environment.
@@ -49,35 +47,6 @@ pub struct CgiFolder {
     scope: Scope,
 }
 
-/// One program at work on one request, for who must tell of it.
-pub(super) struct Work {
-    folder: Rc<CgiFolder>,
-    request: String,
-    path: String,
-}
-
-impl Work {
-    /// Tells the log what happened.
-    pub(super) fn warn(&self, what: &str) {
-        log_warn!(request = &self.request, app = &self.folder.name; "{}: {what}", self.path);
-    }
-
-    fn error(&self, what: &str) {
-        log_error!(request = &self.request, app = &self.folder.name; "{}: {what}", self.path);
-    }
-
-    /// Lets a program end by itself whose answer is through.
-    pub(super) fn leave(self: &Rc<Self>, running: Running) {
-        let work = self.clone();
-        self.folder.scope.spawn(async move {
-            match running.finish().await {
-                Ok(()) | Err(Failure::Body(_)) => {}
-                Err(failure) => work.warn(&failure.to_string()),
-            }
-        });
-    }
-}
-
 impl CgiFolder {
     /// Opens the directory.
     ///
@@ -88,7 +57,7 @@ impl CgiFolder {
             .map_err(|error| StartError(format!("cannot open the directory {}: {error}", config.root.display())))?;
         let base = config.root.to_str().ok_or_else(|| StartError("the name of the directory is no UTF-8".to_owned()))?;
         Ok(Self {
-            name: name.to_owned(),
+            name: name.into(),
             root: Arc::new(root),
             base: base.trim_end_matches('/').to_owned(),
             index: Arc::new(config.index.clone()),
@@ -107,7 +76,7 @@ impl CgiFolder {
             Ok(Found::NeedsSlash) => return to_slash(&request),
             Err(nowhere) => return self.nowhere(&nowhere),
         };
-        let work = Rc::new(Work { folder: self.clone(), request: request.id.to_string(), path: place.path.clone() });
+        let work = Work::new(&self.name, request.id, &place.path, &self.scope);
         let said = match self.allowed.read(&request.origin.parameters) {
             Ok(said) => said,
             Err(refused) => {
@@ -140,17 +109,13 @@ impl CgiFolder {
             None if body.is_empty() => Stdio::null(),
             None => Stdio::piped(),
         };
-        let errors = ErrorLog::new(&self.name, work.request.clone(), &place.path);
+        let errors = ErrorLog::new(&work);
         let started = match self.start(&request, &place, &said, interpreter.as_deref(), length, stdin).await {
             Ok(started) => started,
             Err(error) => return not_started(&work, interpreter.as_deref(), &error),
         };
         let allowance = Allowance { time: *self.config.timeout, output: self.config.max_output.map(|most| *most) };
-        let mut running = Running::new(started, body, errors, allowance, pass);
-        match running.head().await {
-            Ok(reply) => self.reply(&request, reply, running, &work).await,
-            Err(failure) => failed(&work, &failure),
-        }
+        answer(Running::new(started, body, errors, allowance, pass), &request, &self.sent, &work).await
     }
 
     /// The body for the program's input, its length, and the file that it is in if it was collected.
@@ -219,42 +184,6 @@ impl CgiFolder {
         Ok((program, pipes))
     }
 
-    async fn reply(&self, request: &Request, reply: Reply, running: Running, work: &Rc<Work>) -> Response {
-        let (status, fields, length) = match reply {
-            Reply::LocalRedirect(target) => {
-                // It has said all that counts, and its place may be needed on the way.
-                drop(running);
-                return request.onward.send(request, &target).await;
-            }
-            Reply::Document { status, fields, length } => (status, fields, length),
-        };
-        if let Some(path) = fields.get_str("x-sendfile").filter(|_| self.sent.is_on()) {
-            work.leave(running);
-            return match self.sent.respond(path, status, &request.head, &fields).await {
-                Ok(response) => response,
-                Err(why) => {
-                    work.error(&format!("X-Sendfile: {why}"));
-                    Response::error(404, "there is no such file")
-                }
-            };
-        }
-        let body = if request.head.method == Method::Head || status::is_bodiless(status) {
-            work.leave(running);
-            match length {
-                _ if status::is_bodiless(status) => ResponseBody::Empty,
-                Some(length) => ResponseBody::Measured(Box::pin(futures_lite::stream::empty()), length),
-                None => ResponseBody::Stream(Box::pin(futures_lite::stream::empty())),
-            }
-        } else {
-            let output = Box::pin(Output::new(running, length, work.clone()));
-            match length {
-                Some(length) => ResponseBody::Measured(output, length),
-                None => ResponseBody::Stream(output),
-            }
-        };
-        document(status, &fields, body)
-    }
-
     fn nowhere(&self, nowhere: &Nowhere) -> Response {
         match nowhere {
             Nowhere::Malformed => Response::error(400, "the path is not encoded properly"),
@@ -262,7 +191,7 @@ impl CgiFolder {
             Nowhere::Refused(Refusal::Forbidden) => Response::error(403, "this may not be read"),
             Nowhere::Refused(Refusal::Wait) => Response::error(503, "the program cannot be found now"),
             Nowhere::Refused(Refusal::Failed(error)) => {
-                log_error!(app = &self.name; "a program could not be looked up: {error}");
+                crate::log_error!(app = &self.name; "a program could not be looked up: {error}");
                 Response::error(503, "the program cannot be found now")
             }
         }
@@ -284,18 +213,6 @@ impl Handler for CgiFolder {
     }
 }
 
-/// A response with a program's fields. Framing is the server's, and left out there.
-fn document(status: u16, fields: &Fields, body: ResponseBody) -> Response {
-    let mut response = Response::new(status, body);
-    for (name, value) in fields.iter() {
-        // The parser has taken no field that cannot be sent.
-        if let Err(error) = response.fields.push(name, value) {
-            return Response::error(502, &error.to_string());
-        }
-    }
-    response
-}
-
 fn to_slash(request: &Request) -> Response {
     let query = request.head.query().map_or(String::new(), |query| format!("?{query}"));
     let location = format!("{}/{query}", request.head.path());
@@ -311,22 +228,9 @@ fn not_started(work: &Work, interpreter: Option<&Path>, error: &io::Error) -> Re
         Some(Errno::EPERM) => (500, "its root, user or group cannot be changed: the workers are not root".to_owned()),
         Some(Errno::ENOENT) if interpreter.is_none() => (500, "the interpreter in its first line is not there, or its directory".to_owned()),
         Some(Errno::ENOENT) => (500, format!("{what} is not there, or the directory to run it in")),
-        Some(Errno::ENOEXEC) => (500, "the file is no program: its first line does not begin with #!".to_owned()),
         Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE) => (503, format!("no process can be started now: {error}")),
         _ => (500, format!("{what} cannot be started: {error}")),
     };
     work.error(&why);
     Response::error(status, "the program cannot be run")
-}
-
-/// The answer for a program that failed before it had one.
-fn failed(work: &Work, failure: &Failure) -> Response {
-    match failure {
-        Failure::Body(error) => return Response::error(error.status(), &error.to_string()),
-        failure => work.error(&failure.to_string()),
-    }
-    match failure {
-        Failure::TimedOut(_) => Response::error(504, "the program took too long"),
-        _ => Response::error(502, "the program failed; the log says how"),
-    }
 }

@@ -7,13 +7,11 @@
 //! | `place` | which file a request is for |
 //! | `overrides` | what a front may say about a program |
 //! | `running` | a program at work: input, output, time, end |
-//! | `output` | the body of an answer |
 //! | `collected` | a body of unknown length in a file |
 
 mod collected;
 pub mod config;
 mod folder;
-mod output;
 mod overrides;
 mod place;
 mod running;

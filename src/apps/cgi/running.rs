@@ -1,24 +1,24 @@
 //! A program at work on a request: its input as the client sends it, its output as it comes, what it says of itself, its end.
 
-use std::fmt;
 use std::future::poll_fn;
-use std::io;
+use std::future::Future;
 use std::os::unix::process::ExitStatusExt;
+use std::pin::Pin;
 use std::process::ExitStatus;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use nix::sys::signal::Signal;
+use bytes::{Buf, Bytes};
 use nix::unistd::{read, write};
 
 use crate::apps::clock::Clock;
 use crate::apps::error_log::ErrorLog;
+use crate::apps::failure::Failure;
 use crate::apps::gate::Pass;
-use crate::codec::cgi::{BlockError, BlockLimits, BlockParser, Reply};
+use crate::apps::work;
 use crate::program::{Pipe, Pipes, Program};
 use crate::reactor::Alarm;
-use crate::request::{Body, BodyError};
+use crate::request::Body;
 
 /// What is read of a pipe at once.
 const PIECE: usize = 32 << 10;
@@ -26,39 +26,6 @@ const PIECE: usize = 32 << 10;
 const TURNS: usize = 16;
 /// A program that has closed its output has so long to end before its answer counts as whole: how it ended tells whether it is.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// What ended a program's work before its time.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// It took longer than it may.
-    TimedOut(Duration),
-    /// It wrote more than it may.
-    TooMuch(u64),
-    /// Its header block is none.
-    Block(BlockError),
-    /// It was ended by a signal.
-    Killed(i32),
-    /// The request's body did not come whole.
-    Body(BodyError),
-    /// The kernel.
-    Io(io::Error),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TimedOut(limit) => write!(f, "it took longer than {limit:?} and was killed"),
-            Self::TooMuch(limit) => write!(f, "it wrote more than {limit} bytes and was killed"),
-            Self::Block(error) => write!(f, "its answer cannot be used: {error}"),
-            Self::Killed(signal) => match Signal::try_from(*signal) {
-                Ok(signal) => write!(f, "it was ended by {signal}"),
-                Err(_) => write!(f, "it was ended by signal {signal}"),
-            },
-            Self::Body(error) => error.fmt(f),
-            Self::Io(error) => error.fmt(f),
-        }
-    }
-}
 
 /// What a program may.
 #[derive(Clone, Copy, Debug)]
@@ -84,8 +51,6 @@ pub(super) struct Running {
     written: u64,
     /// On between the end of the output and that of the program.
     grace: Alarm,
-    /// What was read behind the header block.
-    ahead: Bytes,
     _pass: Pass,
 }
 
@@ -105,63 +70,8 @@ impl Running {
             allowance,
             written: 0,
             grace: Alarm::new(),
-            ahead: Bytes::new(),
             _pass: pass,
         }
-    }
-
-    /// The header block.
-    pub(super) async fn head(&mut self) -> Result<Reply, Failure> {
-        let (mut parser, limits) = (BlockParser::default(), BlockLimits::default());
-        let mut block = BytesMut::new();
-        loop {
-            match poll_fn(|cx| self.poll_output(cx)).await? {
-                Some(piece) => block.extend_from_slice(&piece),
-                None => return Err(Failure::Block(BlockError::Ended(block.len()))),
-            }
-            if let Some((reply, consumed)) = parser.parse(&block, limits).map_err(Failure::Block)? {
-                self.ahead = block.split_off(consumed).freeze();
-                return Ok(reply);
-            }
-        }
-    }
-
-    /// The next piece of the body behind the header block; `None` behind the last.
-    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
-        if !self.ahead.is_empty() {
-            return Poll::Ready(Ok(Some(std::mem::take(&mut self.ahead))));
-        }
-        self.poll_output(cx)
-    }
-
-    /// Lets the program end by itself, within its limits; nobody wants its output any more.
-    pub(super) async fn finish(mut self) -> Result<(), Failure> {
-        self.ahead = Bytes::new();
-        while poll_fn(|cx| self.poll_output(cx)).await?.is_some() {}
-        // Who closed its output and goes on has the rest of its time.
-        self.clock.run();
-        let ended = poll_fn(|cx| {
-            self.poll_errors(cx);
-            match self.program.poll_ended(cx) {
-                Poll::Ready(ended) => Poll::Ready(ended.map(|_| ()).map_err(Failure::Io)),
-                Poll::Pending => self.clock.poll(cx).map(|()| Err(Failure::TimedOut(self.allowance.time))),
-            }
-        });
-        ended.await
-    }
-
-    /// The next piece of output, while the input goes in; `None` at the end.
-    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
-        let starved = self.poll_input(cx)?;
-        self.poll_errors(cx);
-        let polled = self.poll_stdout(cx);
-        if polled.is_ready() || starved {
-            // From here on it is the client who takes his time.
-            self.clock.pause();
-            return polled;
-        }
-        self.clock.run();
-        self.clock.poll(cx).map(|()| Err(Failure::TimedOut(self.allowance.time)))
     }
 
     /// Hands the body on. Whether the program may be waiting for the client.
@@ -244,6 +154,37 @@ impl Running {
             }
             Poll::Pending => self.grace.poll(cx).map(|()| Ok(None)),
         }
+    }
+}
+
+impl work::Program for Running {
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+        let starved = self.poll_input(cx)?;
+        self.poll_errors(cx);
+        let polled = self.poll_stdout(cx);
+        if polled.is_ready() || starved {
+            // From here on it is the client who takes his time.
+            self.clock.pause();
+            return polled;
+        }
+        self.clock.run();
+        self.clock.poll(cx).map(|()| Err(Failure::TimedOut(self.allowance.time)))
+    }
+
+    fn finish(mut self) -> Pin<Box<dyn Future<Output = Result<(), Failure>>>> {
+        Box::pin(async move {
+            while poll_fn(|cx| self.poll_output(cx)).await?.is_some() {}
+            // Who closed its output and goes on has the rest of its time.
+            self.clock.run();
+            let ended = poll_fn(|cx| {
+                self.poll_errors(cx);
+                match self.program.poll_ended(cx) {
+                    Poll::Ready(ended) => Poll::Ready(ended.map(|_| ()).map_err(Failure::Io)),
+                    Poll::Pending => self.clock.poll(cx).map(|()| Err(Failure::TimedOut(self.allowance.time))),
+                }
+            });
+            ended.await
+        })
     }
 }
 

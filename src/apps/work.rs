@@ -1,0 +1,58 @@
+//! A program at work on one request, for who must tell of it.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::failure::Failure;
+use crate::reactor::Scope;
+use crate::request::RequestId;
+use crate::{log_error, log_warn};
+
+/// What answers as CGI has it, however it is reached. Dropped before its end it is broken off.
+pub(super) trait Program: 'static {
+    /// The next piece of output, while the input goes in; `None` at the end.
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>>;
+
+    /// Lets it come to its end within its limits; nobody wants its output any more.
+    fn finish(self) -> Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
+}
+
+/// Names the work in the log.
+pub(super) struct Work {
+    app: Rc<str>,
+    request: String,
+    program: String,
+    /// Programs whose answers are through and that have not ended.
+    scope: Scope,
+}
+
+impl Work {
+    pub(super) fn new(app: &Rc<str>, request: RequestId, program: &str, scope: &Scope) -> Rc<Self> {
+        Rc::new(Self { app: app.clone(), request: request.to_string(), program: program.to_owned(), scope: scope.clone() })
+    }
+
+    /// Tells the log what happened.
+    pub(super) fn warn(&self, what: &str) {
+        log_warn!(request = &self.request, app = &self.app; "{}: {what}", self.program);
+    }
+
+    /// Tells the log what somebody should look at.
+    pub(super) fn error(&self, what: &str) {
+        log_error!(request = &self.request, app = &self.app; "{}: {what}", self.program);
+    }
+
+    /// Lets a program end by itself whose answer is through.
+    pub(super) fn leave(self: &Rc<Self>, program: impl Program) {
+        let work = self.clone();
+        self.scope.spawn(async move {
+            match program.finish().await {
+                Ok(()) | Err(Failure::Body(_)) => {}
+                Err(failure) => work.warn(&failure.to_string()),
+            }
+        });
+    }
+}
