@@ -137,7 +137,9 @@ impl<P: Program> Stream for Output<P> {
                 Poll::Ready(Some(Ok(piece)))
             }
             Ok(None) => match self.left {
-                Some(left @ 1..) if self.program.is_some() => self.fail(&format!("its body is {left} bytes shorter than its Content-Length")),
+                Some(left @ 1..) if self.program.is_some() => {
+                    self.fail(&format!("its body is {left} bytes shorter than its Content-Length"))
+                }
                 _ => {
                     self.end();
                     Poll::Ready(None)

@@ -50,14 +50,12 @@ impl fmt::Display for Busy {
     }
 }
 
-impl Busy {
-    /// The answer: the client may come back when those who wait now have had their turn.
-    pub(super) fn response(self, patience: Duration) -> Response {
-        let mut response = Response::error(503, "too much is going on; try again");
-        // Digits can be sent.
-        let _ = response.fields.push("Retry-After", patience.as_secs().max(1).to_string());
-        response
-    }
+/// The answer when there is no place: the client may come back when those who wait now have had their turn, after `patience`.
+pub(super) fn full(patience: Duration) -> Response {
+    let mut response = Response::error(503, "too much is going on; try again");
+    // Digits can be sent.
+    let _ = response.fields.push("Retry-After", patience.as_secs().max(1).to_string());
+    response
 }
 
 impl Gate {

@@ -3,8 +3,10 @@
 mod answer;
 pub mod cgi;
 mod clock;
+mod collected;
 mod error_log;
 mod failure;
+pub mod fastcgi;
 pub mod files;
 mod gate;
 mod root;

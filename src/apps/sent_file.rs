@@ -77,7 +77,9 @@ impl SentFiles {
             let response = respond(&plain, &facts, &Content::Disk(Rc::new(file))).map_err(Unsent::Field)?;
             Response { status, ..response }
         };
-        for (name, value) in fields.iter().filter(|(name, _)| !OF_THE_FILE.contains(name) && response.field(name).is_none()).collect::<Vec<_>>() {
+        for (name, value) in
+            fields.iter().filter(|(name, _)| !OF_THE_FILE.contains(name) && response.field(name).is_none()).collect::<Vec<_>>()
+        {
             response.fields.push(name, value).map_err(Unsent::Field)?;
         }
         Ok(response)

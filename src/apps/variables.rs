@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn fields_cannot_pass_for_others() {
-        let fields = [("Proxy", "http://evil"), ("X_A", "2"), ("X-A", "1"), ("X-A", "3"), ("Cookie", "a=1"), ("Cookie", "b=2"), ("X.B", "4")];
+        let fields =
+            [("Proxy", "http://evil"), ("X_A", "2"), ("X-A", "1"), ("X-A", "3"), ("Cookie", "a=1"), ("Cookie", "b=2"), ("X.B", "4")];
         let told = told(&[&fields[..], &[("Authorization", "Basic eA=="), ("Proxy-Authorization", "x")]].concat(), false, None);
         let http: Vec<_> = told.iter().filter(|(name, _)| name.starts_with("HTTP_")).map(|(name, value)| (&**name, &**value)).collect();
         assert_eq!(http, [("HTTP_COOKIE", "a=1; b=2"), ("HTTP_X_A", "1, 3")]);

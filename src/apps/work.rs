@@ -1,8 +1,8 @@
 //! A program at work on one request, for who must tell of it.
 
 use std::future::Future;
-use std::rc::Rc;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;

@@ -67,7 +67,9 @@ impl fmt::Display for BlockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended(0) => f.write_str("the output ended without a byte"),
-            Self::Ended(bytes) => write!(f, "the output ended after {bytes} bytes, inside the header block: is there an empty line behind it?"),
+            Self::Ended(bytes) => {
+                write!(f, "the output ended after {bytes} bytes, inside the header block: is there an empty line behind it?")
+            }
             Self::Empty => f.write_str("there are no header fields in front of the empty line"),
             Self::TooLarge(limit) => write!(f, "the header block is larger than {limit} bytes"),
             Self::TooMany(limit) => write!(f, "there are more than {limit} header fields"),

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::apps::cgi::config::Cgi;
+use crate::apps::fastcgi::config::FastCgiUpstream;
 use crate::apps::files::config::Files;
 use crate::clients::lock::config::LockClient;
 use crate::clients::redis::config::Redis;
@@ -282,6 +283,8 @@ pub enum App {
     Script(ScriptApp),
     /// CGI programs of a directory.
     Cgi(Cgi),
+    /// Programs behind a FastCGI server.
+    FastCgiUpstream(FastCgiUpstream),
     /// Files of a directory.
     Files(Files),
     /// An application in Rust that this binary was built with.
@@ -322,6 +325,7 @@ impl App {
         match self {
             Self::Script(_) => "Script",
             Self::Cgi(_) => "Cgi",
+            Self::FastCgiUpstream(_) => "FastCgiUpstream",
             Self::Files(_) => "Files",
             Self::Native(_) => "Native",
         }

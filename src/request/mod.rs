@@ -5,10 +5,10 @@
 
 mod app;
 mod body;
-mod onward;
 pub mod cookies;
 pub mod file;
 pub mod form;
+mod onward;
 mod recording;
 pub mod registry;
 mod response;

@@ -135,7 +135,10 @@ fn words_on_standard_error_are_bounded_lines_of_the_log() {
 #[test]
 fn a_program_that_has_answered_a_head_request_ends_by_itself() {
     let programs = Programs::start();
-    programs.skep.site.write("cgi-bin/after.py", "import os\nprint('A: b\\n', flush=True)\nprint('x' * 200000)\nopen(os.environ['PIDS'], 'a').write(str(os.getpid()))");
+    programs.skep.site.write(
+        "cgi-bin/after.py",
+        "import os\nprint('A: b\\n', flush=True)\nprint('x' * 200000)\nopen(os.environ['PIDS'], 'a').write(str(os.getpid()))",
+    );
     let mut client = Client::connect(programs.skep.address()).expect("a connection");
     client.send(b"HEAD /cgi/after.py HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("sent");
     let mut all = String::new();

@@ -8,3 +8,4 @@ mod limits;
 mod programs;
 mod requests;
 mod streams;
+mod upstream;

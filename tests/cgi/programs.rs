@@ -97,13 +97,18 @@ impl Programs {
             ("killed.sh", "#!/bin/sh\nprintf 'A: b\\n\\nhalf'; kill -9 $$\n"),
             ("fails.sh", "#!/bin/sh\nprintf 'A: b\\n\\nwhole'; exit 3\n"),
             ("deaf.sh", "#!/bin/sh\nprintf 'A: b\\n\\nnothing read'\n"),
-            ("complains.pl", "print STDERR \"first words\\n\" . ('y' x 5000) . \"\\n\"; print STDERR \"line $_\\n\" for 1..200; print \"A: b\\n\\nfine\";"),
+            (
+                "complains.pl",
+                "print STDERR \"first words\\n\" . ('y' x 5000) . \"\\n\"; print STDERR \"line $_\\n\" for 1..200; print \"A: b\\n\\nfine\";",
+            ),
             ("leaves.sh", "#!/bin/sh\n(setsid sleep 100000 & echo \"$!\" >> \"$PIDS\") \nprintf 'A: b\\n\\nleft'\n"),
             ("wantsfile.pl", "print \"X-Sendfile: $ENV{QUERY_STRING}\\nX-Own: 1\\n\\nignored\";"),
         ] {
             site.write(&format!("cgi-bin/{name}"), text);
         }
-        for name in ["env.cgi", "echo.pl", "wait.sh", ".hidden.sh", "nobang.cgi", "badbang.cgi", "killed.sh", "fails.sh", "deaf.sh", "leaves.sh"] {
+        for name in
+            ["env.cgi", "echo.pl", "wait.sh", ".hidden.sh", "nobang.cgi", "badbang.cgi", "killed.sh", "fails.sh", "deaf.sh", "leaves.sh"]
+        {
             fs::set_permissions(folder.join("cgi-bin").join(name), fs::Permissions::from_mode(0o755)).expect("a mode");
         }
         symlink("../outside.sh", folder.join("cgi-bin/outside.sh")).expect("a link");
@@ -116,7 +121,10 @@ impl Programs {
         let (address, pids) = (site.address, folder.join("pids"));
         let programs = "interpreters: {\".php\": \"/usr/bin/php-cgi\", \".py\": \"/usr/bin/python3\", \".pl\": \"/usr/bin/perl\"}";
         let app = |(name, options): &(&str, &str)| {
-            format!("\"{name}\": Cgi(root: \"cgi-bin\", {programs}, env: {{\"PIDS\": \"{}\", \"OWN\": \"value\"}}, {options}),\n", pids.display())
+            format!(
+                "\"{name}\": Cgi(root: \"cgi-bin\", {programs}, env: {{\"PIDS\": \"{}\", \"OWN\": \"value\"}}, {options}),\n",
+                pids.display()
+            )
         };
         let apps: String = OPTIONS.iter().map(app).collect();
         let route = |(name, _): &(&str, &str)| format!("(path: \"/{name}\", app: \"{name}\"), ");

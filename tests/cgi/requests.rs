@@ -59,18 +59,23 @@ fn programs_are_told_of_the_request_and_nothing_else() {
 #[test]
 fn by_fastcgi_they_are_told_the_same() {
     let programs = Programs::start();
-    let parameters = [("HTTP_X_PLAIN", "1"), ("HTTP_PROXY", "evil"), ("REMOTE_ADDR", "192.0.2.7"), ("REMOTE_USER", "kim"), ("LD_PRELOAD", "x.so")];
+    let parameters =
+        [("HTTP_X_PLAIN", "1"), ("HTTP_PROXY", "evil"), ("REMOTE_ADDR", "192.0.2.7"), ("REMOTE_USER", "kim"), ("LD_PRELOAD", "x.so")];
     let answer = front::ask(&programs.socket(), "/cgi/env.cgi/x?y", &parameters, b"body");
     let (head, body) = answer.output.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with("Status: 200 OK"), "{head}");
     let told: Value = serde_json::from_str(body).expect("JSON");
     let env = &told["env"];
-    for (name, value) in [("PATH_INFO", "/x"), ("REMOTE_ADDR", "192.0.2.7"), ("REMOTE_USER", "kim"), ("HTTP_X_PLAIN", "1"), ("SERVER_NAME", "front.example")] {
+    for (name, value) in
+        [("PATH_INFO", "/x"), ("REMOTE_ADDR", "192.0.2.7"), ("REMOTE_USER", "kim"), ("HTTP_X_PLAIN", "1"), ("SERVER_NAME", "front.example")]
+    {
         assert_eq!(env[name], value, "{name}");
     }
     assert!(env.get("LD_PRELOAD").is_none() && env.get("HTTP_PROXY").is_none(), "{env}");
     assert_eq!(told["body"], "body");
-    assert!(front::ask(&programs.socket(), "/cgi/raw.py?Location:%20/static/there.txt%0a%0a", &[], b"").output.ends_with("a file of the site"));
+    assert!(
+        front::ask(&programs.socket(), "/cgi/raw.py?Location:%20/static/there.txt%0a%0a", &[], b"").output.ends_with("a file of the site")
+    );
     let cut = front::ask(&programs.socket(), "/cgi/killed.sh", &[], b"");
     assert!(!cut.ended, "{}", cut.output);
 }
@@ -111,7 +116,10 @@ fn answers_are_documents_and_redirects() {
     let programs = Programs::start();
     let raw = |text: &str| get(programs.skep.address(), &format!("/cgi/raw.py?{text}")).expect("a reply");
     let reply = raw("Content-Type:text/x%0aX-A:%20b%0d%0a%0a<body>");
-    assert_eq!((reply.status, reply.header("content-type"), reply.header("x-a"), reply.text().as_str()), (200, Some("text/x"), Some("b"), "<body>"));
+    assert_eq!(
+        (reply.status, reply.header("content-type"), reply.header("x-a"), reply.text().as_str()),
+        (200, Some("text/x"), Some("b"), "<body>")
+    );
     let reply = raw("Status:%20404%20Gone%20away%0aTransfer-Encoding:%20x%0aConnection:%20x%0a%0anot%20there");
     assert_eq!((reply.status, reply.text().as_str(), reply.header("transfer-encoding")), (404, "not there", Some("chunked")));
     let reply = raw("Location:%20http://example.com/%0a%0a");
@@ -129,7 +137,8 @@ fn answers_are_documents_and_redirects() {
     assert_eq!(got(&programs, "/cgi/index/?A:%20b%0a%0afound"), (200, "found".to_owned()));
     assert_eq!(got(&programs, "/cgi/index?x").0, 301);
     let mut head = Client::connect(programs.skep.address()).expect("a connection");
-    head.send(b"HEAD /cgi/big.pl HTTP/1.1\r\nHost: a\r\n\r\nGET /cgi/deaf.sh HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("sent");
+    head.send(b"HEAD /cgi/big.pl HTTP/1.1\r\nHost: a\r\n\r\nGET /cgi/deaf.sh HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .expect("sent");
     let mut all = String::new();
     std::io::Read::read_to_string(&mut head.stream(), &mut all).expect("an answer");
     assert!(all.contains("Content-Length: 1000000\r\n") && all.len() < 1000 && all.contains("nothing read"), "{all}");
@@ -197,9 +206,10 @@ fn a_bad_header_block_is_502_and_the_log_says_why() {
 fn forms_and_uploads_reach_php_and_python() {
     let programs = Programs::start();
     let file = vec![b'z'; 300_000];
-    let mut body = b"--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\nwords\r\n--b\r\nContent-Disposition: form-data; name=\"upload\"; \
+    let mut body =
+        b"--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\nwords\r\n--b\r\nContent-Disposition: form-data; name=\"upload\"; \
                      filename=\"a b.bin\"\r\nContent-Type: application/octet-stream\r\n\r\n"
-        .to_vec();
+            .to_vec();
     body.extend_from_slice(&file);
     body.extend_from_slice(b"\r\n--b--\r\n");
     let head = |path: &str| {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::apps::collected::Chunked;
 use crate::units::{HumanDuration, HumanSize};
 
 /// CGI programs of a directory: docs/cgi.md. Names that begin with a dot are never run, and nothing outside the directory is.
@@ -76,16 +77,6 @@ pub enum Stderr {
     Output,
     /// Nowhere.
     Discard,
-}
-
-/// What happens to a request body of unknown length.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Chunked {
-    /// The program starts at once and reads to the end of its input. It gets no CONTENT_LENGTH.
-    #[default]
-    Stream,
-    /// The body is written to a temporary file first, and the program starts with its CONTENT_LENGTH, as RFC 3875 has it.
-    Collect,
 }
 
 /// What a front may say about a program with parameters of FastCGI. What is not allowed here is answered with 403. Parameters of HTTP clients do not exist.

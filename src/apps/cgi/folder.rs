@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::collected::{Uncollected, collect};
-use super::config::{Cgi, Chunked, Stderr};
+use super::config::{Cgi, Stderr};
 use super::overrides::{Allowed, Said};
 use super::place::{Found, Nowhere, Place, find};
 use super::running::{Allowance, Running};
 use crate::apps::answer::answer;
+use crate::apps::collected::{Chunked, Collected, Uncollected, collect};
 use crate::apps::error_log::ErrorLog;
-use crate::apps::gate::Gate;
+use crate::apps::gate::{Gate, full};
 use crate::apps::root::{Refusal, Root};
 use crate::apps::sent_file::SentFiles;
 use crate::apps::variables::{Script, variables};
@@ -93,7 +93,7 @@ impl CgiFolder {
             Ok(pass) => pass,
             Err(busy) => {
                 work.warn(&busy.to_string());
-                return busy.response(*self.config.queue_timeout);
+                return full(*self.config.queue_timeout);
             }
         };
         let (body, length, file) = match self.input(&request).await {
@@ -122,7 +122,7 @@ impl CgiFolder {
     async fn input(&self, request: &Request) -> Result<(Body, Option<u64>, Option<std::fs::File>), Uncollected> {
         match (request.body.length(), self.config.chunked) {
             (None, Chunked::Collect) => {
-                let (file, length) = collect(&request.body, &request.uploads.directory).await?;
+                let Collected { file, length } = collect(&request.body, &request.uploads.directory).await?;
                 Ok((Body::empty(), Some(length), Some(file)))
             }
             (length, _) => Ok((request.body.clone(), length, None)),
@@ -226,7 +226,9 @@ fn not_started(work: &Work, interpreter: Option<&Path>, error: &io::Error) -> Re
     let (status, why) = match errno {
         Some(Errno::EACCES) => (403, format!("{what} may not be executed by this user")),
         Some(Errno::EPERM) => (500, "its root, user or group cannot be changed: the workers are not root".to_owned()),
-        Some(Errno::ENOENT) if interpreter.is_none() => (500, "the interpreter in its first line is not there, or its directory".to_owned()),
+        Some(Errno::ENOENT) if interpreter.is_none() => {
+            (500, "the interpreter in its first line is not there, or its directory".to_owned())
+        }
         Some(Errno::ENOENT) => (500, format!("{what} is not there, or the directory to run it in")),
         Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE) => (503, format!("no process can be started now: {error}")),
         _ => (500, format!("{what} cannot be started: {error}")),

@@ -7,9 +7,7 @@
 //! | `place` | which file a request is for |
 //! | `overrides` | what a front may say about a program |
 //! | `running` | a program at work: input, output, time, end |
-//! | `collected` | a body of unknown length in a file |
 
-mod collected;
 pub mod config;
 mod folder;
 mod overrides;
@@ -17,4 +15,3 @@ mod place;
 mod running;
 
 pub use folder::CgiFolder;
-

@@ -170,7 +170,10 @@ mod tests {
 
     #[test]
     fn only_what_is_named_is_allowed() {
-        let said = read(&allowed(), &[("BINPATH", "php7"), ("CHROOT", "/srv/jails/a"), ("CWD", "/srv/jails/a/b"), ("SETUSER", "61001"), ("SETGROUP", "61002")]);
+        let said = read(
+            &allowed(),
+            &[("BINPATH", "php7"), ("CHROOT", "/srv/jails/a"), ("CWD", "/srv/jails/a/b"), ("SETUSER", "61001"), ("SETGROUP", "61002")],
+        );
         let said = said.unwrap();
         assert_eq!(said.interpreter.as_deref(), Some(Path::new("/opt/php7")));
         let standing = said.standing(Path::new("/unused")).unwrap();
@@ -178,7 +181,14 @@ mod tests {
         assert_eq!((standing.user, standing.groups), (Some(61_001), Some((61_002, vec![Gid::from_raw(61_002)]))));
         assert_eq!(said.inside(Path::new("/srv/jails/a/x.php")), Some("/x.php".into()));
         assert_eq!(said.inside(Path::new("/srv/x.php")), None);
-        for (name, value) in [("BINPATH", "/opt/php7"), ("CHROOT", "/srv/jails/../.."), ("CHROOT", "/srv/jailsx"), ("CWD", "srv"), ("SETUSER", "root"), ("SETGROUP", "0")] {
+        for (name, value) in [
+            ("BINPATH", "/opt/php7"),
+            ("CHROOT", "/srv/jails/../.."),
+            ("CHROOT", "/srv/jailsx"),
+            ("CWD", "srv"),
+            ("SETUSER", "root"),
+            ("SETGROUP", "0"),
+        ] {
             assert!(read(&allowed(), &[(name, value)]).is_err(), "{name} {value}");
         }
     }

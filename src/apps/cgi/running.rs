@@ -1,7 +1,7 @@
 //! A program at work on a request: its input as the client sends it, its output as it comes, what it says of itself, its end.
 
-use std::future::poll_fn;
 use std::future::Future;
+use std::future::poll_fn;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::Pin;
 use std::process::ExitStatus;

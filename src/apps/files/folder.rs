@@ -9,8 +9,8 @@ use std::time::SystemTime;
 
 use super::cache::{Cache, Kept};
 use super::config::Files;
-use crate::apps::root::{Refusal, Root};
 use super::source::{Found, Identity, Loaded, Opened, Source};
+use crate::apps::root::{Refusal, Root};
 use crate::apps::target::{BadTarget, Target};
 use crate::codec::http::{FieldError, Method};
 use crate::reactor;

@@ -25,7 +25,10 @@ fn error(input: &str) -> BlockError {
 fn documents_have_a_status_and_fields() {
     let html = |name: &str| vec![("content-type".to_owned(), name.to_owned())];
     assert_eq!(document("Content-Type: text/html\n\nbody"), (200, html("text/html"), None));
-    assert_eq!(document("Status: 404 Not Found\r\nContent-type:text/plain \r\nContent-Length: 7\r\n\r\n"), (404, html("text/plain"), Some(7)));
+    assert_eq!(
+        document("Status: 404 Not Found\r\nContent-type:text/plain \r\nContent-Length: 7\r\n\r\n"),
+        (404, html("text/plain"), Some(7))
+    );
     assert_eq!(document("status: 204\n\n"), (204, vec![], None));
     assert_eq!(document("X: a: b\r\n\n"), (200, vec![("x".to_owned(), "a: b".to_owned())], None));
     assert_eq!(parse(b"A: b\r\n\r\nbody").unwrap().unwrap().1, 8);

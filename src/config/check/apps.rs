@@ -28,6 +28,7 @@ impl Checker<'_> {
             let app = match app {
                 App::Script(script) => App::Script(self.script(&place, script)),
                 App::Cgi(cgi) => App::Cgi(self.cgi(&place, cgi)),
+                App::FastCgiUpstream(upstream) => App::FastCgiUpstream(self.fastcgi_upstream(&place, upstream)),
                 App::Files(files) => App::Files(self.files(&place, files)),
                 App::Native(native) => App::Native(self.native(&place, native)),
             };

@@ -1,10 +1,12 @@
-//! Directories of CGI programs: they and their interpreters are there.
+//! Directories of CGI programs, and programs behind FastCGI servers: what must be there is there.
 
 use std::path::{Path, PathBuf};
 
 use super::Checker;
 use crate::apps::cgi::config::Cgi;
+use crate::apps::fastcgi::config::FastCgiUpstream;
 use crate::config::tree::Place;
+use crate::net::Address;
 use crate::units::{HumanDuration, HumanSize};
 
 impl Checker<'_> {
@@ -45,6 +47,39 @@ impl Checker<'_> {
             self.at_least(&place.name("max_output"), most, HumanSize::bytes(1));
         }
         cgi
+    }
+
+    pub(super) fn fastcgi_upstream(&mut self, place: &Place, mut upstream: FastCgiUpstream) -> FastCgiUpstream {
+        if !upstream.root.is_absolute() {
+            self.error_with(
+                &place.name("root"),
+                "the directory of the programs is missing, as their server sees it",
+                Some("from its root, as in \"/var/www\"".to_owned()),
+            );
+        }
+        match upstream.address.clone().under(self.base) {
+            Ok(address) => upstream.address = address,
+            Err(error) => self.error(&place.name("address"), error.to_string()),
+        }
+        if let Address::Unix(path) = &upstream.address {
+            let path = path.clone();
+            self.inside_chroot(&place.name("address"), &path);
+        }
+        for (index, end) in upstream.split.iter().enumerate() {
+            if end.is_empty() || end.contains('/') {
+                self.error(&place.name("split").index(index), format!("{end:?} is no end of a file name, such as \".php\""));
+            }
+        }
+        self.index(place, std::slice::from_ref(&upstream.index));
+        for (index, path) in upstream.sendfile_roots.iter_mut().enumerate() {
+            *path = self.directory_to_read(&place.name("sendfile_roots").index(index), path);
+        }
+        self.at_least(&place.name("max_connections"), upstream.max_connections, 1);
+        let times = place.name("timeouts");
+        for (name, time) in [("connect", upstream.timeouts.connect), ("head", upstream.timeouts.head), ("body", upstream.timeouts.body)] {
+            self.at_least(&times.name(name), time, HumanDuration::milliseconds(1));
+        }
+        upstream
     }
 
     /// A program that the workers start.
