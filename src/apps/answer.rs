@@ -24,8 +24,7 @@ pub(super) async fn answer(mut program: impl Program, request: &Request, sent: &
     };
     let (status, fields, length) = match reply {
         Reply::LocalRedirect(target) => {
-            // It has said all that counts, and its place may be needed on the way.
-            drop(program);
+            work.leave(program);
             return request.onward.send(request, &target).await;
         }
         Reply::Document { status, fields, length } => (status, fields, length),

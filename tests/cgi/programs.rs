@@ -59,7 +59,7 @@ const OPTIONS: &[(&str, &str)] = &[
     ("cgi", "sendfile_roots: [\"sent\"], index: [\"index.py\"]"),
     ("hasty", "timeout: \"400ms\""),
     ("narrow", "max_processes: 1, queue: 1, queue_timeout: \"300ms\""),
-    ("patient", "max_processes: 2, queue: 100, queue_timeout: \"30s\""),
+    ("patient", "max_processes: 1, queue: 100, queue_timeout: \"30s\""),
     ("collect", "chunked: Collect"),
     ("loud", "stderr: Output"),
     ("bounded", "max_output: \"100 KiB\""),

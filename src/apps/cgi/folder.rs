@@ -19,13 +19,14 @@ use super::running::{Allowance, Running};
 use crate::apps::answer::answer;
 use crate::apps::collected::{Chunked, Collected, Uncollected, collect};
 use crate::apps::error_log::ErrorLog;
+use crate::apps::failure::Failure;
 use crate::apps::gate::{Gate, full};
 use crate::apps::root::{Refusal, Root};
 use crate::apps::sent_file::SentFiles;
 use crate::apps::variables::{Script, variables};
 use crate::apps::work::Work;
 use crate::program;
-use crate::reactor::Scope;
+use crate::reactor::{Scope, timeout};
 use crate::request::{Answer, Body, Connection, Handler, Request, Response, StartError};
 use crate::sys::program::ProgramLimits;
 
@@ -71,11 +72,14 @@ impl CgiFolder {
 
     async fn answer(self: Rc<Self>, request: Request) -> Response {
         let (root, index, path) = (self.root.clone(), self.index.clone(), request.path().to_owned());
-        let place = match blocking::unblock(move || find(&root, &index, &path)).await {
-            Ok(Found::File(place)) => place,
-            Ok(Found::NeedsSlash) => return to_slash(&request),
-            Err(nowhere) => return self.nowhere(&nowhere),
-        };
+        match blocking::unblock(move || find(&root, &index, &path)).await {
+            Ok(Found::File(place)) => self.run(&request, &place).await,
+            Ok(Found::NeedsSlash) => to_slash(&request),
+            Err(nowhere) => self.nowhere(&nowhere),
+        }
+    }
+
+    async fn run(&self, request: &Request, place: &Place) -> Response {
         let work = Work::new(&self.name, request.id, &place.path, &self.scope);
         let said = match self.allowed.read(&request.origin.parameters) {
             Ok(said) => said,
@@ -89,19 +93,19 @@ impl CgiFolder {
             work.error("the file may not be executed and its name has no interpreter; chmod +x, or `interpreters` in the configuration");
             return Response::error(403, "this may not be run");
         }
-        let pass = match self.gate.enter().await {
-            Ok(pass) => pass,
-            Err(busy) => {
-                work.warn(&busy.to_string());
-                return full(*self.config.queue_timeout);
-            }
-        };
-        let (body, length, file) = match self.input(&request).await {
+        let (body, length, file) = match self.input(request).await {
             Ok(input) => input,
             Err(Uncollected::Body(error)) => return Response::error(error.status(), &error.to_string()),
             Err(Uncollected::Io(error)) => {
                 work.error(&format!("the request body cannot be kept: {error}"));
                 return Response::error(500, "");
+            }
+        };
+        let pass = match self.gate.enter().await {
+            Ok(pass) => pass,
+            Err(busy) => {
+                work.warn(&busy.to_string());
+                return full(*self.config.queue_timeout);
             }
         };
         let stdin = match file {
@@ -110,12 +114,14 @@ impl CgiFolder {
             None => Stdio::piped(),
         };
         let errors = ErrorLog::new(&work);
-        let started = match self.start(&request, &place, &said, interpreter.as_deref(), length, stdin).await {
-            Ok(started) => started,
-            Err(error) => return not_started(&work, interpreter.as_deref(), &error),
+        let starting = self.start(request, place, &said, interpreter.as_deref(), length, stdin);
+        let started = match timeout(*self.config.timeout, starting).await {
+            Ok(Ok(started)) => started,
+            Ok(Err(error)) => return not_started(&work, interpreter.as_deref(), &error),
+            Err(_) => return Failure::TimedOut(*self.config.timeout).response(&work),
         };
         let allowance = Allowance { time: *self.config.timeout, output: self.config.max_output.map(|most| *most) };
-        answer(Running::new(started, body, errors, allowance, pass), &request, &self.sent, &work).await
+        answer(Running::new(started, body, errors, allowance, pass), request, &self.sent, &work).await
     }
 
     /// The body for the program's input, its length, and the file that it is in if it was collected.

@@ -60,19 +60,19 @@ impl Upstream {
             Err(BadTarget::Hidden) => return Response::error(404, "there is no such program"),
         };
         let work = Work::new(&self.name, request.id, &place.path, &self.scope);
-        let pass = match self.gate.enter().await {
-            Ok(pass) => pass,
-            Err(busy) => {
-                work.warn(&busy.to_string());
-                return full(*self.config.queue_timeout);
-            }
-        };
         let body = match self.body(&request).await {
             Ok(body) => body,
             Err(Uncollected::Body(error)) => return Response::error(error.status(), &error.to_string()),
             Err(Uncollected::Io(error)) => {
                 work.error(&format!("the request body cannot be kept: {error}"));
                 return Response::error(500, "");
+            }
+        };
+        let pass = match self.gate.enter().await {
+            Ok(pass) => pass,
+            Err(busy) => {
+                work.warn(&busy.to_string());
+                return full(*self.config.queue_timeout);
             }
         };
         let script = Script { root: self.root.clone(), path: place.path, info: place.info };

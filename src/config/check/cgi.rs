@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Checker;
+use super::disk::readable_file;
 use crate::apps::cgi::config::Cgi;
 use crate::apps::fastcgi::config::FastCgiUpstream;
 use crate::config::tree::Place;
@@ -82,7 +83,7 @@ impl Checker<'_> {
         upstream
     }
 
-    /// A program that the workers start.
+    /// A program that the workers start. One that is missing keeps nobody else from being served.
     fn program(&mut self, place: &Place, path: &Path) -> PathBuf {
         if path.is_relative() {
             self.error_with(
@@ -92,6 +93,11 @@ impl Checker<'_> {
             );
             return path.to_owned();
         }
-        self.file_to_read(place, path, true)
+        let path = self.absolute(place, path);
+        self.inside_chroot(place, &path);
+        if let Err(message) = readable_file(&path) {
+            self.warning(place, message);
+        }
+        path
     }
 }
