@@ -24,13 +24,13 @@ pub(super) async fn answer(mut program: impl Program, request: &Request, sent: &
     };
     let (status, fields, length) = match reply {
         Reply::LocalRedirect(target) => {
-            work.leave(program);
+            work.leave_fed(program).await;
             return request.onward.send(request, &target).await;
         }
         Reply::Document { status, fields, length } => (status, fields, length),
     };
     if let Some(path) = fields.get_str("x-sendfile").filter(|_| sent.is_on()) {
-        work.leave(program);
+        work.leave_fed(program).await;
         return match sent.respond(path, status, &request.head, &fields).await {
             Ok(response) => response,
             Err(why) => {
@@ -40,7 +40,7 @@ pub(super) async fn answer(mut program: impl Program, request: &Request, sent: &
         };
     }
     let body = if request.head.method == Method::Head || status::is_bodiless(status) {
-        work.leave(program);
+        work.leave_fed(program).await;
         match length {
             _ if status::is_bodiless(status) => ResponseBody::Empty,
             Some(length) => ResponseBody::Measured(Box::pin(futures_lite::stream::empty()), length),
@@ -124,7 +124,8 @@ impl<P: Program> Stream for Output<P> {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.left == Some(0) {
+        // One that still reads the request's body is not left before that is through; what it writes meanwhile is too much.
+        if self.left == Some(0) && self.program.as_ref().is_some_and(Program::is_fed) {
             self.end();
         }
         match ready!(self.poll_piece(cx)) {

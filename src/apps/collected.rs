@@ -1,4 +1,4 @@
-//! A request body whose length only its end tells, in a file: a program that is to know its length starts with that.
+//! A request body whose length only its end tells, read first: a program that is to know its length starts with that.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -13,9 +13,9 @@ use bytes::{Bytes, BytesMut};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::request::{Body, BodyError, BodySource};
+use crate::request::{Body, BodyError, BodySource, Request};
 
-/// What is written to the file, and read of it, at once.
+/// What is written to the file, and read of it, at once. A body that is smaller needs none.
 const PIECE: usize = 256 << 10;
 
 /// What happens to a request body of unknown length.
@@ -23,33 +23,27 @@ const PIECE: usize = 256 << 10;
 pub enum Chunked {
     /// The program starts at once and reads to the end of its input. It gets no CONTENT_LENGTH.
     Stream,
-    /// The body is written to a temporary file first, and the program starts with its CONTENT_LENGTH, as RFC 3875 has it.
+    /// The body is read first, to a temporary file if it is large, and the program starts with its CONTENT_LENGTH, as RFC 3875 has it.
     Collect,
 }
 
-/// Why there is no file.
+/// Why a body could not be collected.
 pub(super) enum Uncollected {
     Body(BodyError),
     Io(io::Error),
 }
 
-/// A body in a file without a name, which stands at its start.
-pub(super) struct Collected {
-    pub(super) file: File,
-    /// In bytes.
-    pub(super) length: u64,
+/// The body of a request for a program, collected first if its length is not known and `chunked` says so.
+pub(super) async fn body(request: &Request, chunked: Chunked) -> Result<Body, Uncollected> {
+    match (request.body.length(), chunked) {
+        (None, Chunked::Collect) => collect(&request.body, &request.uploads.directory).await,
+        _ => Ok(request.body.clone()),
+    }
 }
 
-/// Reads the body to its end into a file.
-pub(super) async fn collect(body: &Body, directory: &Path) -> Result<Collected, Uncollected> {
-    let directory = directory.to_owned();
-    let made = blocking::unblock(move || {
-        std::fs::create_dir_all(&directory)?;
-        tempfile::tempfile_in(&directory)
-    });
-    let mut file = made.await.map_err(Uncollected::Io)?;
-    let mut length = 0;
-    let mut piece = BytesMut::new();
+/// Reads a body to its end, so that its length is known. A small one stays in memory, a larger one goes to a file without a name.
+async fn collect(body: &Body, directory: &Path) -> Result<Body, Uncollected> {
+    let (mut file, mut length, mut piece) = (None, 0, BytesMut::new());
     loop {
         let chunk = body.chunk().await.map_err(Uncollected::Body)?;
         let ended = chunk.is_none();
@@ -57,29 +51,35 @@ pub(super) async fn collect(body: &Body, directory: &Path) -> Result<Collected, 
             length += chunk.len() as u64;
             piece.extend_from_slice(&chunk);
         }
-        if ended || piece.len() >= PIECE {
-            let bytes = piece.split().freeze();
-            let written = blocking::unblock(move || {
-                file.write_all(&bytes)?;
-                if ended {
-                    file.rewind()?;
-                }
-                io::Result::Ok(file)
-            });
-            file = written.await.map_err(Uncollected::Io)?;
+        if ended && file.is_none() {
+            return Ok(Body::full(piece.freeze()));
         }
-        if ended {
-            return Ok(Collected { file, length });
+        if ended || piece.len() >= PIECE {
+            let (bytes, directory) = (piece.split().freeze(), directory.to_owned());
+            let written = blocking::unblock(move || write(file, &bytes, ended, &directory));
+            let written = written.await.map_err(Uncollected::Io)?;
+            if ended {
+                return Ok(Body::from_source(Rc::new(FileBody(RefCell::new(read(written)))), Some(length)));
+            }
+            file = Some(written);
         }
     }
 }
 
-impl Collected {
-    /// The same as a body.
-    pub(super) fn into_body(self) -> Body {
-        let length = self.length;
-        Body::from_source(Rc::new(FileBody(RefCell::new(read(self.file)))), Some(length))
+/// Adds to the file, which is made if there is none; behind the last piece it stands at its start.
+fn write(file: Option<File>, bytes: &[u8], last: bool, directory: &Path) -> io::Result<File> {
+    let mut file = match file {
+        Some(file) => file,
+        None => {
+            std::fs::create_dir_all(directory)?;
+            tempfile::tempfile_in(directory)?
+        }
+    };
+    file.write_all(bytes)?;
+    if last {
+        file.rewind()?;
     }
+    Ok(file)
 }
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<(File, Bytes)>>>>;

@@ -17,6 +17,9 @@ pub(super) trait Program: 'static {
     /// The next piece of output, while the input goes in; `None` at the end.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>>;
 
+    /// Whether it wants nothing more of the request's body.
+    fn is_fed(&self) -> bool;
+
     /// Lets it come to its end within its limits; nobody wants its output any more.
     fn finish(self) -> Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 }
@@ -48,11 +51,23 @@ impl Work {
     /// Lets a program end by itself whose answer is through.
     pub(super) fn leave(self: &Rc<Self>, program: impl Program) {
         let work = self.clone();
-        self.scope.spawn(async move {
-            match program.finish().await {
-                Ok(()) | Err(Failure::Body(_)) => {}
-                Err(failure) => work.warn(&failure.to_string()),
-            }
-        });
+        self.scope.spawn(async move { work.finish(program).await });
+    }
+
+    /// The same before its answer is given: the server takes what is left of the request's body for itself once there is an answer, so a program that still
+    /// reads is waited for.
+    pub(super) async fn leave_fed(self: &Rc<Self>, program: impl Program) {
+        if program.is_fed() {
+            self.leave(program);
+        } else {
+            self.finish(program).await;
+        }
+    }
+
+    async fn finish(&self, program: impl Program) {
+        match program.finish().await {
+            Ok(()) | Err(Failure::Body(_)) => {}
+            Err(failure) => self.warn(&failure.to_string()),
+        }
     }
 }

@@ -96,6 +96,10 @@ impl Programs {
             ("long.pl", "print \"Content-Length: 5\\n\\nlonger than that\";"),
             ("killed.sh", "#!/bin/sh\nprintf 'A: b\\n\\nhalf'; kill -9 $$\n"),
             ("fails.sh", "#!/bin/sh\nprintf 'A: b\\n\\nwhole'; exit 3\n"),
+            (
+                "early.py",
+                "import os, sys\nprint('Status: 204\\n', flush=True)\nopen(os.environ['PIDS'], 'a').write(str(len(sys.stdin.buffer.read())))",
+            ),
             ("deaf.sh", "#!/bin/sh\nprintf 'A: b\\n\\nnothing read'\n"),
             (
                 "complains.pl",

@@ -65,6 +65,17 @@ fn a_piece_is_there_before_the_next_is_sent() {
 }
 
 #[test]
+fn a_program_that_answers_first_gets_the_whole_body() {
+    let programs = Programs::start();
+    let mut client = Client::connect(programs.skep.address()).expect("a connection");
+    let body = vec![b'x'; 3 << 20];
+    client.send(format!("POST /cgi/early.py HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes()).expect("sent");
+    client.send(&body).expect("sent");
+    assert_eq!(client.read_reply().expect("a reply").status, 204);
+    assert_eq!(programs.tell(1), [3 << 20]);
+}
+
+#[test]
 fn a_body_that_nobody_reads_does_not_hold_the_answer() {
     let programs = Programs::start();
     let mut client = Client::connect(programs.skep.address()).expect("a connection");

@@ -17,7 +17,7 @@ use super::overrides::{Allowed, Said};
 use super::place::{Found, Nowhere, Place, find};
 use super::running::{Allowance, Running};
 use crate::apps::answer::answer;
-use crate::apps::collected::{Chunked, Collected, Uncollected, collect};
+use crate::apps::collected::{Uncollected, body};
 use crate::apps::error_log::ErrorLog;
 use crate::apps::failure::Failure;
 use crate::apps::gate::{Gate, full};
@@ -93,8 +93,8 @@ impl CgiFolder {
             work.error("the file may not be executed and its name has no interpreter; chmod +x, or `interpreters` in the configuration");
             return Response::error(403, "this may not be run");
         }
-        let (body, length, file) = match self.input(request).await {
-            Ok(input) => input,
+        let body = match body(request, self.config.chunked).await {
+            Ok(body) => body,
             Err(Uncollected::Body(error)) => return Response::error(error.status(), &error.to_string()),
             Err(Uncollected::Io(error)) => {
                 work.error(&format!("the request body cannot be kept: {error}"));
@@ -108,13 +108,8 @@ impl CgiFolder {
                 return full(*self.config.queue_timeout);
             }
         };
-        let stdin = match file {
-            Some(file) => Stdio::from(file),
-            None if body.is_empty() => Stdio::null(),
-            None => Stdio::piped(),
-        };
         let errors = ErrorLog::new(&work);
-        let starting = self.start(request, place, &said, interpreter.as_deref(), length, stdin);
+        let starting = self.start(request, place, &said, interpreter.as_deref(), &body);
         let started = match timeout(*self.config.timeout, starting).await {
             Ok(Ok(started)) => started,
             Ok(Err(error)) => return not_started(&work, interpreter.as_deref(), &error),
@@ -122,17 +117,6 @@ impl CgiFolder {
         };
         let allowance = Allowance { time: *self.config.timeout, output: self.config.max_output.map(|most| *most) };
         answer(Running::new(started, body, errors, allowance, pass), request, &self.sent, &work).await
-    }
-
-    /// The body for the program's input, its length, and the file that it is in if it was collected.
-    async fn input(&self, request: &Request) -> Result<(Body, Option<u64>, Option<std::fs::File>), Uncollected> {
-        match (request.body.length(), self.config.chunked) {
-            (None, Chunked::Collect) => {
-                let Collected { file, length } = collect(&request.body, &request.uploads.directory).await?;
-                Ok((Body::empty(), Some(length), Some(file)))
-            }
-            (length, _) => Ok((request.body.clone(), length, None)),
-        }
     }
 
     /// The interpreter for the longest end of the file's name that has one.
@@ -147,8 +131,7 @@ impl CgiFolder {
         place: &Place,
         said: &Said,
         interpreter: Option<&Path>,
-        length: Option<u64>,
-        stdin: Stdio,
+        body: &Body,
     ) -> io::Result<(program::Program, program::Pipes)> {
         let outside = || io::Error::new(io::ErrorKind::NotFound, "the program lies outside its root");
         let base = said.inside(Path::new(&self.base)).ok_or_else(outside)?;
@@ -164,10 +147,10 @@ impl CgiFolder {
             None => Command::new(&file),
         };
         command.env_clear().env("PATH", PATH).envs(&self.config.env);
-        for (name, value) in variables(request, &script, length, self.config.authorization) {
+        for (name, value) in variables(request, &script, body.length(), self.config.authorization) {
             command.env(&*name, OsStr::from_bytes(&value));
         }
-        command.stdin(stdin);
+        command.stdin(if body.is_empty() { Stdio::null() } else { Stdio::piped() });
         let output = match self.config.stderr {
             Stderr::Log => {
                 command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -148,6 +148,7 @@ impl Running {
         }
         match self.program.poll_ended(cx) {
             Poll::Ready(status) => {
+                self.stdin = None;
                 // Its last words are in the pipe already.
                 self.poll_errors(cx);
                 Poll::Ready(status.map_err(Failure::Io).and_then(whole))
@@ -169,6 +170,10 @@ impl work::Program for Running {
         }
         self.clock.run();
         self.clock.poll(cx).map(|()| Err(Failure::TimedOut(self.allowance.time)))
+    }
+
+    fn is_fed(&self) -> bool {
+        self.stdin.is_none()
     }
 
     fn finish(mut self) -> Pin<Box<dyn Future<Output = Result<(), Failure>>>> {

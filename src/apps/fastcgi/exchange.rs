@@ -190,6 +190,10 @@ impl Program for Exchange {
         self.clock.poll(cx).map(|()| Err(Failure::TimedOut(self.limit)))
     }
 
+    fn is_fed(&self) -> bool {
+        self.fed || self.socket.is_none()
+    }
+
     fn finish(mut self) -> Pin<Box<dyn Future<Output = Result<(), Failure>>>> {
         Box::pin(async move {
             while poll_fn(|cx| self.poll_output(cx)).await?.is_some() {}

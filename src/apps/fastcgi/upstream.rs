@@ -10,7 +10,7 @@ use super::exchange::{Allowance, Exchange, REQUEST};
 use super::place::find;
 use super::pool::Pool;
 use crate::apps::answer::answer;
-use crate::apps::collected::{Chunked, Uncollected, collect};
+use crate::apps::collected::{Uncollected, body};
 use crate::apps::error_log::ErrorLog;
 use crate::apps::gate::{Gate, full};
 use crate::apps::sent_file::SentFiles;
@@ -20,7 +20,7 @@ use crate::apps::work::Work;
 use crate::codec::fastcgi::{BeginRequest, Kind, RESPONDER, write_end, write_pair, write_record};
 use crate::net::Socket;
 use crate::reactor::{Scope, timeout};
-use crate::request::{Answer, Body, Connection, Handler, Request, Response, StartError};
+use crate::request::{Answer, Connection, Handler, Request, Response, StartError};
 
 /// Programs behind a FastCGI server.
 pub struct Upstream {
@@ -60,7 +60,7 @@ impl Upstream {
             Err(BadTarget::Hidden) => return Response::error(404, "there is no such program"),
         };
         let work = Work::new(&self.name, request.id, &place.path, &self.scope);
-        let body = match self.body(&request).await {
+        let body = match body(&request, self.config.chunked).await {
             Ok(body) => body,
             Err(Uncollected::Body(error)) => return Response::error(error.status(), &error.to_string()),
             Err(Uncollected::Io(error)) => {
@@ -85,13 +85,6 @@ impl Upstream {
         let allowance = Allowance { head: *times.head, body: *times.body, output: self.config.max_output.map(|most| *most) };
         let exchange = Exchange::new((socket, self.pool.clone()), (head, sent), body, ErrorLog::new(&work), allowance, pass);
         answer(exchange, &request, &self.sent, &work).await
-    }
-
-    async fn body(&self, request: &Request) -> Result<Body, Uncollected> {
-        match (request.body.length(), self.config.chunked) {
-            (None, Chunked::Collect) => Ok(collect(&request.body, &request.uploads.directory).await?.into_body()),
-            _ => Ok(request.body.clone()),
-        }
     }
 
     /// The records up to the end of the parameters.
