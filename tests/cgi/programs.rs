@@ -70,6 +70,9 @@ const OPTIONS: &[(&str, &str)] = &[
     ),
 ];
 
+/// What the shell needs in a root directory of its own.
+const SHELL: [&str; 3] = ["/bin/sh", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"];
+
 /// A running instance with programs.
 pub struct Programs {
     pub skep: Skep,
@@ -120,7 +123,13 @@ impl Programs {
         site.write("outside.sh", "#!/bin/sh\nprintf 'A: b\\n\\nsecret'\n");
         fs::set_permissions(folder.join("outside.sh"), fs::Permissions::from_mode(0o755)).expect("a mode");
         site.write("sent/file.txt", &"0123456789".repeat(100));
-        site.write("jail/empty.txt", "");
+        site.write("jail/cgi/where.sh", "#!/bin/sh\nprintf 'A: b\\n\\n'; echo $SCRIPT_FILENAME $DOCUMENT_ROOT; pwd; echo /*\n");
+        fs::set_permissions(folder.join("jail/cgi/where.sh"), fs::Permissions::from_mode(0o755)).expect("a mode");
+        for file in SHELL {
+            let inside = folder.join("jail").join(file.trim_start_matches('/'));
+            fs::create_dir_all(inside.parent().expect("a folder")).expect("a folder");
+            fs::copy(file, inside).expect("a copy");
+        }
         site.write("static/there.txt", "a file of the site");
         let (address, pids) = (site.address, folder.join("pids"));
         let programs = "interpreters: {\".php\": \"/usr/bin/php-cgi\", \".py\": \"/usr/bin/python3\", \".pl\": \"/usr/bin/perl\"}";
@@ -130,10 +139,13 @@ impl Programs {
                 pids.display()
             )
         };
-        let apps: String = OPTIONS.iter().map(app).collect();
+        let mut apps: String = OPTIONS.iter().map(app).collect();
+        apps += "\"jailed\": Cgi(root: \"jail/cgi\", overrides: (chroot: [\"jail\"])),\n";
         let route = |(name, _): &(&str, &str)| format!("(path: \"/{name}\", app: \"{name}\"), ");
         let routes: String = OPTIONS.iter().map(route).collect();
-        let routes = format!("[{routes} (path: \"/static\", app: \"static\"), (path: \"/\", reply: (status: 200, body: \"up\"))]");
+        let routes = format!(
+            "[{routes} (path: \"/jailed\", app: \"jailed\"), (path: \"/static\", app: \"static\"), (path: \"/\", reply: (status: 200, body: \"up\"))]"
+        );
         site.write(
             "config.ron",
             &format!(

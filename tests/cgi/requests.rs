@@ -108,6 +108,8 @@ fn what_a_front_may_override_is_what_the_configuration_says() {
         let answer = front::ask(&socket, "/overridden/env.cgi", &[("CHROOT", &jail)], b"");
         assert!(answer.output.starts_with("Status: 500"), "{}", answer.output);
         programs.logged(&["env.cgi", "the program lies outside its root"]);
+        let answer = front::ask(&socket, "/jailed/where.sh", &[("CHROOT", &jail)], b"");
+        assert!(answer.output.ends_with("/cgi/where.sh /cgi\n/cgi\n/bin /cgi /lib /lib64\n"), "{}", answer.output);
     }
 }
 
