@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn places_go_to_who_waited_longest_and_are_never_lost() {
         reactor::run(async {
-            let gate = Gate::new(1, 3, Duration::from_secs(60));
+            let gate = Gate::new(1, 3, Duration::from_mins(1));
             let first = gate.enter().await.unwrap();
             let mut second = Box::pin(gate.enter());
             let mut third = Box::pin(gate.enter());

@@ -194,6 +194,6 @@ impl Programs {
     }
 
     pub fn worker(&self) -> i32 {
-        i32::try_from(self.skep.settled(1).workers[0].pid).expect("a process id")
+        self.skep.settled(1).workers[0].pid
     }
 }
