@@ -51,7 +51,7 @@ const WAIT: &str = "#!/bin/sh
 printf \"$(echo \"$QUERY_STRING\" | sed 's/%0a/\\\\n/g; s/%20/ /g')\"
 sleep 100000 >/dev/null 2>&1 &
 echo \"$$ $!\" >> \"$PIDS\"
-sleep 100000
+exec sleep 100000
 ";
 
 /// Where the programs are asked: the options of `Cgi` by the first segment of the path.
