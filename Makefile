@@ -27,6 +27,7 @@ setup:
 setup-test: setup
 	@tests/peers/http.sh
 	@tests/peers/redis.sh
+	@tests/peers/tls.sh
 	@tests/peers/browser.sh
 	@tests/peers/autobahn.sh
 	@tests/peers/luau.sh

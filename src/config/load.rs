@@ -55,8 +55,10 @@ pub fn load_with(path: Option<&Path>, environment: &dyn Fn(&str) -> Option<Strin
         warnings: Vec::new(),
     };
     let written = loader.read(path);
-    let Loader { base, sources, files_read, mut problems, mut warnings, .. } = loader;
+    let Loader { base, sources, mut files_read, mut problems, mut warnings, .. } = loader;
     let Some(written) = written else { return Err(ConfigErrors { problems, files_read }) };
+    let certificates = written.servers.values().filter_map(|server| server.tls()).flat_map(|files| files.files());
+    files_read.extend(certificates.map(|path| base.join(path)));
     match check(written, &sources, &base) {
         Ok((settings, more)) if problems.is_empty() => {
             warnings.extend(more);
