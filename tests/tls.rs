@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
 
 #[path = "support/mod.rs"]
-#[allow(dead_code, reason = "TLS needs a part of it")]
 mod support;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -51,9 +51,14 @@ struct Secure {
 impl Secure {
     /// `tls` is what stands between the brackets of that field; certificates are made before.
     fn start(site: Site, tls: &str) -> Self {
+        Self::start_with(site, "auto_reload: false,", tls)
+    }
+
+    /// The same with more fields of the whole configuration, each with its comma.
+    fn start_with(site: Site, fields: &str, tls: &str) -> Self {
         let address = free_address();
         site.write("apps/hello.luau", APP);
-        configure(&site, address, tls);
+        configure(&site, address, fields, tls);
         let skep = site.start();
         skep.settled(WORKERS);
         Self { skep, address }
@@ -86,6 +91,14 @@ impl Secure {
         command.spawn().expect("openssl: tests/peers/tls.sh installs it")
     }
 
+    /// The certificate that is shown.
+    fn shown(&self) -> String {
+        let output = self.once(&[]);
+        let begin = output.find("-----BEGIN CERTIFICATE-----").unwrap_or_else(|| panic!("no certificate: {output}"));
+        let end = output.find("-----END CERTIFICATE-----").unwrap();
+        output[begin..end].to_owned()
+    }
+
     /// One request over `openssl s_client`; all that it wrote.
     fn once(&self, more: &[&str]) -> String {
         let mut client = self.client(&[more, &["-ign_eof"]].concat());
@@ -94,13 +107,13 @@ impl Secure {
     }
 }
 
-fn configure(site: &Site, address: SocketAddr, tls: &str) {
+fn configure(site: &Site, address: SocketAddr, fields: &str, tls: &str) {
     let workers = format!("start: {WORKERS}, min: {WORKERS}, max: {WORKERS}, min_spare: 0, max_spare: {WORKERS}");
     let plain = site.address;
     site.write(
         "config.ron",
         &format!(
-            "Config(\n    data: \"data\", run: \"run\", pid_file: \"run/skep.pid\", auto_reload: false, log: (level: Warn),\n    \
+            "Config(\n    data: \"data\", run: \"run\", pid_file: \"run/skep.pid\", log: (level: Warn), {fields}\n    \
              workers: ({workers}), admin: (listen: []),\n    \
              apps: {{\"hello\": Script(path: \"apps/hello.luau\"), \"files\": Files(root: \"public\")}},\n    servers: {{\n        \
              \"web\": Http(listen: [\"{plain}\"], routes: [(path: \"/\", app: \"hello\")]),\n        \
@@ -220,13 +233,7 @@ fn certificates_are_replaced_without_a_failed_request() {
     let site = site();
     let folder = site.path().to_owned();
     let secure = Secure::start(site, ONE);
-    let shown = || {
-        let output = secure.once(&[]);
-        let begin = output.find("-----BEGIN CERTIFICATE-----").unwrap_or_else(|| panic!("no certificate: {output}"));
-        let end = output.find("-----END CERTIFICATE-----").unwrap();
-        output[begin..end].to_owned()
-    };
-    let before = shown();
+    let before = secure.shown();
     // This connection goes on over the change.
     let mut kept = secure.client(&["-quiet"]);
     let (mut input, mut output) = (kept.stdin.take().unwrap(), kept.stdout.take().unwrap());
@@ -251,7 +258,7 @@ fn certificates_are_replaced_without_a_failed_request() {
         assert_eq!(load.join().unwrap(), 0, "requests that failed");
     });
     ask();
-    assert_ne!(shown(), before);
+    assert_ne!(secure.shown(), before);
     assert!(secure.asked("one.pem", "one.test", "/", &[]).starts_with("https "), "the new one is shown");
     // One that does not fit its key changes nothing.
     certificate(&folder, "other", "DNS:other.test");
@@ -260,6 +267,46 @@ fn certificates_are_replaced_without_a_failed_request() {
     assert!(!refused.status.success() && text(&refused.stderr).contains("the key belongs to another certificate"), "{refused:?}");
     assert!(secure.asked("one.pem", "one.test", "/", &[]).starts_with("https "));
     end(kept);
+}
+
+#[test]
+fn a_certificate_that_is_renewed_is_noticed() {
+    let secure = Secure::start_with(site(), "", ONE);
+    let before = secure.shown();
+    certificate(secure.path(), "one", "DNS:one.test");
+    wait::until("the new certificate", || secure.shown() != before);
+}
+
+#[test]
+fn keys_that_only_root_may_read_serve_who_is_not() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let site = site();
+    let folder = site.path().to_owned();
+    for (name, mode) in [("", 0o755), ("one.key", 0o600)] {
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    for name in ["apps", "public"] {
+        fs::create_dir_all(folder.join("jail").join(name)).unwrap();
+    }
+    fs::write(folder.join("jail/apps/hello.luau"), APP).unwrap();
+    let address = free_address();
+    let fields = "user: \"nobody\", chroot: \"jail\", auto_reload: false,";
+    configure(&site, address, fields, ONE);
+    let jailed = fs::read_to_string(site.config()).unwrap();
+    let jailed =
+        jailed.replace("\"apps/", "\"jail/apps/").replace("\"public\"", "\"jail/public\"").replace("data: \"data\"", "data: \"jail/data\"");
+    site.write("config.ron", &jailed);
+    let secure = Secure { skep: site.start(), address };
+    assert!(secure.asked("one.pem", "one.test", "/", &[]).starts_with("https "));
+    // Workers that come later have never seen the file either.
+    certificate(&folder, "one", "DNS:one.test");
+    fs::set_permissions(folder.join("one.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    for order in ["update", "reload"] {
+        secure.skep.order(order);
+        assert!(secure.asked("one.pem", "one.test", "/", &[]).starts_with("https "), "{order}");
+    }
 }
 
 #[test]
@@ -348,12 +395,12 @@ fn what_is_wrong_with_certificates_is_said_with_its_place() {
         ("certificate: \"one.pem\", key: \"one.key\", clients: \"not.pem\"", "not.pem", "no certificate in PEM form"),
         ("certificate: \"one.pem\", key: \"one.key\", handshake: \"1h\"", "handshake", "1h"),
     ] {
-        configure(&site, address, tls);
+        configure(&site, address, "", tls);
         let output = site.command("configtest").output().unwrap();
         let text = text(&output.stdout) + &text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{tls}: {text}");
         assert!(text.contains(place) && text.contains(said) && text.contains("config.ron:"), "{tls}: {text}");
     }
-    configure(&site, address, ONE);
+    configure(&site, address, "", ONE);
     assert!(site.command("configtest").output().unwrap().status.success());
 }

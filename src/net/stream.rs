@@ -117,9 +117,14 @@ impl Stream {
     /// # Errors
     /// What the socket or TLS says.
     pub async fn shutdown_write(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_shutdown_write(cx)).await
+    }
+
+    /// As [`Stream::shutdown_write`], for who polls.
+    pub fn poll_shutdown_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(socket) => socket.shutdown_write(),
-            Self::Tls(tls) => poll_fn(|cx| Pin::new(tls.borrow_mut().as_mut()).poll_close(cx)).await,
+            Self::Plain(socket) => Poll::Ready(socket.shutdown_write()),
+            Self::Tls(tls) => Pin::new(tls.borrow_mut().as_mut()).poll_close(cx),
         }
     }
 }

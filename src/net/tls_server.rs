@@ -129,6 +129,8 @@ pub struct TlsServer {
     acceptor: TlsAcceptor,
     /// The longest time for a handshake.
     limit: Duration,
+    /// Above TLS there is HTTP/1.1, so who speaks it without can be told.
+    is_http: bool,
 }
 
 impl TlsServer {
@@ -170,16 +172,16 @@ impl TlsServer {
         let mut config = builder.with_cert_resolver(Arc::new(Certificates { by_name, first }));
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         config.ticketer = tickets::tickets()?;
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), limit })
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), limit, is_http: protocols.contains(&"http/1.1") })
     }
 
-    /// Does the handshake with a client that has connected. Who speaks HTTP without TLS is told.
+    /// Does the handshake with a client that has connected. Who speaks HTTP without TLS, where HTTP is spoken, is told.
     ///
     /// # Errors
     /// What the client did wrong, or `TimedOut`.
     pub async fn accept(&self, socket: Socket) -> io::Result<Stream> {
         let handshake = async {
-            if socket.first_byte().await?.is_some_and(|byte| byte.is_ascii_uppercase()) {
+            if self.is_http && socket.first_byte().await?.is_some_and(|byte| byte.is_ascii_uppercase()) {
                 let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: ";
                 let answer = format!("{head}{}\r\n\r\n{NO_TLS}", NO_TLS.len());
                 farewell(socket, answer.as_bytes()).await?;
