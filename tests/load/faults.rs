@@ -1,6 +1,5 @@
 //! Processes are killed: what they had is lost, and nothing else.
 
-
 use nix::sys::signal::Signal;
 
 use crate::support::client::{Client, Reply, get};
