@@ -15,6 +15,7 @@ use crate::clients::rtep::config::RtepClient;
 pub use crate::events::config::Events;
 use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
+use crate::net::tls_files::TlsFiles;
 use crate::script::config::ScriptApp;
 use crate::secret::Secret;
 use crate::servers::fastcgi::config::FastCgi;
@@ -343,6 +344,25 @@ impl Server {
             Self::Lock(_) => "Lock",
             Self::Rtep(_) => "Rtep",
             Self::Script(_) => "Script",
+        }
+    }
+
+    /// What it speaks above TLS, by the names of RFC 7301; nothing: it does not say.
+    #[must_use]
+    pub fn protocols(&self) -> &'static [&'static str] {
+        match self {
+            Self::Http(_) => &["http/1.1"],
+            _ => &[],
+        }
+    }
+
+    /// Where its certificates are, when it speaks TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsFiles> {
+        match self {
+            Self::Http(http) => http.tls.as_ref(),
+            Self::Script(script) => script.tls.as_ref(),
+            Self::FastCgi(_) | Self::FlashPolicy(_) | Self::Lock(_) | Self::Rtep(_) => None,
         }
     }
 

@@ -15,7 +15,8 @@ use super::wire::{OUTPUT, Wire};
 use crate::codec::http::http1::{BodyFraming, HeadError, Parsed, ParsedRequest, RequestParser};
 use crate::codec::http::{Method, Version};
 use crate::codec::websocket::handshake;
-use crate::reactor::{self, Alarm};
+use crate::net::Stream;
+use crate::reactor::{self, Alarm, timeout};
 use crate::request::{Answer, Body, Handler, Origin, Request, Response, ResponseBody, Routed, Takeover};
 use crate::servers::guarded::{broken, guarded};
 use crate::servers::live::Live;
@@ -81,17 +82,31 @@ impl Connection {
                 // What is rare is boxed, here and below: a connection is as large as the largest thing it may ever wait for.
                 Next::Refused(error) => Box::pin(self.refuse(&live, error.status(), error.reason())).await,
                 Next::TooSlow => Box::pin(self.refuse(&live, 408, "the request head came too slowly")).await,
-                Next::Over => return None,
+                Next::Over => {
+                    self.farewell().await;
+                    return None;
+                }
             };
             match after {
                 After::Keep => {}
-                After::Close => return None,
+                After::Close => {
+                    self.farewell().await;
+                    return None;
+                }
                 After::Linger => {
                     Box::pin(self.linger()).await;
                     return None;
                 }
                 After::Upgrade(takeover) => return Some((self.wire, takeover)),
             }
+        }
+    }
+
+    /// Tells a client that speaks TLS that this is the end, and no attacker's doing (RFC 8446 §6.1).
+    async fn farewell(&self) {
+        if let Stream::Tls(_) = &self.wire.stream {
+            // It may be gone already.
+            let _gone = Box::pin(timeout(LINGER, self.wire.stream.shutdown_write())).await;
         }
     }
 
