@@ -118,6 +118,19 @@ impl Settings {
         for app in self.apps.values_mut() {
             match app {
                 App::Native(_) => {}
+                App::Cgi(cgi) => {
+                    inside(&mut cgi.root);
+                    cgi.interpreters.values_mut().for_each(inside);
+                    cgi.overrides.binpath.values_mut().for_each(inside);
+                    cgi.sendfile_roots.iter_mut().chain(&mut cgi.overrides.chroot).chain(&mut cgi.overrides.cwd).for_each(inside);
+                }
+                // Its root is a path of the server behind it, which may be on another machine.
+                App::FastCgiUpstream(upstream) => {
+                    if let Address::Unix(path) = &mut upstream.address {
+                        inside(path);
+                    }
+                    upstream.sendfile_roots.iter_mut().for_each(inside);
+                }
                 App::Files(files) => inside(&mut files.root),
                 App::Script(script) => {
                     inside(&mut script.path);

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::apps::cgi::config::Cgi;
+use crate::apps::fastcgi::config::FastCgiUpstream;
 use crate::apps::files::config::Files;
 use crate::clients::lock::config::LockClient;
 use crate::clients::redis::config::Redis;
@@ -280,6 +282,10 @@ pub enum Client {
 pub enum App {
     /// A Luau application.
     Script(ScriptApp),
+    /// CGI programs of a directory.
+    Cgi(Cgi),
+    /// Programs behind a FastCGI server.
+    FastCgiUpstream(FastCgiUpstream),
     /// Files of a directory.
     Files(Files),
     /// An application in Rust that this binary was built with.
@@ -319,6 +325,8 @@ impl App {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Script(_) => "Script",
+            Self::Cgi(_) => "Cgi",
+            Self::FastCgiUpstream(_) => "FastCgiUpstream",
             Self::Files(_) => "Files",
             Self::Native(_) => "Native",
         }

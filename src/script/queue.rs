@@ -10,7 +10,7 @@ use mlua::{Function, Lua, LuaString, Table};
 use super::context::AppContext;
 use crate::codec::http::{Method, RequestHead, Version};
 use crate::net::Peer;
-use crate::request::{Answer, Body, Origin, Request, RequestId, ResponseBody};
+use crate::request::{Answer, Body, Onward, Origin, Request, RequestId, ResponseBody};
 
 /// The server name of queued requests.
 const SERVER: &str = "queue";
@@ -36,7 +36,7 @@ pub(super) fn function(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Function
                 Answer::Later(response) => response.await,
             };
             // A reply that is written as it goes is only complete when it has been taken.
-            if let ResponseBody::Stream(mut body) = response.body {
+            if let ResponseBody::Stream(mut body) | ResponseBody::Measured(mut body, _) = response.body {
                 while let Some(Ok(_)) = body.next().await {}
             }
         });
@@ -69,5 +69,5 @@ fn request(table: &Table) -> mlua::Result<Request> {
         server: SERVER.into(),
         parameters: crate::request::Parameters::default(),
     });
-    Ok(Request { id, head, body, origin, base_length: 0, uploads: Rc::default() })
+    Ok(Request { id, head, body, origin, base_length: 0, uploads: Rc::default(), onward: Onward::default() })
 }

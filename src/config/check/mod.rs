@@ -1,6 +1,7 @@
 //! From what is written to what the program works with, and everything that could be known to fail at the start.
 
 mod apps;
+mod cgi;
 mod clients;
 mod disk;
 mod listeners;

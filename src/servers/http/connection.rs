@@ -184,8 +184,8 @@ impl Connection {
                 Routed::Response(response) => Answer::Now(response),
                 Routed::App { handler, name, base_length } => {
                     exchange.goes_to(name);
-                    let request =
-                        Request { id: exchange.id(), head, body, origin: self.origin.clone(), base_length, uploads: live.uploads.clone() };
+                    let (origin, uploads) = (self.origin.clone(), live.uploads.clone());
+                    let request = Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward() };
                     asked = Some(handler.clone());
                     let answer = || {
                         let _shown = exchange.show();
