@@ -147,6 +147,8 @@ pub enum ResponseBody {
     Parts(Vec<Part>),
     /// Pieces whose number and length only their end tells.
     Stream(BodyStream),
+    /// Pieces that are this many bytes together, announced before they come; a stream that gives others must end with an error.
+    Measured(BodyStream, u64),
     /// None: behind the head the connection speaks another protocol, and this goes on with it. For status 101 only.
     Upgrade(Takeover),
 }
@@ -160,6 +162,7 @@ impl ResponseBody {
             Self::Bytes(bytes) => Some(bytes.len() as u64),
             Self::File(range) => Some(range.length),
             Self::Parts(parts) => Some(parts.iter().map(Part::len).sum()),
+            Self::Measured(_, length) => Some(*length),
             Self::Stream(_) | Self::Upgrade(_) => None,
         }
     }

@@ -36,7 +36,7 @@ pub(super) fn function(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Function
                 Answer::Later(response) => response.await,
             };
             // A reply that is written as it goes is only complete when it has been taken.
-            if let ResponseBody::Stream(mut body) = response.body {
+            if let ResponseBody::Stream(mut body) | ResponseBody::Measured(mut body, _) = response.body {
                 while let Some(Ok(_)) = body.next().await {}
             }
         });

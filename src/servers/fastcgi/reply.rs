@@ -61,7 +61,7 @@ impl<'a> Reply<'a> {
                 }
                 Ok(())
             }
-            ResponseBody::Stream(stream) => self.stream(stream, watch).await,
+            ResponseBody::Stream(stream) | ResponseBody::Measured(stream, _) => self.stream(stream, watch).await,
         }
     }
 

@@ -135,6 +135,7 @@ pub(super) async fn write_body(
             }
             Ok(())
         }
+        ResponseBody::Measured(stream, _) => write_stream(wire, stream, false, limit, watch).await,
         ResponseBody::Stream(stream) => write_stream(wire, stream, framing.version == Version::Http11, limit, watch).await,
     }
 }
