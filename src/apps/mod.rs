@@ -1,3 +1,4 @@
 //! What answers requests.
 
 pub mod files;
+pub mod proxy;

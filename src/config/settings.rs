@@ -102,6 +102,7 @@ impl Settings {
             match app {
                 App::Native(_) => {}
                 App::Files(files) => inside(&mut files.root),
+                App::Proxy(proxy) => proxy.paths(inside),
                 App::Script(script) => {
                     inside(&mut script.path);
                     script.limits.read.iter_mut().chain(&mut script.limits.write).for_each(inside);

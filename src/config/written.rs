@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::apps::files::config::Files;
+use crate::apps::proxy::config::Proxy;
 use crate::clients::lock::config::LockClient;
 use crate::clients::redis::config::Redis;
 use crate::clients::rtep::config::RtepClient;
@@ -281,6 +282,8 @@ pub enum App {
     Script(ScriptApp),
     /// Files of a directory.
     Files(Files),
+    /// Other HTTP servers.
+    Proxy(Proxy),
     /// An application in Rust that this binary was built with.
     Native(NativeApp),
 }
@@ -319,6 +322,7 @@ impl App {
         match self {
             Self::Script(_) => "Script",
             Self::Files(_) => "Files",
+            Self::Proxy(_) => "Proxy",
             Self::Native(_) => "Native",
         }
     }

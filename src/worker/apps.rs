@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::scripts::{Following, LiveScript};
 use super::servers::Handlers;
 use crate::apps::files::Folder;
+use crate::apps::proxy::ReverseProxy;
 use crate::config::{App, Settings};
 use crate::events::Events;
 use crate::link::HubLink;
@@ -94,6 +95,7 @@ impl Apps {
 async fn make(environment: &Environment, name: &str, config: &App, following: Following) -> Result<Rc<dyn Handler>, String> {
     match config {
         App::Files(files) => Ok(Rc::new(Folder::open(files).map_err(|error| error.to_string())?)),
+        App::Proxy(proxy) => Ok(ReverseProxy::start(name, proxy).await.map_err(|error| error.to_string())?),
         App::Native(native) => registry::start(&native.kind, native.config.clone()).await.map_err(|error| error.to_string()),
         App::Script(script) => {
             // The hub has slot 0, so the slots of workers are their numbers from 1.

@@ -135,8 +135,8 @@ pub(super) async fn write_body(
             }
             Ok(())
         }
-        ResponseBody::Measured(stream, _) => write_stream(wire, stream, false, limit, watch).await,
         ResponseBody::Stream(stream) => write_stream(wire, stream, framing.version == Version::Http11, limit, watch).await,
+        ResponseBody::Measured(stream, _) => write_stream(wire, stream, false, limit, watch).await,
     }
 }
 
