@@ -82,16 +82,23 @@ fn paths_hosts_and_locations_are_made_to_fit() {
         "strip: true, host: Upstream, redirects: true",
         "(path: \"/api\", app: \"proxy\"), (path: \"/\", reply: (body: \"root\"))",
     );
-    for (path, location) in
-        [("/api/absolute", "/api/x"), ("/api/path", "/api/y?z"), ("/api/other", "https://elsewhere.example/"), ("/api", "https://elsewhere.example/")]
-    {
+    for (path, location) in [
+        ("/api/absolute", "/api/x"),
+        ("/api/path", "/api/y?z"),
+        ("/api/other", "https://elsewhere.example/"),
+        ("/api", "https://elsewhere.example/"),
+    ] {
         let reply = get(skep.address(), path).unwrap();
         assert_eq!((reply.status, reply.header("location")), (302, Some(location)), "{path}");
     }
     let heads = server.heads();
     let firsts: Vec<&str> = heads.iter().map(|head| head.lines().next().unwrap()).collect();
     assert_eq!(firsts, ["GET /inner/absolute HTTP/1.1", "GET /inner/path HTTP/1.1", "GET /inner/other HTTP/1.1", "GET /inner/ HTTP/1.1"]);
-    assert!(heads[0].contains(&format!("host: {}\r\n", server.address)) && heads[0].contains("x-forwarded-prefix: /api\r\n"), "{}", heads[0]);
+    assert!(
+        heads[0].contains(&format!("host: {}\r\n", server.address)) && heads[0].contains("x-forwarded-prefix: /api\r\n"),
+        "{}",
+        heads[0]
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod choice;
 mod faults;
 mod heads;
 mod nginx;
+mod smuggling;
 
 mod sockets;
 mod upstream;

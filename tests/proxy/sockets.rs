@@ -82,7 +82,9 @@ fn a_silent_connection_ends_and_a_lying_server_gets_none() {
     let silent = Scripted::start(|mut exchange| {
         let Some(head) = exchange.head() else { return };
         let accept = if head.starts_with("GET /lie") { "bm90aGluZw==" } else { "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" };
-        let answer = format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
         let early = "\u{1}\u{1}a";
         let _gone = exchange.say(&(answer + early));
         let _ended = exchange.head();
@@ -99,7 +101,9 @@ fn a_silent_connection_ends_and_a_lying_server_gets_none() {
 fn events_come_one_by_one_and_end_whole_when_the_worker_goes() {
     let server = Scripted::start(|mut exchange| {
         if exchange.head().is_some_and(|head| head.starts_with("GET /events")) {
-            exchange.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n").unwrap();
+            exchange
+                .say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n")
+                .unwrap();
             let _ended = exchange.head();
         } else {
             let _gone = exchange.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");

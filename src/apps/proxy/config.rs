@@ -129,14 +129,7 @@ pub struct Connections {
 
 impl Default for Connections {
     fn default() -> Self {
-        Self {
-            max: 256,
-            idle: 32,
-            idle_time: HumanDuration::seconds(50),
-            age: None,
-            queue: 1000,
-            queue_time: HumanDuration::seconds(5),
-        }
+        Self { max: 256, idle: 32, idle_time: HumanDuration::seconds(50), age: None, queue: 1000, queue_time: HumanDuration::seconds(5) }
     }
 }
 

@@ -34,12 +34,7 @@ enum Fate {
 
 impl Forwarding {
     pub(super) fn new(config: &Proxy) -> Self {
-        Self {
-            strip: config.strip,
-            host: config.host.clone(),
-            trusted: config.trusted.clone(),
-            closes: config.proxy_protocol.is_some(),
-        }
+        Self { strip: config.strip, host: config.host.clone(), trusted: config.trusted.clone(), closes: config.proxy_protocol.is_some() }
     }
 
     /// Whether the peer's word on where a request came from counts. Who comes by a unix socket has no address: it is a proxy if there are any.
@@ -177,8 +172,19 @@ fn appended(out: &mut Vec<u8>, fields: &Fields, name: &str, trusts: bool, own: &
 fn fate(name: &str) -> Fate {
     let plain = name.replace('_', "-");
     let fate = match plain.as_str() {
-        "host" | "content-length" | "transfer-encoding" | "connection" | "keep-alive" | "proxy-connection" | "proxy-authorization"
-        | "proxy-authenticate" | "te" | "trailer" | "upgrade" | "http2-settings" | "expect" => Fate::Stays,
+        "host"
+        | "content-length"
+        | "transfer-encoding"
+        | "connection"
+        | "keep-alive"
+        | "proxy-connection"
+        | "proxy-authorization"
+        | "proxy-authenticate"
+        | "te"
+        | "trailer"
+        | "upgrade"
+        | "http2-settings"
+        | "expect" => Fate::Stays,
         "forwarded" | "x-real-ip" => Fate::Told,
         other if other.starts_with("x-forwarded-") => Fate::Told,
         _ => Fate::Passes,
