@@ -53,8 +53,8 @@ pub fn write_v2(ends: Option<(SocketAddr, SocketAddr)>, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn ends(client: &str, local: &str) -> Option<(SocketAddr, SocketAddr)> {
-        Some((client.parse().unwrap(), local.parse().unwrap()))
+    fn ends(client: &str, local: &str) -> (SocketAddr, SocketAddr) {
+        (client.parse().unwrap(), local.parse().unwrap())
     }
 
     #[test]
@@ -65,17 +65,17 @@ mod tests {
             String::from_utf8(out).unwrap()
         };
         // Section 2.1, its examples.
-        assert_eq!(line(ends("192.168.0.1:56324", "192.168.0.11:443")), "PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n");
+        assert_eq!(line(Some(ends("192.168.0.1:56324", "192.168.0.11:443"))), "PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n");
         assert_eq!(line(None), "PROXY UNKNOWN\r\n");
-        assert_eq!(line(ends("[2001:db8::1]:1", "10.0.0.1:2")), "PROXY TCP6 2001:db8::1 ::ffff:10.0.0.1 1 2\r\n");
+        assert_eq!(line(Some(ends("[2001:db8::1]:1", "10.0.0.1:2"))), "PROXY TCP6 2001:db8::1 ::ffff:10.0.0.1 1 2\r\n");
         let longest = "[ffff:f:f:f:ffff:ffff:ffff:ffff]:65535";
-        assert!(line(ends(longest, longest)).len() <= 107);
+        assert!(line(Some(ends(longest, longest))).len() <= 107);
     }
 
     #[test]
     fn blocks_are_as_long_as_they_say() {
         for (given, family, length) in
-            [(ends("10.0.0.1:258", "10.0.0.2:3"), 0x2111, 12), (ends("[::1]:1", "[::2]:2"), 0x2121, 36), (None, 0x2000, 0)]
+            [(Some(ends("10.0.0.1:258", "10.0.0.2:3")), 0x2111, 12), (Some(ends("[::1]:1", "[::2]:2")), 0x2121, 36), (None, 0x2000, 0)]
         {
             let mut out = Vec::new();
             write_v2(given, &mut out);
@@ -85,7 +85,7 @@ mod tests {
             assert_eq!(out.len(), 16 + length);
         }
         let mut out = Vec::new();
-        write_v2(ends("10.0.0.1:258", "10.0.0.2:3"), &mut out);
+        write_v2(Some(ends("10.0.0.1:258", "10.0.0.2:3")), &mut out);
         assert_eq!(out[16..], [10, 0, 0, 1, 10, 0, 0, 2, 1, 2, 0, 3]);
     }
 }

@@ -283,7 +283,7 @@ pub enum App {
     /// Files of a directory.
     Files(Files),
     /// Other HTTP servers.
-    Proxy(Proxy),
+    Proxy(Box<Proxy>),
     /// An application in Rust that this binary was built with.
     Native(NativeApp),
 }

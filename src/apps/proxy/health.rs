@@ -77,7 +77,7 @@ mod tests {
             now += Duration::from_secs(61);
             health.failed(&terms, now);
         }
-        assert_eq!(health.failed(&terms, now + Duration::from_secs(61)), Some(Duration::from_secs(60)));
+        assert_eq!(health.failed(&terms, now + Duration::from_secs(61)), Some(Duration::from_mins(1)));
         health.answered();
         assert!(health.is_well(now));
         assert_eq!(health.failed(&terms, now), None, "an answer wipes the slate");

@@ -65,11 +65,13 @@ impl Connection {
         (self.stream, self.input, self.kept)
     }
 
-    /// Whether anything is known to have come that nobody asked for, or the end. Costs no call to the kernel, so that what came just now is missed.
+    /// Whether nothing is known to have come that nobody asked for, nor the end. Over a bare socket that costs no call to the kernel, and what came
+    /// just now is missed.
     #[must_use]
     pub fn seems_quiet(&self) -> bool {
+        let Stream::Plain(socket) = &*self.stream else { return self.is_quiet() };
         let mut cx = Context::from_waker(Waker::noop());
-        self.input.is_empty() && self.stream.with_socket(|socket| !socket.is_hung_up() && socket.poll_readable(&mut cx).is_pending())
+        self.input.is_empty() && !socket.is_hung_up() && socket.poll_readable(&mut cx).is_pending()
     }
 
     /// Whether the server has neither closed it nor said what nobody asked for, which would pass for the next answer. Asks the kernel: a

@@ -28,7 +28,7 @@ impl Checker<'_> {
             let app = match app {
                 App::Script(script) => App::Script(self.script(&place, script)),
                 App::Files(files) => App::Files(self.files(&place, files)),
-                App::Proxy(proxy) => App::Proxy(self.proxy(&place, proxy)),
+                App::Proxy(proxy) => App::Proxy(Box::new(self.proxy(&place, *proxy))),
                 App::Native(native) => App::Native(self.native(&place, native)),
             };
             checked.insert(name, app);
