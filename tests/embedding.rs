@@ -81,7 +81,7 @@ fn panics() {
     program.arg("run").current_dir(instance.directory.path()).env(EMBEDDED, "1");
     let program = program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
     let mut program = Program(program);
-    instance.until_logged("workers serve");
+    instance.until_logged("serving ");
     let address = instance.address("web");
     let get = |path: &str| ask(address, &format!("GET {path} HTTP/1.1\r\nHost: test"));
 

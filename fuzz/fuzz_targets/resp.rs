@@ -4,15 +4,15 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use skep::codec::resp::{Value, command, take};
+use skep::codec::resp::{Decoder, Value, command};
 
 fn read(bytes: &[u8], step: usize) -> (Vec<Value>, bool) {
-    let (mut input, mut values) = (BytesMut::new(), Vec::new());
+    let (mut decoder, mut input, mut values) = (Decoder::default(), BytesMut::new(), Vec::new());
     for piece in bytes.chunks(step) {
         input.extend_from_slice(piece);
         loop {
             let before = input.len();
-            match take(&mut input) {
+            match decoder.take(&mut input) {
                 Ok(Some(value)) => {
                     assert!(input.len() < before);
                     values.push(value);

@@ -7,6 +7,7 @@ use super::{Exit, complain, configuration, say};
 use crate::config::{ADMIN, App, Settings};
 use crate::master::{self, Options, Report};
 use crate::net::Address;
+use crate::units::counted;
 
 /// serve in the foreground, until Ctrl-C
 #[derive(FromArgs)]
@@ -45,7 +46,7 @@ fn banner(settings: &Settings, report: &Report) -> String {
         Some(file) => file.display().to_string(),
         None => "built-in defaults (write them out: skep init)".to_owned(),
     };
-    let workers = if report.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", report.workers) };
+    let workers = counted(report.workers, "worker");
     let mut text = format!("skep {} · {workers} · config: {config}\n", env!("CARGO_PKG_VERSION"));
     let apps: Vec<&str> =
         settings.apps.iter().filter(|(_, app)| matches!(app, App::Script(_) | App::Files(_))).map(|(name, _)| name.as_str()).collect();

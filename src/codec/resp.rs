@@ -77,15 +77,47 @@ impl fmt::Display for RespError {
 
 impl std::error::Error for RespError {}
 
-/// Takes the next value off `input`. `None`: it is not whole yet.
-///
-/// # Errors
-/// [`RespError`]; nothing more can be read then.
-pub fn take(input: &mut BytesMut) -> Result<Option<Value>, RespError> {
-    // Most of what is not whole is seen without making anything.
-    let Some(length) = length(input, 0)? else { return Ok(None) };
-    let mut whole = input.split_to(length).freeze();
-    value(&mut whole).map(Some)
+/// Takes values off what arrives. It remembers how far it has looked, so that a long value that comes in many pieces is looked at once.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// Bytes of the value at the beginning that are known to be there.
+    seen: usize,
+    /// Elements that still lack, for each array that is open.
+    open: Vec<i64>,
+}
+
+impl Decoder {
+    /// Takes the next value off `input`, to which nothing but appending may be done between two calls. `None`: it is not whole yet.
+    ///
+    /// # Errors
+    /// [`RespError`]; nothing more can be read then.
+    pub fn take(&mut self, input: &mut BytesMut) -> Result<Option<Value>, RespError> {
+        loop {
+            match begin(&input[self.seen..])? {
+                None => return Ok(None),
+                Some(Begun::Array(length, count)) if count > 0 => {
+                    if self.open.len() == MAX_DEPTH {
+                        return Err(RespError);
+                    }
+                    self.seen += length;
+                    self.open.push(count);
+                    continue;
+                }
+                Some(Begun::Array(length, _) | Begun::Whole(length)) => self.seen += length,
+            }
+            while let Some(left) = self.open.last_mut() {
+                *left -= 1;
+                if *left > 0 {
+                    break;
+                }
+                self.open.pop();
+            }
+            if self.open.is_empty() {
+                let mut whole = input.split_to(std::mem::take(&mut self.seen)).freeze();
+                return value(&mut whole).map(Some);
+            }
+        }
+    }
 }
 
 fn line(input: &[u8]) -> Result<Option<&[u8]>, RespError> {
@@ -101,38 +133,37 @@ fn number(text: &[u8]) -> Result<i64, RespError> {
     std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(RespError)
 }
 
-/// The length of the value that `input` begins with.
-fn length(input: &[u8], depth: usize) -> Result<Option<usize>, RespError> {
+/// What a value begins with, and how many bytes that is.
+enum Begun {
+    /// All of it.
+    Whole(usize),
+    /// The head of an array of so many elements.
+    Array(usize, i64),
+}
+
+fn begin(input: &[u8]) -> Result<Option<Begun>, RespError> {
     let Some((kind, _)) = input.split_first() else { return Ok(None) };
     let Some(head) = line(input)? else { return Ok(None) };
     let after = head.len() + 2;
+    let whole = |length| Ok(Some(Begun::Whole(length)));
     match kind {
-        b'+' | b'-' => Ok(Some(after)),
-        b':' => number(&head[1..]).map(|_| Some(after)),
+        b'+' | b'-' => whole(after),
+        b':' => number(&head[1..]).and_then(|_| whole(after)),
         b'$' => match number(&head[1..])? {
-            -1 => Ok(Some(after)),
+            -1 => whole(after),
             size @ 0..=MAX_BULK => {
                 let end = after + size as usize + 2;
                 match input.get(end - 2..end) {
                     None => Ok(None),
-                    Some(b"\r\n") => Ok(Some(end)),
+                    Some(b"\r\n") => whole(end),
                     Some(_) => Err(RespError),
                 }
             }
             _ => Err(RespError),
         },
         b'*' => match number(&head[1..])? {
-            -1 => Ok(Some(after)),
-            count @ 0..=MAX_ELEMENTS if depth < MAX_DEPTH => {
-                let mut end = after;
-                for _ in 0..count {
-                    match length(&input[end..], depth + 1)? {
-                        Some(length) => end += length,
-                        None => return Ok(None),
-                    }
-                }
-                Ok(Some(end))
-            }
+            -1 => whole(after),
+            count @ 0..=MAX_ELEMENTS => Ok(Some(Begun::Array(after, count))),
             _ => Err(RespError),
         },
         _ => Err(RespError),
@@ -204,15 +235,38 @@ mod tests {
             Value::Array(vec![]),
         ];
         for size in 1..bytes.len() {
-            let (mut input, mut found) = (BytesMut::new(), Vec::new());
+            let (mut decoder, mut input, mut found) = (Decoder::default(), BytesMut::new(), Vec::new());
             for piece in bytes.chunks(size) {
                 input.extend_from_slice(piece);
-                while let Some(value) = take(&mut input).unwrap() {
+                while let Some(value) = decoder.take(&mut input).unwrap() {
                     found.push(value);
                 }
             }
             assert_eq!(found, wanted);
         }
+    }
+
+    #[test]
+    fn arrays_have_a_depth() {
+        let nested = |depth| BytesMut::from(&[b"*1\r\n".repeat(depth), b":1\r\n".to_vec()].concat()[..]);
+        assert!(Decoder::default().take(&mut nested(MAX_DEPTH)).unwrap().is_some());
+        assert_eq!(Decoder::default().take(&mut nested(MAX_DEPTH + 1)), Err(RespError));
+    }
+
+    #[test]
+    fn a_long_array_in_small_pieces_is_looked_at_once() {
+        let mut bytes = b"*200000\r\n".to_vec();
+        (0..200_000).for_each(|_| bytes.extend_from_slice(b"$1\r\nx\r\n"));
+        let (mut decoder, mut input) = (Decoder::default(), BytesMut::new());
+        let mut found = None;
+        for piece in bytes.chunks(100) {
+            assert_eq!(found, None);
+            let seen = decoder.seen;
+            input.extend_from_slice(piece);
+            found = decoder.take(&mut input).unwrap();
+            assert!(found.is_some() || (decoder.seen > seen && input.len() - decoder.seen < 7), "all but a beginning is seen");
+        }
+        assert_eq!(found.unwrap().elements().map(<[Value]>::len), Some(200_000));
     }
 
     #[test]
@@ -225,9 +279,9 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_panics(bytes in prop::collection::vec(prop::sample::select(b"*$+-:0123456789\r\nab".to_vec()), 0..60)) {
-            let mut input = BytesMut::from(&bytes[..]);
+            let (mut decoder, mut input) = (Decoder::default(), BytesMut::from(&bytes[..]));
             let mut before = usize::MAX;
-            while let Ok(Some(_)) = take(&mut input) {
+            while let Ok(Some(_)) = decoder.take(&mut input) {
                 prop_assert!(input.len() < before);
                 before = input.len();
             }

@@ -138,8 +138,9 @@ impl Events {
         let Some((topic, group)) = self.by_name(topic) else { return };
         let presence = Rc::new(Presence { topic, member });
         let delivery = if joined { Delivery::Joined(presence) } else { Delivery::Left(presence) };
+        // Also to who waits for its first event: it may have asked for the members already, and must hear of everyone after those.
         group.each(|entry| {
-            if entry.watches && entry.phase.get() == Phase::Live {
+            if entry.watches {
                 entry.deliver(&delivery);
             }
         });

@@ -16,13 +16,23 @@ struct TestHub {
     core: RefCell<Core>,
     ports: RefCell<Vec<Rc<Port>>>,
     events: Cell<usize>,
+    /// Subscriptions wait, as they do while their topics are read from elsewhere.
+    busy: Cell<bool>,
+    waiting: RefCell<Vec<(Worker, EventsToHub)>>,
     scope: Scope,
 }
 
 impl TestHub {
     fn new(seed: u64) -> Rc<Self> {
         let core = RefCell::new(Core::new(Limits { grace: Duration::from_millis(50), ..Limits::default() }, seed));
-        Rc::new(Self { core, ports: RefCell::default(), events: Cell::new(0), scope: Scope::new() })
+        Rc::new(Self {
+            core,
+            ports: RefCell::default(),
+            events: Cell::new(0),
+            busy: Cell::new(false),
+            waiting: RefCell::default(),
+            scope: Scope::new(),
+        })
     }
 
     fn connect(self: &Rc<Self>, link: &Rc<HubLink>) {
@@ -36,15 +46,28 @@ impl TestHub {
             while let Ok((body, _)) = port.receive().await {
                 let Some(hub) = hub.upgrade() else { return };
                 let ToHub::Events(message) = postcard::from_bytes(&body).unwrap() else { continue };
-                let mut notices = Vec::new();
-                hub.core.borrow_mut().take(worker, message, reactor::now(), 7.5, &mut notices);
-                for notice in notices {
-                    for (number, _) in notice.to {
-                        hub.tell(number, notice.message.clone());
-                    }
+                if hub.busy.get() && matches!(message, EventsToHub::Subscribe { .. }) {
+                    hub.waiting.borrow_mut().push((worker, message));
+                } else {
+                    hub.take(worker, message);
                 }
             }
         });
+    }
+
+    fn take(&self, worker: Worker, message: EventsToHub) {
+        let mut notices = Vec::new();
+        self.core.borrow_mut().take(worker, message, reactor::now(), 7.5, &mut notices);
+        for notice in notices {
+            for (number, _) in notice.to {
+                self.tell(number, notice.message.clone());
+            }
+        }
+    }
+
+    fn go_on(&self) {
+        self.busy.set(false);
+        self.waiting.take().into_iter().for_each(|(worker, message)| self.take(worker, message));
     }
 
     fn tell(&self, number: usize, message: EventsFromHub) {
@@ -150,6 +173,23 @@ fn recovery_joins_what_is_live_without_a_seam() {
         let mut told = two.subscribe("t", recover(Position { epoch: first.epoch ^ 1, offset: 1 })).unwrap();
         assert_eq!(ready(&mut told).await.1, Some(false));
         assert!(early.try_next().is_none() && late.try_next().is_none() && told.try_next().is_none());
+    })
+    .unwrap();
+}
+
+#[test]
+fn who_watches_misses_nobody_while_the_subscription_is_made() {
+    run(async {
+        let hub = TestHub::new(1);
+        let ((one, _one), (two, _two)) = (worker(&hub), worker(&hub));
+        hub.busy.set(true);
+        let mut watcher = one.subscribe("t", Options { watch: true, ..Options::default() }).unwrap();
+        assert!(one.presence("t").await.unwrap().is_empty());
+        let member = Member { id: "bob".to_owned(), info: Blob::default() };
+        let _bob = two.subscribe("t", Options { presence: Some(member), ..Options::default() }).unwrap();
+        assert!(matches!(next(&mut watcher).await, Delivery::Joined(presence) if presence.member.id == "bob"));
+        hub.go_on();
+        ready(&mut watcher).await;
     })
     .unwrap();
 }

@@ -10,6 +10,7 @@ use super::spawning::Wanted;
 use super::supervision::Phase;
 use crate::log_info;
 use crate::process::Outcome;
+use crate::units::counted;
 
 /// A reload that goes on, and those that wait.
 #[derive(Debug, Default)]
@@ -112,7 +113,7 @@ impl Master {
             && replaced >= self.wanted
             && let Some(running) = self.reload.running.take_if(|running| running.trying.is_none())
         {
-            let text = format!("{replaced} new workers serve (generation {})", self.generation);
+            let text = format!("{} in service (generation {})", counted(replaced, "new worker"), self.generation);
             self.last_error = None;
             log_info!("reload: {text}");
             for asker in running.askers {

@@ -17,6 +17,7 @@ use crate::config::Mpm;
 use crate::scoreboard::now_ms;
 use crate::sys::fork::{Forked, fork};
 use crate::sys::{limits, memory};
+use crate::units::counted;
 use crate::{log_info, log_warn};
 
 pub use super::policy::Policy;
@@ -165,7 +166,7 @@ impl Master {
 
     fn want(&mut self, wanted: usize, why: &str) {
         if wanted != self.wanted {
-            log_info!("{wanted} workers are wanted instead of {} ({why})", self.wanted);
+            log_info!("{} wanted instead of {} ({why})", counted(wanted, "worker"), self.wanted);
             self.wanted = wanted;
         }
     }

@@ -26,6 +26,7 @@ use crate::sys::privileges::Target;
 use crate::sys::signals::Signals;
 use crate::sys::{limits, memory};
 use crate::telemetry::config::LogFile;
+use crate::units::counted;
 use crate::{log_info, log_warn, telemetry};
 
 /// What is said once the instance serves, or cannot: called exactly once, in the master's process.
@@ -236,7 +237,8 @@ impl Master {
     #[must_use]
     pub fn summary(&self) -> String {
         let listeners: Vec<String> = self.listeners.iter().map(|l| format!("{} on {}", l.server, l.bound)).collect();
-        format!("{} workers serve {}", self.workers().filter(|c| c.is_ready()).count(), listeners.join(", "))
+        let ready = self.workers().filter(|c| c.is_ready()).count();
+        format!("serving {} with {}", listeners.join(", "), counted(ready, "worker"))
     }
 
     /// What this way of running changes of a configuration.

@@ -6,6 +6,7 @@ use super::commands::Asker;
 use super::instance::{Life, Master};
 use crate::process::{Outcome, control_socket};
 use crate::scoreboard::Role;
+use crate::units::counted;
 use crate::{log_info, log_warn};
 
 impl Master {
@@ -21,7 +22,7 @@ impl Master {
             self.abandon("skep is stopping");
             self.close_listeners();
             if !hard && self.connections() > 0 {
-                let line = format!("{} connections are open; they have {} s", self.connections(), limit.as_secs());
+                let line = format!("{} open, with {} s to end", counted(self.connections() as usize, "connection"), limit.as_secs());
                 self.progress(asker, &line);
             }
         }

@@ -52,6 +52,9 @@ pub struct ScriptLimits {
     pub subscriptions: u32,
     /// Tasks (`skep.spawn`, timers, handlers at work) that may exist at the same time, in each worker.
     pub tasks: u32,
+    /// The largest body of a request, or part of one, that is handed over whole (`req:body()`, `req:json()`, `part:read()`). What is read piece by
+    /// piece is bounded by the server's `max_body` alone.
+    pub body: HumanSize,
     /// Files and directories that may be read, besides the application's own directory. Relative to this file.
     pub read: Vec<PathBuf>,
     /// Files and directories that may be written (and read). Relative to this file.
@@ -72,6 +75,7 @@ impl Default for ScriptLimits {
             sockets: 10_000,
             subscriptions: 100_000,
             tasks: 16_384,
+            body: HumanSize::mib(16),
             read: Vec::new(),
             write: Vec::new(),
             processes: false,

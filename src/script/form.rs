@@ -174,7 +174,8 @@ pub(super) fn install(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &R
             let request = find(&requests, &req)?;
             let reader = PartReader::new(request.head.fields.get("content-type").unwrap_or_default()).map_err(mlua::Error::external)?;
             let reader = reader.ok_or_else(|| mlua::Error::runtime("the request is no multipart/form-data"))?;
-            parts_iterator(lua, &context, PartStream { reader, body: request.body(), inside: false })
+            let most = request.uploads.max_file;
+            parts_iterator(lua, &context, PartStream { reader, body: request.body(), inside: false }, most)
         })?,
     )
 }
@@ -182,7 +183,7 @@ pub(super) fn install(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &R
 /// A stream of parts that at most one coroutine reads at a time.
 type Shared = Rc<RefCell<Option<PartStream>>>;
 
-fn parts_iterator(lua: &Lua, app: &Rc<AppContext>, stream: PartStream) -> mlua::Result<mlua::Function> {
+fn parts_iterator(lua: &Lua, app: &Rc<AppContext>, stream: PartStream, most: u64) -> mlua::Result<mlua::Function> {
     let shared: Shared = Rc::new(RefCell::new(Some(stream)));
     let count = Rc::new(Cell::new(0));
     let app = app.clone();
@@ -193,7 +194,7 @@ fn parts_iterator(lua: &Lua, app: &Rc<AppContext>, stream: PartStream) -> mlua::
             let part = stream.next_part().await.map_err(mlua::Error::external)?;
             shared.replace(Some(stream));
             count.set(count.get() + 1);
-            Ok(part.map(|head| Part { head, shared: shared.clone(), app, count: count.clone(), number: count.get() }))
+            Ok(part.map(|head| Part { head, shared: shared.clone(), app, most, count: count.clone(), number: count.get() }))
         }
     })
 }
@@ -207,6 +208,8 @@ struct Part {
     head: Box<PartHead>,
     shared: Shared,
     app: Rc<AppContext>,
+    /// The largest file, in bytes.
+    most: u64,
     count: Rc<Cell<u64>>,
     number: u64,
 }
@@ -227,6 +230,18 @@ impl Part {
     }
 }
 
+/// A file that is being written. Half a file is removed, however its writing ends.
+struct Unfinished(Option<PathBuf>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            // The disk may be slow; who uploads is not told of what cannot be removed any more.
+            blocking::unblock(move || std::fs::remove_file(path)).detach();
+        }
+    }
+}
+
 impl UserData for Part {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
         fields.add_field_method_get("name", |lua, this| lua.create_string(&this.head.name));
@@ -240,7 +255,7 @@ impl UserData for Part {
             while let Some(data) = Part::data(this.shared.clone(), this.is_current()).await? {
                 whole.extend_from_slice(&data);
                 if whole.len() > this.app.limits.body {
-                    return Err(mlua::Error::runtime(format!("the part is larger than {} bytes", this.app.limits.body)));
+                    return Err(mlua::Error::runtime(format!("the part is larger than {} bytes (limits.body)", this.app.limits.body)));
                 }
             }
             lua.create_string(whole)
@@ -256,16 +271,19 @@ impl UserData for Part {
             let path: PathBuf = this.app.writable(&path).map_err(mlua::Error::runtime)?;
             let shown = path.display().to_string();
             let fail = |error: std::io::Error| mlua::Error::runtime(format!("upload: {shown}: {}", reason(&error)));
-            let mut file = blocking::unblock(move || std::fs::File::create(path)).await.map_err(fail)?;
+            let place = path.clone();
+            let mut file = blocking::unblock(move || std::fs::File::create(place)).await.map_err(fail)?;
+            let mut unfinished = Unfinished(Some(path));
             let mut size = 0;
             while let Some(data) = Part::data(this.shared.clone(), this.is_current()).await? {
                 size += data.len() as u64;
-                if size > this.app.limits.upload {
-                    return Err(mlua::Error::runtime(format!("the part is larger than {} bytes", this.app.limits.upload)));
+                if size > this.most {
+                    return Err(mlua::Error::runtime(format!("the part is larger than {} bytes (max_file of the server)", this.most)));
                 }
                 let written = blocking::unblock(move || file.write_all(&data).map(|()| file));
                 file = written.await.map_err(fail)?;
             }
+            unfinished.0 = None;
             Ok(size)
         });
     }

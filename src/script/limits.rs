@@ -22,8 +22,6 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Bytes that a request's body may have when the script asks for it whole.
     pub body: usize,
-    /// Bytes that one uploaded file may have.
-    pub upload: u64,
     /// Directories below which files may be read. The application's own directory always may.
     pub read: Vec<PathBuf>,
     /// Directories below which files may be written.
@@ -43,7 +41,6 @@ impl Default for Limits {
             tasks: 1024,
             subscriptions: 10_000,
             body: 16 << 20,
-            upload: 64 << 20,
             read: Vec::new(),
             write: Vec::new(),
             processes: 0,
@@ -62,11 +59,11 @@ impl Limits {
             sockets: limits.sockets as usize,
             subscriptions: limits.subscriptions as usize,
             tasks: limits.tasks as usize,
+            body: limits.body.length(),
             read: limits.read.clone(),
             write: limits.write.clone(),
             processes: if limits.processes { limits.max_processes as usize } else { 0 },
             networks: limits.networks.clone(),
-            ..Limits::default()
         }
     }
 

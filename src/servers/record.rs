@@ -21,8 +21,10 @@ const CLIENT_LEFT: u16 = 499;
 pub(in crate::servers) struct Exchange {
     id: RequestId,
     begun: Instant,
-    /// What the connection had sent and received before.
-    sent_before: u64,
+    /// What the connection had sent before the body of the answer.
+    sent_before: Cell<u64>,
+    /// Bytes of the request's body that were received.
+    received: Cell<u64>,
     origin: Rc<Origin>,
     method: Method,
     target: Rc<str>,
@@ -70,7 +72,8 @@ impl Exchange {
         Self {
             id: server.ids.next(),
             begun: reactor::now(),
-            sent_before,
+            sent_before: Cell::new(sent_before),
+            received: Cell::new(0),
             origin: origin.clone(),
             method: head.method.clone(),
             target: head.shared_target(),
@@ -138,6 +141,16 @@ impl Exchange {
         self.heard_after(self.begun.elapsed());
     }
 
+    /// The head of the answer is written; `sent` is what the connection has sent with it.
+    pub(in crate::servers) fn head_ends(&self, sent: u64) {
+        self.sent_before.set(sent);
+    }
+
+    /// So many bytes of the request's body were received.
+    pub(in crate::servers) fn received(&self, bytes: u64) {
+        self.received.set(bytes);
+    }
+
     /// The response is written, or could not be.
     pub(in crate::servers) fn finish(self, live: &Live, status: u16, sent: u64, failure: Option<&io::Error>) {
         let server = &self.open.0;
@@ -158,13 +171,13 @@ impl Exchange {
             crate::log_debug!(request = &self.id.to_string(); "{subject}: the answer was not sent whole: {error}");
         }
         if let Some(access) = &live.access {
-            write_line(access, &self.origin, Some(&self), (status, sent.saturating_sub(self.sent_before), micros), self.id);
+            write_line(access, &self.origin, Some(&self), (status, sent.saturating_sub(self.sent_before.get()), micros), self.id);
         }
     }
 
     /// The client left before there was an answer.
     pub(in crate::servers) fn abandoned(self, live: &Live) {
-        let sent = self.sent_before;
+        let sent = self.sent_before.get();
         self.finish(live, CLIENT_LEFT, sent, None);
     }
 
@@ -201,7 +214,7 @@ fn write_line(
         protocol: more.map_or("", |more| more.version),
         status,
         bytes,
-        received: 0,
+        received: exchange.map_or(0, |exchange| exchange.received.get()),
         duration_us,
         host: more.map_or(b"", |more| more.host.as_bytes()),
         referer: more.map_or(b"", |more| &more.referer),

@@ -1,6 +1,7 @@
 //! The binary as an operator sees it: commands, signals, processes that die, configurations that change. Real processes, real
 //! sockets, temporary directories.
 
+mod access;
 mod addresses;
 mod commands;
 mod foreground;

@@ -143,7 +143,7 @@ fn a_normal_user_serves_too_and_is_told_what_it_cannot_do() {
         command.uid(NOBODY).gid(NOBODY);
     }
     let mut running = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary runs");
-    wait_for("the log", || instance.log().contains("workers serve"));
+    wait_for("the log", || instance.log().contains("serving "));
     assert!(instance.log().contains("needs root"), "{}", instance.log());
     assert_eq!(instance.get().body, "hello");
     assert!(text(instance.status()["master"]["privileges"].to_string().as_bytes()).contains("needs root"));

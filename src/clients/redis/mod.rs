@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use config::{Place, Target};
 
-use crate::codec::resp::{self, Value};
+use crate::codec::resp::{self, Decoder, Value};
 use crate::net::{Socket, Stream, connect_any, connect_tls};
 use crate::reactor::timeout;
 
@@ -58,9 +58,22 @@ impl From<io::Error> for RedisError {
 /// A connection to a Redis server. One task may write while another reads.
 pub struct Connection {
     stream: Stream,
-    input: RefCell<BytesMut>,
+    input: RefCell<Input>,
     /// Something could not be written whole: nothing can follow.
     broken: Cell<bool>,
+}
+
+/// What has come and is not taken yet.
+#[derive(Default)]
+struct Input {
+    decoder: Decoder,
+    bytes: BytesMut,
+}
+
+impl Input {
+    fn take(&mut self) -> Result<Option<Value>, RedisError> {
+        self.decoder.take(&mut self.bytes).map_err(|_| RedisError::Protocol)
+    }
 }
 
 impl Connection {
@@ -106,13 +119,13 @@ impl Connection {
     /// [`RedisError::Io`], [`RedisError::Protocol`].
     pub async fn receive(&self) -> Result<Value, RedisError> {
         loop {
-            if let Some(value) = resp::take(&mut self.input.borrow_mut()).map_err(|_| RedisError::Protocol)? {
+            if let Some(value) = self.input.borrow_mut().take()? {
                 return Ok(value);
             }
             let read = poll_fn(|cx| {
                 let mut buffer = [0; PIECE];
                 let read = ready!(self.stream.poll_read(cx, &mut buffer))?;
-                self.input.borrow_mut().extend_from_slice(&buffer[..read]);
+                self.input.borrow_mut().bytes.extend_from_slice(&buffer[..read]);
                 Poll::Ready(io::Result::Ok(read))
             });
             if read.await? == 0 {

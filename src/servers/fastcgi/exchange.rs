@@ -84,6 +84,7 @@ impl Running {
             Answer::Later(future) => self.wait(future, &exchange, handler.as_ref()).await,
         };
         let Some(mut response) = response else {
+            exchange.received(inbox.received());
             exchange.abandoned(live);
             return connection.end(*id, 0, ProtocolStatus::Complete);
         };
@@ -97,6 +98,7 @@ impl Running {
             let watch = Watch::new(live, &exchange, handler, &response);
             reply.write(response, Some(&watch)).await
         };
+        exchange.received(inbox.received());
         exchange.finish(live, status, reply.sent(), written.as_ref().err());
         match written {
             Err(error) if !inbox.is_aborted() => {

@@ -86,6 +86,11 @@ impl Inbox {
         self.announced.set(length);
     }
 
+    /// Bytes that have arrived.
+    pub(super) fn received(&self) -> u64 {
+        self.received.get()
+    }
+
     /// Whether so much waits that no more should be read.
     pub(super) fn is_full(&self) -> bool {
         self.waiting.get() >= WAITING

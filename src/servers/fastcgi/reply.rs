@@ -33,7 +33,7 @@ impl<'a> Reply<'a> {
         Self { connection, id, inbox, head_only, sent: Cell::new(0) }
     }
 
-    /// Bytes of head and body so far.
+    /// Bytes of the body so far.
     pub(super) fn sent(&self) -> u64 {
         self.sent.get()
     }
@@ -45,6 +45,7 @@ impl<'a> Reply<'a> {
     pub(super) async fn write(&self, response: Response, watch: Option<&Watch<'_>>) -> io::Result<()> {
         let bodiless = status::is_bodiless(response.status);
         self.bytes(&head(&response, bodiless)).await?;
+        self.sent.set(0);
         if self.head_only || bodiless {
             return Ok(());
         }

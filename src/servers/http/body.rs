@@ -60,6 +60,11 @@ impl WireBody {
         Self { wire, state: RefCell::new(state), expects: Cell::new(expects), alarm: Alarm::new(), limits, taken: Cell::new(0) }
     }
 
+    /// Bytes that were received and taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.get()
+    }
+
     /// Whether all of it was received.
     pub(super) fn is_done(&self) -> bool {
         matches!(*self.state.borrow(), State::Done)

@@ -189,6 +189,7 @@ impl Connection {
             Answer::Later(future) => Box::pin(self.wait(live, future, source.as_ref(), &exchange, asked.as_ref())).await,
         };
         let Some(response) = response else {
+            exchange.received(source.as_ref().map_or(0, |source| source.taken()));
             exchange.abandoned(live);
             return After::Close;
         };
@@ -256,6 +257,7 @@ impl Connection {
         framing.keep_alive &= source.as_ref().is_none_or(|source| source.is_nearly_done(REST));
         let status = response.status;
         let kept = write_head(&self.wire, &response, framing);
+        exchange.head_ends(self.wire.sent.get() + self.wire.pending() as u64);
         let written = match response.body {
             // The common small answer needs no further wait.
             ResponseBody::Bytes(bytes) if !framing.head_only && bytes.len() <= 4096 => {
@@ -272,6 +274,7 @@ impl Connection {
                 Box::pin(write_body(&self.wire, response, framing, limit, Some(&watch))).await
             }
         };
+        exchange.received(source.as_ref().map_or(0, |source| source.taken()));
         exchange.finish(live, status, self.wire.sent.get() + self.wire.pending() as u64, written.as_ref().err());
         if written.is_err() {
             return After::Close;
@@ -306,9 +309,9 @@ impl Connection {
             tell_keep_alive: false,
             server_token: live.server_tokens,
         };
-        let before = self.wire.sent.get() + self.wire.pending() as u64;
         let response = Response::error(status, why);
         write_head(&self.wire, &response, framing);
+        let before = self.wire.sent.get() + self.wire.pending() as u64;
         let written = write_body(&self.wire, response, framing, live.timeouts.write, None).await;
         let sent = self.wire.sent.get() + self.wire.pending() as u64 - before;
         Exchange::refused(&self.server.host, live, &self.origin, status, sent);

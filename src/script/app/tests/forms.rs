@@ -135,3 +135,43 @@ fn a_body_beyond_the_limit_is_the_clients_fault() {
         assert!(text(response).await.contains("the request body is larger than 10 bytes"));
     });
 }
+
+/// Saves its first part, and says how that ended.
+const SAVES: &str = r#"
+    return { stream = { "/" }, request = function(req)
+        local path = req.headers["x-path"]
+        for part in req:parts() do
+            local saved, why = pcall(part.save, part, path)
+            return tostring(saved) .. " " .. tostring(why)
+        end
+        return "no part"
+    end }
+"#;
+
+#[test]
+fn half_a_part_is_not_left_behind() {
+    run(async {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().canonicalize().expect("a path").join("saved");
+        let limits = Limits { write: vec![path.parent().expect("a directory").to_owned()], ..Limits::default() };
+        let app = load_with(SAVES, limits, Mode::Development).await;
+        let begin = "--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"n\"\r\n\r\n";
+        let shown = path.display().to_string();
+        let headers = [MULTIPART[0], ("X-Path", &*shown)];
+        let uploads = Rc::new(UploadLimits { max_file: 10, ..UploadLimits::default() });
+        let send = async |body: String| {
+            let response = answer(&app, Request { uploads: uploads.clone(), ..request("POST", "/", &headers, body) }).await;
+            text(response).await
+        };
+        assert_eq!(send(format!("{begin}1234567890\r\n--B--")).await, "true 10");
+        assert_eq!(std::fs::read(&path).expect("the file"), b"1234567890");
+        for (body, why) in [(format!("{begin}12345678901\r\n--B--"), "larger than 10 bytes"), (format!("{begin}123"), "ends too early")] {
+            let said = send(body).await;
+            assert!(said.starts_with("false ") && said.contains(why), "{said}");
+            while path.exists() {
+                reactor::sleep(Duration::from_millis(1)).await;
+            }
+            std::fs::write(&path, "").expect("written");
+        }
+    });
+}
