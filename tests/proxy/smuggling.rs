@@ -66,13 +66,13 @@ impl Recorder {
             for (name, value) in fields.iter().filter(|(name, _)| TELLING.contains(&name.as_str())) {
                 // What frames the body may differ as long as the body does not.
                 if !(name == "host" && value == "a" || name == "content-length" || name == "transfer-encoding" && value == "chunked") {
-                    told.push_str(&format!(" {name}={value}"));
+                    told.extend([" ", name, "=", value]);
                 }
             }
             // A body that breaks off is no request: a server does nothing about it.
             let Some(body) = body else { return };
             if !body.is_empty() {
-                told.push_str(&format!(" [{}]", String::from_utf8_lossy(&body)));
+                told.extend([" [", &String::from_utf8_lossy(&body), "]"]);
             }
             if !first.starts_with("GET /ready ") {
                 self.got.lock().unwrap().push(told);
