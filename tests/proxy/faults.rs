@@ -87,6 +87,29 @@ fn slow_servers_time_out_where_they_are_slow() {
 }
 
 #[test]
+fn a_server_that_takes_nothing_of_a_body_times_out() {
+    let server = Scripted::start(|mut exchange| {
+        if exchange.odd_head().is_some() {
+            // It keeps the connection and reads nothing more until the proxy gives up.
+            while matches!(exchange.stream.peek(&mut [0]), Ok(1)) {
+                wait::pause(Duration::from_millis(20));
+                if exchange.stream.take_error().is_ok_and(|error| error.is_some()) {
+                    return;
+                }
+            }
+        }
+    });
+    let skep = proxy(&[server.address], "timeouts: (between: \"300ms\"),");
+    let mut client = Client::connect(skep.address()).unwrap();
+    client.stream().set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    client.send(b"PUT /odd HTTP/1.1\r\nHost: a\r\nContent-Length: 60000000\r\n\r\n").unwrap();
+    let piece = vec![0; 64 << 10];
+    // Nobody takes more at some point, and the answer is there then.
+    while client.send(&piece).is_ok() {}
+    assert_eq!(client.read_reply().unwrap().status, 504);
+}
+
+#[test]
 fn who_cannot_be_reached_is_left_alone_and_comes_back() {
     let address = free_address();
     let skep = proxy(&[address], "failures: (count: 1, away: \"50ms\", longest: \"100ms\"),");
