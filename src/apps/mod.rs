@@ -9,6 +9,7 @@ mod failure;
 pub mod fastcgi;
 pub mod files;
 mod gate;
+pub mod proxy;
 mod root;
 mod sent_file;
 mod target;

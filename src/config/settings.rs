@@ -132,6 +132,7 @@ impl Settings {
                     upstream.sendfile_roots.iter_mut().for_each(inside);
                 }
                 App::Files(files) => inside(&mut files.root),
+                App::Proxy(proxy) => proxy.paths(inside),
                 App::Script(script) => {
                     inside(&mut script.path);
                     script.limits.read.iter_mut().chain(&mut script.limits.write).for_each(inside);

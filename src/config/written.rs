@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::apps::cgi::config::Cgi;
 use crate::apps::fastcgi::config::FastCgiUpstream;
 use crate::apps::files::config::Files;
+use crate::apps::proxy::config::Proxy;
 use crate::clients::lock::config::LockClient;
 use crate::clients::redis::config::Redis;
 use crate::clients::rtep::config::RtepClient;
@@ -288,6 +289,8 @@ pub enum App {
     FastCgiUpstream(FastCgiUpstream),
     /// Files of a directory.
     Files(Files),
+    /// Other HTTP servers.
+    Proxy(Box<Proxy>),
     /// An application in Rust that this binary was built with.
     Native(NativeApp),
 }
@@ -328,6 +331,7 @@ impl App {
             Self::Cgi(_) => "Cgi",
             Self::FastCgiUpstream(_) => "FastCgiUpstream",
             Self::Files(_) => "Files",
+            Self::Proxy(_) => "Proxy",
             Self::Native(_) => "Native",
         }
     }

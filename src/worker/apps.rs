@@ -10,6 +10,7 @@ use super::servers::Handlers;
 use crate::apps::cgi::CgiFolder;
 use crate::apps::fastcgi::Upstream;
 use crate::apps::files::Folder;
+use crate::apps::proxy::ReverseProxy;
 use crate::config::{App, Settings};
 use crate::events::Events;
 use crate::link::HubLink;
@@ -98,6 +99,7 @@ async fn make(environment: &Environment, name: &str, config: &App, following: Fo
         App::Files(files) => Ok(Rc::new(Folder::open(files).map_err(|error| error.to_string())?)),
         App::Cgi(cgi) => Ok(Rc::new(CgiFolder::open(name, cgi).map_err(|error| error.to_string())?)),
         App::FastCgiUpstream(upstream) => Ok(Rc::new(Upstream::new(name, upstream).map_err(|error| error.to_string())?)),
+        App::Proxy(proxy) => Ok(ReverseProxy::start(name, proxy).await.map_err(|error| error.to_string())?),
         App::Native(native) => registry::start(&native.kind, native.config.clone()).await.map_err(|error| error.to_string()),
         App::Script(script) => {
             // The hub has slot 0, so the slots of workers are their numbers from 1.

@@ -36,6 +36,8 @@ const STOP: Duration = Duration::from_secs(5);
 pub enum Peer {
     /// Our binary.
     Skep(PathBuf),
+    /// Our binary in front of another server.
+    SkepProxy(PathBuf, SocketAddr),
     /// Our binary as a lock server.
     SkepLocks(PathBuf),
     /// Our binary as an RTEP server.
@@ -50,6 +52,8 @@ pub enum Peer {
     Redis,
     /// nginx from the system, with its Lua module.
     Nginx,
+    /// nginx in front of another server.
+    NginxProxy(SocketAddr),
     /// A loop of `epoll_wait`, `read` and `write` that parses nothing: what the kernel alone costs.
     KernelLimit,
 }
@@ -63,11 +67,11 @@ struct Prepared {
 impl Peer {
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Skep(_) | Self::SkepLocks(_) | Self::SkepRtep(_) | Self::SkepRealtime(..) => "skep",
+            Self::Skep(_) | Self::SkepProxy(..) | Self::SkepLocks(_) | Self::SkepRtep(_) | Self::SkepRealtime(..) => "skep",
             Self::Nchan(_) => "Nchan",
             Self::Centrifuge(_) => "Centrifuge",
             Self::Redis => "Redis",
-            Self::Nginx => "nginx",
+            Self::Nginx | Self::NginxProxy(_) => "nginx",
             Self::KernelLimit => "kernel limit",
         }
     }
@@ -80,11 +84,15 @@ impl Peer {
     /// Name and version, as the contender says it.
     pub fn version(&self) -> Result<String> {
         match self {
-            Self::Skep(binary) | Self::SkepLocks(binary) | Self::SkepRtep(binary) | Self::SkepRealtime(binary, _) => skep::version(binary),
+            Self::Skep(binary)
+            | Self::SkepProxy(binary, _)
+            | Self::SkepLocks(binary)
+            | Self::SkepRtep(binary)
+            | Self::SkepRealtime(binary, _) => skep::version(binary),
             Self::Nchan(_) => nchan::version(),
             Self::Centrifuge(_) => centrifuge::version(),
             Self::Redis => redis::version(),
-            Self::Nginx => nginx::version(),
+            Self::Nginx | Self::NginxProxy(_) => nginx::version(),
             Self::KernelLimit => Ok(self.name().to_owned()),
         }
     }
@@ -94,6 +102,7 @@ impl Peer {
         let address = free_address()?;
         let Prepared { mut command, folder } = match self {
             Self::Skep(binary) => skep::prepare(binary, address)?,
+            Self::SkepProxy(binary, behind) => skep::prepare_proxy(binary, address, *behind)?,
             Self::SkepLocks(binary) => skep::prepare_locks(binary, address)?,
             Self::SkepRtep(binary) => skep::prepare_rtep(binary, address)?,
             Self::SkepRealtime(binary, liveness) => skep::prepare_realtime(binary, address, *liveness)?,
@@ -101,6 +110,7 @@ impl Peer {
             Self::Centrifuge(liveness) => centrifuge::prepare(address, *liveness)?,
             Self::Redis => redis::prepare(address)?,
             Self::Nginx => nginx::prepare(address)?,
+            Self::NginxProxy(behind) => nginx::prepare_proxy(address, *behind)?,
             Self::KernelLimit => kernel::prepare(address)?,
         };
         let started = Instant::now();

@@ -27,6 +27,50 @@ pub fn prepare(address: SocketAddr) -> Result<Prepared> {
     Ok(Prepared { command: logged(command, folder.path())?, folder })
 }
 
+/// A proxy with one worker in front of another server, to which it keeps its connections.
+pub fn prepare_proxy(address: SocketAddr, behind: SocketAddr) -> Result<Prepared> {
+    let folder = Folder::new()?;
+    let path = folder.path().display();
+    let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
+    let config = format!(
+        r#"
+{user}
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {path}/nginx.pid;
+error_log {path}/error.log warn;
+events {{ worker_connections 16000; }}
+http {{
+    access_log off;
+    keepalive_timeout 3600s;
+    keepalive_requests 1000000000;
+    client_body_temp_path {path}/body;
+    proxy_temp_path {path}/proxy;
+    fastcgi_temp_path {path}/fastcgi;
+    uwsgi_temp_path {path}/uwsgi;
+    scgi_temp_path {path}/scgi;
+    upstream behind {{ server {behind}; keepalive 128; keepalive_requests 1000000000; keepalive_time 24h; }}
+    server {{
+        listen {address} backlog=4096;
+        location / {{
+            proxy_pass http://behind;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Forwarded-Host $http_host;
+        }}
+    }}
+}}
+"#
+    );
+    let config = folder.write("nginx.conf", config)?;
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(folder.path()).arg("-c").arg(config).args(["-g", "daemon off;"]);
+    Ok(Prepared { command: logged(command, folder.path())?, folder })
+}
+
 /// `content_length` is set so that both sides frame the answer in the same way; left out, nginx sends chunks.
 fn config(address: SocketAddr, folder: &Folder) -> String {
     let folder = folder.path().display();

@@ -30,6 +30,16 @@ pub fn prepare(binary: &Path, address: SocketAddr) -> Result<Prepared> {
     Ok(Prepared { command: logged(command, folder.path())?, folder })
 }
 
+/// A proxy with one worker in front of another server.
+pub fn prepare_proxy(binary: &Path, address: SocketAddr, behind: SocketAddr) -> Result<Prepared> {
+    let web = format!(
+        "\"web\": Http(listen: [\"{address}\"], max_connections: 16000, keep_alive_requests: 1000000000, timeouts: (idle: \"1h\"), \
+         routes: [(path: \"/\", app: \"behind\")])"
+    );
+    let app = format!("\"behind\": Proxy(to: [\"http://{behind}\"], connections: (idle: 128))");
+    prepare_in(Folder::new()?, binary, &format!("apps: {{ {app} }}, servers: {{ {web} }},"))
+}
+
 /// A lock server with one worker: the table itself is in the hub, whose time counts too.
 pub fn prepare_locks(binary: &Path, address: SocketAddr) -> Result<Prepared> {
     prepare_server(binary, &format!("\"locks\": Lock(listen: [\"{address}\"])"))

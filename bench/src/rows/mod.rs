@@ -5,6 +5,7 @@ mod fixed;
 mod growth;
 mod locks;
 mod memory;
+mod proxy;
 mod rtep;
 mod scripted;
 mod soak;
@@ -30,6 +31,7 @@ pub const ROWS: &[Row] = &[
     fixed::ROW,
     static_files::SMALL,
     static_files::LARGE,
+    proxy::ROW,
     locks::ROW,
     rtep::ROW,
     fanout::PACED,

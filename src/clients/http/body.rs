@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::exchange::Failed;
 use super::pool::{Connection, Pool};
 use super::upload::{Unsent, Upload};
 use super::{ClientRequest, HttpError, Url};
 use crate::codec::http::http1::{BodyFraming, ChunkEvent, ChunkedDecoder};
+use crate::net::Socket;
 use crate::reactor::timeout;
 
 /// A body up to this size is read away, to keep the connection, rather than breaking it off.
@@ -20,7 +22,7 @@ const SMALL: usize = 64 << 10;
 /// The body. Read to its end it gives the connection back to be used again.
 pub struct ResponseBody {
     /// `None` at the end, after a failure, and while it is read.
-    state: RefCell<Option<State>>,
+    state: RefCell<Option<Incoming>>,
     ended: Cell<bool>,
     pool: Rc<Pool>,
     url: Url,
@@ -30,7 +32,8 @@ pub struct ResponseBody {
     most: Cell<Option<(usize, usize)>>,
 }
 
-struct State {
+/// The body of an answer while it comes over its connection.
+pub struct Incoming {
     connection: Connection,
     framing: Framing,
     ending: Ending,
@@ -58,20 +61,7 @@ enum Framing {
 }
 
 impl ResponseBody {
-    pub(super) fn new(
-        connection: Connection,
-        framing: BodyFraming,
-        ending: Ending,
-        pool: Rc<Pool>,
-        request: &ClientRequest,
-    ) -> ResponseBody {
-        let framing = match framing {
-            BodyFraming::None => Framing::Length(0),
-            BodyFraming::Length(length) => Framing::Length(length),
-            BodyFraming::Chunked => Framing::Chunked(Box::default()),
-            BodyFraming::UntilClose => Framing::UntilClose,
-        };
-        let state = State { connection, framing, ending };
+    pub(super) fn new(incoming: Incoming, pool: Rc<Pool>, request: &ClientRequest) -> ResponseBody {
         let body = ResponseBody {
             state: RefCell::new(None),
             ended: false.into(),
@@ -81,18 +71,18 @@ impl ResponseBody {
             limit: request.timeout,
             most: Cell::new(None),
         };
-        if matches!(state.framing, Framing::Length(0)) && state.ending.upload.is_none() {
-            body.end(state);
+        if matches!(incoming.framing, Framing::Length(0)) && incoming.ending.upload.is_none() {
+            body.end(incoming);
         } else {
-            body.state.replace(Some(state));
+            body.state.replace(Some(incoming));
         }
         body
     }
 
-    fn end(&self, state: State) {
+    fn end(&self, state: Incoming) {
         self.ended.set(true);
-        if state.ending.keep {
-            self.pool.put(&self.url, self.authorities.as_ref(), state.connection);
+        if let Some(connection) = state.into_kept() {
+            self.pool.put(&self.url, self.authorities.as_ref(), connection);
         }
     }
 
@@ -110,8 +100,8 @@ impl ResponseBody {
             return Ok(None);
         }
         let mut state = self.state.take().ok_or(HttpError::Taken)?;
-        let piece = match timeout(self.limit, state.next(&self.url)).await {
-            Ok(piece) => piece?,
+        let piece = match timeout(self.limit, poll_fn(|cx| state.poll_next(cx))).await {
+            Ok(piece) => piece.map_err(|failed| failed.into_http(self.url.server()))?,
             Err(_) => return Err(HttpError::TimedOut(self.url.server())),
         };
         match piece {
@@ -161,29 +151,82 @@ impl ResponseBody {
     }
 }
 
-impl State {
-    /// The next piece, while what is left of the request goes out.
-    async fn next(&mut self, url: &Url) -> Result<Option<Bytes>, HttpError> {
-        poll_fn(|cx| {
-            self.poll_upload(cx)?;
-            loop {
-                match self.take()? {
-                    Found::Piece(piece) => return Poll::Ready(Ok(Some(piece))),
-                    Found::End => return Poll::Ready(Ok(None)),
-                    Found::Nothing => {}
-                }
-                match ready!(self.connection.poll_fill(cx)) {
-                    Ok(0) if matches!(self.framing, Framing::UntilClose) => {
-                        self.ending.keep = false;
-                        return Poll::Ready(Ok(None));
-                    }
-                    Ok(0) => return Poll::Ready(Err(HttpError::Truncated)),
-                    Ok(_) => {}
-                    Err(error) => return Poll::Ready(Err(HttpError::Io(error, url.server()))),
-                }
+impl Incoming {
+    pub(super) fn new(connection: Connection, framing: BodyFraming, ending: Ending) -> Incoming {
+        let framing = match framing {
+            BodyFraming::None => Framing::Length(0),
+            BodyFraming::Length(length) => Framing::Length(length),
+            BodyFraming::Chunked => Framing::Chunked(Box::default()),
+            BodyFraming::UntilClose => Framing::UntilClose,
+        };
+        Incoming { connection, framing, ending }
+    }
+
+    /// The bytes that are left; `None` when only the end will tell.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        match self.framing {
+            Framing::Length(left) => Some(left),
+            Framing::Chunked(_) | Framing::UntilClose => None,
+        }
+    }
+
+    /// Whether all of the request was sent.
+    #[must_use]
+    pub fn is_sent(&self) -> bool {
+        self.ending.upload.is_none()
+    }
+
+    /// Bytes that went either way over the connection.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.connection.stream.with_socket(Socket::moved)
+    }
+
+    /// All of the body, when its length is known and it has come already.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        let left = usize::try_from(self.length()?).ok()?;
+        if left > self.connection.input.len() {
+            return None;
+        }
+        self.framing = Framing::Length(0);
+        Some(self.connection.input.split_to(left).freeze())
+    }
+
+    /// The connection, behind the last piece: `None` when it cannot serve another request.
+    #[must_use]
+    pub fn into_kept(self) -> Option<Connection> {
+        Some(self.connection).filter(|connection| self.ending.keep && connection.input.is_empty())
+    }
+
+    /// The connection, when it speaks another protocol from here on.
+    #[must_use]
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+
+    /// The next piece, while what is left of the request goes out; `None` after the last.
+    ///
+    /// # Errors
+    /// [`Failed`]; the body is of no further use then.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failed>> {
+        self.poll_upload(cx).map_err(Failed::Http)?;
+        loop {
+            match self.take().map_err(Failed::Http)? {
+                Found::Piece(piece) => return Poll::Ready(Ok(Some(piece))),
+                Found::End => return Poll::Ready(Ok(None)),
+                Found::Nothing => {}
             }
-        })
-        .await
+            match ready!(self.connection.poll_fill(cx)) {
+                Ok(0) if matches!(self.framing, Framing::UntilClose) => {
+                    self.ending.keep = false;
+                    return Poll::Ready(Ok(None));
+                }
+                Ok(0) => return Poll::Ready(Err(Failed::Http(HttpError::Truncated))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(Failed::Io(error))),
+            }
+        }
     }
 
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), HttpError> {

@@ -1,17 +1,20 @@
 //! One request and the head of its answer.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use super::body::{Ending, ResponseBody};
+use super::body::{Ending, Incoming, ResponseBody};
 use super::pool::{Connection, Pool};
 use super::upload::{Unsent, Upload};
 use super::{ClientRequest, ClientResponse, HttpError, RequestBody};
 use crate::codec::http::http1::{HeadLimits, ParsedResponse, ResponseParser, write};
-use crate::codec::http::{Fields, Method, RequestHead, Version};
+use crate::codec::http::{Fields, Method, RequestHead, ResponseHead, Version};
 use crate::net::Socket;
+use crate::reactor::Alarm;
 
 /// Fields that say how long the body is: ours to write.
 const FRAMING: [&str; 4] = ["content-length", "transfer-encoding", "connection", "keep-alive"];
@@ -23,7 +26,7 @@ pub(super) struct Exchange<'a> {
 }
 
 /// What went wrong, and whether another try on a new connection is right: nothing came back over one that was kept, and no harm can be done.
-type Failure = (HttpError, bool);
+type Unanswered = (HttpError, bool);
 
 impl<'a> Exchange<'a> {
     pub(super) fn new(connection: Connection, request: &'a mut ClientRequest) -> Exchange<'a> {
@@ -32,27 +35,82 @@ impl<'a> Exchange<'a> {
 
     /// Sends the request and reads the head of the answer. What is not sent by then goes out while the body of the answer is read, unless the
     /// server says that it will close and that it has no use for it (RFC 9112 section 9.5).
-    pub(super) async fn run(self, pool: &Rc<Pool>) -> Result<ClientResponse, Failure> {
-        let Exchange { mut connection, request } = self;
+    pub(super) async fn run(self, pool: &Rc<Pool>) -> Result<ClientResponse, Unanswered> {
+        let Exchange { connection, request } = self;
         let head = head(request).map_err(|error| (error, false))?;
-        let server = request.url.server();
-        let moved = connection.stream.with_socket(Socket::moved);
-        let mut outgoing = Outgoing { upload: Some(Upload::new(&connection.stream, head, request.body.taken())), failure: None };
-        let parsed = match read_head(&mut connection, &mut outgoing, &request.method).await {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                let unanswered = connection.reused && connection.input.is_empty() && matches!(error, Failed::Io(_));
-                // RFC 9110 section 9.2.2: what may have been done must not be done twice, unless twice is the same as once.
-                let harmless = request.method.is_idempotent() || connection.stream.with_socket(Socket::moved) == moved;
-                return Err((error.into_http(server), unanswered && harmless));
+        let reused = connection.reused;
+        let written = Written { head, method: request.method.clone(), body: request.body.taken(), upgrade: false };
+        match converse(connection, written, None).await {
+            Ok((head, incoming)) => {
+                Ok(ClientResponse { head, url: request.url.clone(), body: ResponseBody::new(incoming, pool.clone(), request) })
             }
-        };
-        let _ = connection.input.split_to(parsed.consumed);
-        let keep = parsed.keep_alive && outgoing.failure.is_none();
-        let refused = !parsed.keep_alive && parsed.head.status >= 300;
-        let upload = outgoing.upload.filter(|_| !refused);
-        let body = ResponseBody::new(connection, parsed.framing, Ending { keep, upload }, pool.clone(), request);
-        Ok(ClientResponse { head: parsed.head, url: request.url.clone(), body })
+            Err(failure) => {
+                let unanswered = reused && failure.silent && matches!(failure.error, Failed::Io(_));
+                // RFC 9110 section 9.2.2: what may have been done must not be done twice, unless twice is the same as once.
+                let harmless = request.method.is_idempotent() || failure.unsent;
+                Err((failure.error.into_http(request.url.server()), unanswered && harmless))
+            }
+        }
+    }
+}
+
+/// A request as it goes out over one connection.
+pub struct Written {
+    /// Request line and fields with the empty line behind them. The fields of the framing agree with `body`: that is the caller's duty.
+    pub head: Vec<u8>,
+    /// The method, on which it depends whether an answer has a body.
+    pub method: Method,
+    /// The body.
+    pub body: RequestBody,
+    /// Whether another protocol is asked for, so that 101 is an answer.
+    pub upgrade: bool,
+}
+
+/// How long a server may take. The time in which whoever makes the body lets it wait is not the server's.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// While it takes nothing of the request.
+    pub stall: Duration,
+    /// From the end of the request to the end of the answer's head.
+    pub answer: Duration,
+}
+
+/// Why an exchange has no answer.
+#[derive(Debug)]
+pub struct Failure {
+    /// What happened.
+    pub error: Failed,
+    /// Not a byte came back.
+    pub silent: bool,
+    /// Not a byte went out.
+    pub unsent: bool,
+}
+
+/// Sends a request over a connection and reads the head of the answer, for who keeps the connections itself. What is not sent by then goes out
+/// while the body is read, unless the server says that it will close and that it has no use for it (RFC 9112 section 9.5).
+///
+/// # Errors
+/// [`Failure`]; the connection is closed then.
+pub async fn converse(
+    mut connection: Connection,
+    written: Written,
+    patience: Option<Patience>,
+) -> Result<(ResponseHead, Incoming), Failure> {
+    let moved = connection.stream.with_socket(Socket::moved);
+    let mut outgoing = Outgoing { upload: Some(Upload::new(&connection.stream, written.head, written.body)), failure: None };
+    let parser = ResponseParser::new(written.method, written.upgrade, HeadLimits::default());
+    match read_head(&mut connection, &mut outgoing, parser, patience).await {
+        Ok(parsed) => {
+            let _ = connection.input.split_to(parsed.consumed);
+            let keep = parsed.keep_alive && outgoing.failure.is_none();
+            let refused = !parsed.keep_alive && parsed.head.status >= 300;
+            let upload = outgoing.upload.filter(|_| !refused);
+            Ok((parsed.head, Incoming::new(connection, parsed.framing, Ending { keep, upload })))
+        }
+        Err(error) => {
+            let unsent = connection.stream.with_socket(Socket::moved) == moved;
+            Err(Failure { error, silent: connection.input.is_empty(), unsent })
+        }
     }
 }
 
@@ -67,6 +125,7 @@ fn head(request: &ClientRequest) -> Result<Vec<u8>, HttpError> {
         fields.push(name, value).map_err(HttpError::Field)?;
     }
     match &request.body {
+        RequestBody::Sized(_, length) => fields.push("content-length", length.to_string()).map_err(HttpError::Field)?,
         RequestBody::Stream(_) => fields.push("transfer-encoding", "chunked").map_err(HttpError::Field)?,
         RequestBody::Bytes(bytes) => fields.push("content-length", bytes.len().to_string()).map_err(HttpError::Field)?,
         RequestBody::Empty if matches!(request.method, Method::Post | Method::Put | Method::Patch) => {
@@ -82,15 +141,24 @@ fn head(request: &ClientRequest) -> Result<Vec<u8>, HttpError> {
     Ok(out)
 }
 
-enum Failed {
+/// What went wrong on a connection.
+#[derive(Debug)]
+pub enum Failed {
+    /// It broke.
     Io(io::Error),
+    /// The server was slower than it may be.
+    TimedOut,
+    /// Anything else.
     Http(HttpError),
 }
 
 impl Failed {
-    fn into_http(self, server: String) -> HttpError {
+    /// As an error of this server.
+    #[must_use]
+    pub fn into_http(self, server: String) -> HttpError {
         match self {
             Failed::Io(error) => HttpError::Io(error, server),
+            Failed::TimedOut => HttpError::TimedOut(server),
             Failed::Http(error) => error,
         }
     }
@@ -105,10 +173,13 @@ struct Outgoing {
 }
 
 /// Reads the head of the answer while the request goes out.
-async fn read_head(connection: &mut Connection, outgoing: &mut Outgoing, method: &Method) -> Result<ParsedResponse, Failed> {
-    let Connection { stream, input, .. } = connection;
-    let mut parser = ResponseParser::new(method.clone(), false, HeadLimits::default());
-    let mut buffer = [0; 4096];
+async fn read_head(
+    connection: &mut Connection,
+    outgoing: &mut Outgoing,
+    mut parser: ResponseParser,
+    patience: Option<Patience>,
+) -> Result<ParsedResponse, Failed> {
+    let watch = patience.map(|patience| (patience, Watch::default()));
     poll_fn(|cx| {
         if let Some(upload) = &mut outgoing.upload
             && let Poll::Ready(result) = upload.poll(cx)
@@ -123,8 +194,8 @@ async fn read_head(connection: &mut Connection, outgoing: &mut Outgoing, method:
             }
         }
         loop {
-            let read = match stream.poll_read(cx, &mut buffer) {
-                Poll::Pending => return Poll::Pending,
+            let read = match connection.poll_fill(cx) {
+                Poll::Pending => break,
                 Poll::Ready(Ok(read)) => read,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Failed::Io(error))),
             };
@@ -132,13 +203,47 @@ async fn read_head(connection: &mut Connection, outgoing: &mut Outgoing, method:
                 let silent = || io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection without an answer");
                 return Poll::Ready(Err(Failed::Io(outgoing.failure.take().unwrap_or_else(silent))));
             }
-            input.extend_from_slice(&buffer[..read]);
-            match parser.parse(input) {
+            match parser.parse(&connection.input) {
                 Ok(Some(parsed)) => return Poll::Ready(Ok(parsed)),
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Err(Failed::Http(HttpError::Response(error)))),
             }
         }
+        match &watch {
+            Some((patience, watch)) => watch.poll(cx, connection, outgoing.upload.as_ref(), *patience).map(|()| Err(Failed::TimedOut)),
+            None => Poll::Pending,
+        }
     })
     .await
+}
+
+/// Looks at how long the server takes.
+#[derive(Default)]
+struct Watch {
+    alarm: Alarm,
+    /// What had moved when the alarm was set.
+    moved: Cell<u64>,
+    /// The whole request is sent.
+    sent: Cell<bool>,
+}
+
+impl Watch {
+    /// Ready when the server has taken too long.
+    fn poll(&self, cx: &mut Context<'_>, connection: &Connection, upload: Option<&Upload>, patience: Patience) -> Poll<()> {
+        match upload {
+            Some(upload) if upload.is_making() => self.alarm.clear(),
+            Some(_) => {
+                let moved = connection.stream.with_socket(Socket::moved);
+                if self.moved.replace(moved) != moved || !self.alarm.is_set() {
+                    self.alarm.set(patience.stall);
+                }
+            }
+            None => {
+                if !self.sent.replace(true) {
+                    self.alarm.set(patience.answer);
+                }
+            }
+        }
+        self.alarm.poll(cx)
+    }
 }

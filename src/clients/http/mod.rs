@@ -17,7 +17,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_lite::Stream as BytesStream;
 
-pub use body::ResponseBody;
+pub use body::{Incoming, ResponseBody};
+pub use exchange::{Failed, Failure, Patience, Written, converse};
+pub use pool::Connection;
 pub use url::{Url, UrlError};
 
 use crate::codec::http::http1::{ChunkError, ResponseError};
@@ -93,6 +95,9 @@ pub trait Connector {
     fn connect<'a>(&'a self, url: &'a Url, authorities: Option<&'a str>) -> Pin<Box<dyn Future<Output = Result<Connected, String>> + 'a>>;
 }
 
+/// Pieces of a request's body as they come.
+pub type BodyPieces = Pin<Box<dyn BytesStream<Item = io::Result<Bytes>>>>;
+
 /// What a request carries.
 #[derive(Default)]
 pub enum RequestBody {
@@ -102,10 +107,17 @@ pub enum RequestBody {
     /// These bytes.
     Bytes(Bytes),
     /// Pieces as they come, in the chunked coding. Such a request is never sent twice.
-    Stream(Pin<Box<dyn BytesStream<Item = io::Result<Bytes>>>>),
+    Stream(BodyPieces),
+    /// Pieces as they come, of so many bytes together. Such a request is never sent twice either.
+    Sized(BodyPieces, u64),
 }
 
 impl RequestBody {
+    /// Whether it can be sent again.
+    fn is_replayable(&self) -> bool {
+        matches!(self, RequestBody::Empty | RequestBody::Bytes(_))
+    }
+
     /// The body to send now. Bytes stay for another try; a stream is gone then.
     fn taken(&mut self) -> RequestBody {
         match self {
@@ -171,7 +183,7 @@ impl Client {
     async fn follow(&self, mut request: ClientRequest) -> Result<ClientResponse, HttpError> {
         let mut followed = 0;
         // A stream is gone once it was sent.
-        let mut replayable = !matches!(request.body, RequestBody::Stream(_));
+        let mut replayable = request.body.is_replayable();
         loop {
             let response = self.exchange(&mut request).await?;
             let Some(next) = redirect(&response, &request, replayable)? else { return Ok(response) };
@@ -192,7 +204,7 @@ impl Client {
     /// One request and its answer, over a kept connection if there is one. When the server closes that one at the same time, the request is sent
     /// once more on a new connection if nothing of it was done or if its method may be repeated (RFC 9110 section 9.2.2).
     async fn exchange(&self, request: &mut ClientRequest) -> Result<ClientResponse, HttpError> {
-        let replayable = !matches!(request.body, RequestBody::Stream(_));
+        let replayable = request.body.is_replayable();
         if replayable {
             // One more try, not one for every kept connection: a server that dies on this request would else see it many times.
             if let Some(kept) = self.pool.take(&request.url, request.authorities.as_ref()) {
@@ -205,7 +217,7 @@ impl Client {
         }
         let url = &request.url;
         let connected = self.connector.connect(url, request.authorities.as_deref()).await.map_err(HttpError::Connect)?;
-        Exchange::new(pool::Connection::new(connected), request).run(&self.pool).await.map_err(|(error, _)| error)
+        Exchange::new(Connection::new(connected), request).run(&self.pool).await.map_err(|(error, _)| error)
     }
 }
 

@@ -20,34 +20,64 @@ const MAX: usize = 32;
 /// How long a connection is kept.
 const LONGEST: Duration = Duration::from_mins(1);
 /// How much is read at once.
-const PIECE: usize = 16 << 10;
+const PIECE: usize = 64 << 10;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A connection with what was read and not used yet.
-pub(super) struct Connection {
+pub struct Connection {
     /// Shared with the sending of a request, which may last longer than the head of its answer.
-    pub stream: Rc<Stream>,
-    pub input: BytesMut,
+    pub(super) stream: Rc<Stream>,
+    pub(super) input: BytesMut,
     /// Whether it has served a request before.
-    pub reused: bool,
-    _kept: Box<dyn Any>,
+    pub(super) reused: bool,
+    /// What is dropped with it.
+    kept: Box<dyn Any>,
 }
 
 impl Connection {
-    pub(super) fn new(connected: Connected) -> Connection {
-        Connection { stream: Rc::new(connected.stream), input: BytesMut::new(), reused: false, _kept: connected.kept }
+    /// A connection that nothing was sent over.
+    #[must_use]
+    pub fn new(connected: Connected) -> Connection {
+        Connection { stream: Rc::new(connected.stream), input: BytesMut::new(), reused: false, kept: connected.kept }
     }
 
     /// Reads more into the buffer; 0 at the end. Nothing is held while nothing comes.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut buffer = [0; PIECE];
-        let read = ready!(self.stream.poll_read(cx, &mut buffer))?;
-        self.input.extend_from_slice(&buffer[..read]);
-        Poll::Ready(Ok(read))
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.resize(PIECE, 0);
+            let read = ready!(self.stream.poll_read(cx, scratch))?;
+            self.input.extend_from_slice(&scratch[..read]);
+            Poll::Ready(Ok(read))
+        })
+    }
+
+    /// Says that it has served a request, and is about to serve another.
+    pub fn reuse(&mut self) {
+        self.reused = true;
+    }
+
+    /// The stream, and what has come and is not used: the connection speaks another protocol from here on.
+    #[must_use]
+    pub fn into_parts(self) -> (Rc<Stream>, BytesMut, Box<dyn Any>) {
+        (self.stream, self.input, self.kept)
+    }
+
+    /// Whether nothing is known to have come that nobody asked for, nor the end. Over a bare socket that costs no call to the kernel, and what came
+    /// just now is missed.
+    #[must_use]
+    pub fn seems_quiet(&self) -> bool {
+        let Stream::Plain(socket) = &*self.stream else { return self.is_quiet() };
+        let mut cx = Context::from_waker(Waker::noop());
+        self.input.is_empty() && !socket.is_hung_up() && socket.poll_readable(&mut cx).is_pending()
     }
 
     /// Whether the server has neither closed it nor said what nobody asked for, which would pass for the next answer. Asks the kernel: a
     /// request that may not be repeated must not go to who has closed already.
-    fn is_quiet(&self) -> bool {
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
         self.stream.with_socket(Socket::recheck);
         self.stream.poll_read(&mut Context::from_waker(Waker::noop()), &mut [0; 1]).is_pending()
     }

@@ -2,6 +2,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | [`boundary`] | where frames end in what only passes through |
 //! | [`handshake`] | the upgrade, seen from both sides |
 //! | [`frame`] | writing frames |
 //! | [`decoder`] | bytes in, messages out |
@@ -9,6 +10,7 @@
 //! | [`utf8`] | text that is checked while it arrives |
 //! | [`deflate`] | permessage-deflate |
 
+pub mod boundary;
 pub mod close;
 pub mod decoder;
 pub mod deflate;
@@ -16,6 +18,7 @@ pub mod frame;
 pub mod handshake;
 pub mod utf8;
 
+pub use boundary::Boundary;
 pub use close::Close;
 pub use decoder::{Decoder, Event, MessageLimits, Violation};
 pub use frame::{Kind, Opcode, Role};

@@ -30,6 +30,7 @@ impl Checker<'_> {
                 App::Cgi(cgi) => App::Cgi(self.cgi(&place, cgi)),
                 App::FastCgiUpstream(upstream) => App::FastCgiUpstream(self.fastcgi_upstream(&place, upstream)),
                 App::Files(files) => App::Files(self.files(&place, files)),
+                App::Proxy(proxy) => App::Proxy(Box::new(self.proxy(&place, *proxy))),
                 App::Native(native) => App::Native(self.native(&place, native)),
             };
             checked.insert(name, app);

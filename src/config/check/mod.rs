@@ -8,6 +8,7 @@ mod listeners;
 mod locks;
 mod luau;
 mod process;
+mod proxy;
 mod rtep;
 mod servers;
 mod store;

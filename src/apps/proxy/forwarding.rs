@@ -1,0 +1,205 @@
+//! The head of a request as a server gets it (RFC 9110 §7.6, RFC 7239): written anew, without what belongs to the client's connection, and with what
+//! is known of the client.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use smallvec::SmallVec;
+
+use super::config::{HostField, Proxy};
+use super::upstream::Upstream;
+use crate::codec::http::fields::list_items;
+use crate::codec::http::{Fields, Method};
+use crate::net::{Network, Peer};
+use crate::request::Request;
+
+/// What is done to heads.
+pub(super) struct Forwarding {
+    pub(super) strip: bool,
+    host: HostField,
+    trusted: Vec<Network>,
+    /// Each connection serves one request.
+    closes: bool,
+}
+
+/// What becomes of a field of the client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Passes,
+    /// It belongs to the client's connection, or is written by us.
+    Stays,
+    /// It says where the request came from: the word of a trusted proxy.
+    Told,
+}
+
+impl Forwarding {
+    pub(super) fn new(config: &Proxy) -> Self {
+        Self { strip: config.strip, host: config.host.clone(), trusted: config.trusted.clone(), closes: config.proxy_protocol.is_some() }
+    }
+
+    /// Whether the peer's word on where a request came from counts. Who comes by a unix socket has no address: it is a proxy if there are any.
+    fn trusts(&self, peer: &Peer) -> bool {
+        !self.trusted.is_empty() && Network::admit(&self.trusted, peer)
+    }
+
+    /// The address of the client, behind proxies that are trusted.
+    pub(super) fn client(&self, request: &Request) -> Option<IpAddr> {
+        let peer = request.origin.peer.ip();
+        if !self.trusts(&request.origin.peer) {
+            return peer;
+        }
+        let told: Vec<&[u8]> = request.head.fields.get_all("x-forwarded-for").flat_map(list_items).collect();
+        let mut client = peer;
+        for item in told.into_iter().rev() {
+            let Some(address) = std::str::from_utf8(item).ok().and_then(|item| item.parse::<IpAddr>().ok()) else { break };
+            client = Some(address);
+            if !self.trusted.iter().any(|network| network.contains(address)) {
+                break;
+            }
+        }
+        client
+    }
+
+    /// Writes the head for `upstream`. `length`: of the body; `None`: it is chunked. `upgrade`: WebSocket is asked for.
+    pub(super) fn write(&self, request: &Request, upstream: &Upstream, length: Option<u64>, upgrade: bool) -> Vec<u8> {
+        let head = &request.head;
+        let mut out = Vec::with_capacity(512);
+        out.extend_from_slice(head.method.as_str().as_bytes());
+        out.push(b' ');
+        self.write_target(request, upstream, &mut out);
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        let own = upstream.url.authority();
+        let host = match &self.host {
+            HostField::Keep => head.authority().unwrap_or(&own),
+            HostField::Upstream => &own,
+            HostField::Name(name) => name,
+        };
+        field(&mut out, "host", host.as_bytes());
+        let trusts = self.trusts(&request.origin.peer);
+        let named: SmallVec<[&[u8]; 4]> = head.fields.get_all("connection").flat_map(list_items).collect();
+        for (name, value) in head.fields.iter() {
+            let passes = match fate(name) {
+                Fate::Passes => !named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes())),
+                Fate::Stays => false,
+                Fate::Told => trusts && !self.is_written(name, request),
+            };
+            if passes {
+                field(&mut out, name, value);
+            }
+        }
+        self.write_origin(request, trusts, &mut out);
+        match length {
+            Some(0) if !matches!(head.method, Method::Post | Method::Put | Method::Patch) => {}
+            Some(length) => field(&mut out, "content-length", itoa::Buffer::new().format(length).as_bytes()),
+            None => field(&mut out, "transfer-encoding", b"chunked"),
+        }
+        if upgrade {
+            out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+        } else if self.closes {
+            out.extend_from_slice(b"connection: close\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        out
+    }
+
+    fn write_target(&self, request: &Request, upstream: &Upstream, out: &mut Vec<u8>) {
+        out.extend_from_slice(upstream.prefix().as_bytes());
+        let path = if self.strip { request.path() } else { request.head.path() };
+        encode(path, b"\"<>\\^`{|}", out);
+        if let Some(query) = request.head.query() {
+            out.push(b'?');
+            encode(query, b"", out);
+        }
+    }
+
+    /// Whether a field about where the request came from is put together anew from all of its lines.
+    fn is_written(&self, name: &str, request: &Request) -> bool {
+        matches!(name, "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "forwarded")
+            || name == "x-forwarded-prefix" && self.strip && !request.base().is_empty()
+    }
+
+    fn write_origin(&self, request: &Request, trusts: bool, out: &mut Vec<u8>) {
+        let (fields, origin) = (&request.head.fields, &request.origin);
+        let peer = origin.peer.ip();
+        let address = peer.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
+        let scheme: &[u8] = if origin.secure { b"https" } else { b"http" };
+        let host = request.head.authority().unwrap_or_default();
+        appended(out, fields, "x-forwarded-for", trusts, address.as_bytes());
+        let told = |name| fields.get(name).filter(|_| trusts);
+        field(out, "x-forwarded-proto", told("x-forwarded-proto").unwrap_or(scheme));
+        if let Some(host) = told("x-forwarded-host").or(Some(host.as_bytes()).filter(|host| !host.is_empty())) {
+            field(out, "x-forwarded-host", host);
+        }
+        if self.strip && !request.base().is_empty() {
+            field(out, "x-forwarded-prefix", request.base().as_bytes());
+        }
+        let mut element = match peer {
+            Some(IpAddr::V6(ip)) => format!("for=\"[{ip}]\""),
+            _ => format!("for={address}"),
+        };
+        // What would have to be escaped is in no host that anybody has.
+        if !host.is_empty() && !host.contains(['"', '\\']) {
+            let quote = if host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) { "" } else { "\"" };
+            let _infallible = write!(element, ";host={quote}{host}{quote}");
+        }
+        let _infallible = write!(element, ";proto={}", if origin.secure { "https" } else { "http" });
+        appended(out, fields, "forwarded", trusts, element.as_bytes());
+    }
+}
+
+fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a list: what a trusted proxy said, and our own behind it.
+fn appended(out: &mut Vec<u8>, fields: &Fields, name: &str, trusts: bool, own: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    if trusts {
+        for told in fields.get_all(name).filter(|told| !told.is_empty()) {
+            out.extend_from_slice(told);
+            out.extend_from_slice(b", ");
+        }
+    }
+    out.extend_from_slice(own);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What becomes of a field. A server that turns `_` into `-`, as CGI makes it, must not find a field that we took out under such a name.
+fn fate(name: &str) -> Fate {
+    let plain = name.replace('_', "-");
+    let fate = match plain.as_str() {
+        "host"
+        | "content-length"
+        | "transfer-encoding"
+        | "connection"
+        | "keep-alive"
+        | "proxy-connection"
+        | "proxy-authorization"
+        | "proxy-authenticate"
+        | "te"
+        | "trailer"
+        | "upgrade"
+        | "http2-settings"
+        | "expect" => Fate::Stays,
+        "forwarded" | "x-real-ip" => Fate::Told,
+        other if other.starts_with("x-forwarded-") => Fate::Told,
+        _ => Fate::Passes,
+    };
+    if fate != Fate::Passes && plain != name { Fate::Stays } else { fate }
+}
+
+/// Appends a part of a target with everything encoded that is not ASCII, or is one of `more`: a server may take such bytes for something else.
+fn encode(text: &str, more: &[u8], out: &mut Vec<u8>) {
+    for &byte in text.as_bytes() {
+        if byte.is_ascii() && !more.contains(&byte) {
+            out.push(byte);
+        } else {
+            const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+            out.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+    }
+}

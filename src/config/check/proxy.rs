@@ -1,0 +1,91 @@
+//! Proxies: addresses that are some, and limits that leave room.
+
+use super::Checker;
+use crate::apps::proxy::config::{Balance, HashKey, HostField, Proxy};
+use crate::codec::http::authority;
+use crate::config::tree::Place;
+use crate::units::HumanDuration;
+
+impl Checker<'_> {
+    /// Makes paths of sockets and files absolute.
+    pub(super) fn proxy(&mut self, place: &Place, proxy: Proxy) -> Proxy {
+        let mut proxy = proxy;
+        if proxy.to.is_empty() {
+            self.error_with(place, "a proxy needs servers: `to`", Some("as in Proxy(to: [\"http://127.0.0.1:3000\"])".to_owned()));
+        }
+        let weighted: Vec<String> = proxy.weights.keys().cloned().collect();
+        for text in weighted {
+            let at = place.name("weights").name(text.as_str());
+            if !proxy.to.contains(&text) && !proxy.backup.contains(&text) {
+                self.error(&at, format!("{text:?} is not written like this in `to` or `backup`"));
+            }
+            self.within(&at, proxy.weights[&text], 1, 1000);
+        }
+        let weights = std::mem::take(&mut proxy.weights);
+        let mut seen = Vec::new();
+        for (name, texts) in [("to", &mut proxy.to), ("backup", &mut proxy.backup)] {
+            for (index, text) in texts.iter_mut().enumerate() {
+                let at = place.name(name).index(index);
+                let weight = weights.get(text).copied();
+                if let Some(path) = text.strip_prefix("unix:") {
+                    let path = self.absolute(&at, path.as_ref());
+                    self.inside_chroot(&at, &path);
+                    *text = format!("unix:{}", path.display());
+                }
+                if let Some(weight) = weight {
+                    proxy.weights.insert(text.clone(), weight);
+                }
+                match Proxy::url(text) {
+                    Ok(url) if url.target().contains('?') => self.error(&at, "the address of a server has no query"),
+                    Ok(_) if seen.contains(text) => self.error(&at, format!("{text} is there twice: give it more `weights`")),
+                    Ok(_) => seen.push(text.clone()),
+                    Err(error) => self.error(&at, error.to_string()),
+                }
+            }
+        }
+        if let Some(authorities) = &proxy.authorities {
+            let path = self.file_to_read(&place.name("authorities"), authorities, true);
+            proxy.authorities = Some(path);
+        }
+        if let HostField::Name(name) = &proxy.host
+            && authority::parse(name.as_bytes()).is_none()
+        {
+            self.error(&place.name("host"), format!("{name:?} is no host"));
+        }
+        if let Balance::Hash(HashKey::Header(name)) = &proxy.balance
+            && (name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)))
+        {
+            self.error(&place.name("balance"), format!("{name:?} is no name of a header field"));
+        }
+        self.limits_of_proxy(place, &proxy);
+        proxy
+    }
+
+    fn limits_of_proxy(&mut self, place: &Place, proxy: &Proxy) {
+        let least = HumanDuration::milliseconds(1);
+        self.within(&place.name("tries"), proxy.tries, 1, 100);
+        let connections = place.name("connections");
+        self.at_least(&connections.name("max"), proxy.connections.max, 1);
+        self.at_least(&connections.name("idle_time"), proxy.connections.idle_time, least);
+        let timeouts = place.name("timeouts");
+        for (name, value) in [
+            ("connect", proxy.timeouts.connect),
+            ("answer", proxy.timeouts.answer),
+            ("between", proxy.timeouts.between),
+            ("tunnel", proxy.timeouts.tunnel),
+        ] {
+            self.at_least(&timeouts.name(name), value, least);
+        }
+        let failures = place.name("failures");
+        self.at_least(&failures.name("count"), proxy.failures.count, 1);
+        self.at_least(&failures.name("longest"), proxy.failures.longest, proxy.failures.away);
+        if let Some(check) = &proxy.check {
+            let at = place.name("check");
+            if !check.path.starts_with('/') || check.path.bytes().any(|byte| byte <= b' ' || byte >= 0x7f || byte == b'#') {
+                self.error(&at.name("path"), format!("{:?} is no path: it begins with a slash", check.path));
+            }
+            self.at_least(&at.name("interval"), check.interval, HumanDuration::milliseconds(100));
+            self.at_least(&at.name("timeout"), check.timeout, least);
+        }
+    }
+}
