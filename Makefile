@@ -25,8 +25,10 @@ setup:
 	@tools/rust.sh
 
 setup-test: setup
+	@tests/peers/cgi.sh
 	@tests/peers/http.sh
 	@tests/peers/redis.sh
+	@tests/peers/tls.sh
 	@tests/peers/browser.sh
 	@tests/peers/autobahn.sh
 	@tests/peers/luau.sh

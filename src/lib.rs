@@ -19,6 +19,7 @@
 //! | [`request`] | requests and replies, whatever brought them |
 //! | [`store`] | documents: filters, updates, indexes, following changes |
 //! | [`websocket`] | WebSocket connections, either end |
+//! | [`program`] | programs that were started, with what they start |
 //! | [`codec`] | bytes in, events out: no socket, no clock |
 //! | [`net`] | addresses, listeners, streams |
 //! | [`reactor`] | the event loop: readiness, timers, tasks |
@@ -40,6 +41,7 @@ pub mod link;
 pub mod master;
 pub mod net;
 pub mod process;
+pub mod program;
 pub mod reactor;
 pub mod request;
 pub mod rtep;

@@ -99,7 +99,7 @@ fn panics() {
     instance.until("its end", |status| crashes(status) == 1);
     assert_eq!(get("/").body, "hello", "the other worker serves");
     let status = instance.until("another worker", |status| status["states"]["idle"] == 2);
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let kept = workers(&status).iter().filter(|pid| before.contains(pid)).count();
     assert_eq!(kept, 1, "one was replaced and the other was not: {status}");
     let log = instance.log();

@@ -21,7 +21,7 @@ use skep::clients::http::{Client, ClientRequest, Connected, Connector, HttpError
 use skep::codec::http::{Fields, Method, RequestHead, Version};
 use skep::net::{Peer, Socket, Stream, TlsSettings, connect_tls_with};
 use skep::reactor;
-use skep::request::{Answer, Body, Handler, Origin, Request, RequestId, ResponseBody};
+use skep::request::{Answer, Body, Handler, Onward, Origin, Request, RequestId, ResponseBody};
 use skep::script::{Limits, Mode, ScriptApp, Services, Source};
 
 /// The size of the large file.
@@ -353,7 +353,8 @@ async fn answer_of(main: String, limits: Limits) -> String {
         server: "test".into(),
         parameters: skep::request::Parameters::default(),
     });
-    let request = Request { id: RequestId(1), head, body: Body::empty(), origin, base_length: 0, uploads: Rc::default() };
+    let request =
+        Request { id: RequestId(1), head, body: Body::empty(), origin, base_length: 0, uploads: Rc::default(), onward: Onward::default() };
     let response = match app.clone().request(request) {
         Answer::Now(response) => response,
         Answer::Later(response) => response.await,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use skep::codec::http::{Method, RequestHead, Version};
 use skep::net::Peer;
 use skep::reactor;
-use skep::request::{Answer, Body, Handler, Origin, Request, RequestId, Response, ResponseBody};
+use skep::request::{Answer, Body, Handler, Onward, Origin, Request, RequestId, Response, ResponseBody};
 use skep::script::{Limits, Mode, ScriptApp, Services, Source};
 
 /// Runs one case a path, and lists them at `/`.
@@ -36,7 +36,8 @@ async fn ask(app: &Rc<ScriptApp>, path: &str) -> (u16, String) {
         server: "test".into(),
         parameters: skep::request::Parameters::default(),
     });
-    let request = Request { id: RequestId(1), head, body: Body::empty(), origin, base_length: 0, uploads: Rc::default() };
+    let request =
+        Request { id: RequestId(1), head, body: Body::empty(), origin, base_length: 0, uploads: Rc::default(), onward: Onward::default() };
     let Response { status, body, .. } = match app.clone().request(request) {
         Answer::Now(response) => response,
         Answer::Later(response) => response.await,

@@ -1,5 +1,6 @@
 //! Bytes in, events out: no socket, no clock.
 
+pub mod cgi;
 pub mod fastcgi;
 pub mod http;
 pub mod lock;

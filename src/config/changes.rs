@@ -1,6 +1,7 @@
 //! What differs between two configurations, and what of it needs a restart.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::settings::{ADMIN, Settings};
 use super::written::{App, Server};
@@ -63,7 +64,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
     let mut changes = Changes::default();
     listeners(&mut changes, old, new);
     apps(&mut changes, &old.apps, &new.apps);
-    servers(&mut changes, &old.servers, &new.servers);
+    servers(&mut changes, old, new);
     changes.log = old.log != new.log;
     changes.access_log = old.access_log != new.access_log;
     changes.workers = old.workers != new.workers;
@@ -174,14 +175,22 @@ fn without_listeners(server: &Server) -> Server {
     server
 }
 
-fn servers(changes: &mut Changes, old: &BTreeMap<String, Server>, new: &BTreeMap<String, Server>) {
-    for (name, server) in new {
-        let Some(before) = old.get(name) else {
+fn servers(changes: &mut Changes, old: &Settings, new: &Settings) {
+    for (name, server) in &new.servers {
+        let Some(before) = old.servers.get(name) else {
             changes.applied.push(format!("server `{name}` added"));
             changes.servers_changed.push(name.clone());
             continue;
         };
+        let pem = |settings: &Settings, server: &Server| {
+            let read = |path: &PathBuf| settings.pem.get(path).cloned();
+            server.tls().map(|files| files.files().map(read).collect::<Vec<_>>())
+        };
         if without_listeners(before) == without_listeners(server) {
+            if pem(old, before) != pem(new, server) {
+                changes.servers_changed.push(name.clone());
+                changes.applied.push(format!("certificates of server `{name}` changed"));
+            }
             continue;
         }
         changes.servers_changed.push(name.clone());
@@ -191,7 +200,7 @@ fn servers(changes: &mut Changes, old: &BTreeMap<String, Server>, new: &BTreeMap
             _ => format!("server `{name}` changed"),
         });
     }
-    for name in old.keys().filter(|name| !new.contains_key(*name)) {
+    for name in old.servers.keys().filter(|name| !new.servers.contains_key(*name)) {
         changes.applied.push(format!("server `{name}` removed"));
     }
 }

@@ -13,7 +13,8 @@ use super::settings::Settings;
 use super::source::Source;
 use super::substitute::substitute;
 use super::tree::Place;
-use super::written::{Config, Included};
+use super::written::{Config, Included, Server};
+use crate::net::tls_files::TlsFiles;
 
 /// The largest file that is read.
 const LARGEST_FILE: u64 = 4 << 20;
@@ -55,8 +56,10 @@ pub fn load_with(path: Option<&Path>, environment: &dyn Fn(&str) -> Option<Strin
         warnings: Vec::new(),
     };
     let written = loader.read(path);
-    let Loader { base, sources, files_read, mut problems, mut warnings, .. } = loader;
+    let Loader { base, sources, mut files_read, mut problems, mut warnings, .. } = loader;
     let Some(written) = written else { return Err(ConfigErrors { problems, files_read }) };
+    let certificates = written.servers.values().filter_map(Server::tls).flat_map(TlsFiles::files);
+    files_read.extend(certificates.map(|path| base.join(path)));
     match check(written, &sources, &base) {
         Ok((settings, more)) if problems.is_empty() => {
             warnings.extend(more);

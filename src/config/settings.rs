@@ -1,13 +1,17 @@
 //! The configuration as checked: what the rest of the program works with.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::written::{Admin, App, Cache, Client, Events, Server, Workers};
 use crate::link::locks::config::Limits as LockLimits;
-use crate::net::Address;
+use crate::net::tls_files::TlsFiles;
+use crate::net::tls_server::Identity;
+use crate::net::{Address, TlsServer};
+use crate::secret::Secret;
 use crate::store::EmbeddedSettings;
 use crate::telemetry::config::{AccessLog, Log, LogFile};
 
@@ -60,6 +64,8 @@ pub struct Settings {
     pub apps: BTreeMap<String, App>,
     /// Servers, by name.
     pub servers: BTreeMap<String, Server>,
+    /// Certificates and keys by file, as they were when the configuration was read: before privileges were dropped.
+    pub pem: BTreeMap<PathBuf, Secret>,
 }
 
 /// Where documents are kept.
@@ -73,6 +79,17 @@ pub enum Store {
 pub const ADMIN: &str = "admin";
 
 impl Settings {
+    /// The TLS side of a server whose certificates are in `files`.
+    ///
+    /// # Errors
+    /// When they cannot be used, which the check of the configuration has ruled out.
+    pub fn tls(&self, files: &TlsFiles, protocols: &[&str]) -> io::Result<TlsServer> {
+        let text = |path: &PathBuf| self.pem.get(path).map_or("", Secret::reveal);
+        let identities: Vec<Identity<'_>> =
+            files.pairs().map(|(certificate, key)| Identity { certificate: text(certificate), key: text(key) }).collect();
+        TlsServer::new(&identities, files.clients.as_ref().map(text), files.minimum, protocols, *files.handshake)
+    }
+
     /// Every address that must be bound, with the name of its server: servers by name, then the admin listener as [`ADMIN`].
     #[must_use]
     pub fn listeners(&self) -> Vec<(&str, &Address)> {
@@ -101,6 +118,19 @@ impl Settings {
         for app in self.apps.values_mut() {
             match app {
                 App::Native(_) => {}
+                App::Cgi(cgi) => {
+                    inside(&mut cgi.root);
+                    cgi.interpreters.values_mut().for_each(inside);
+                    cgi.overrides.binpath.values_mut().for_each(inside);
+                    cgi.sendfile_roots.iter_mut().chain(&mut cgi.overrides.chroot).chain(&mut cgi.overrides.cwd).for_each(inside);
+                }
+                // Its root is a path of the server behind it, which may be on another machine.
+                App::FastCgiUpstream(upstream) => {
+                    if let Address::Unix(path) = &mut upstream.address {
+                        inside(path);
+                    }
+                    upstream.sendfile_roots.iter_mut().for_each(inside);
+                }
                 App::Files(files) => inside(&mut files.root),
                 App::Proxy(proxy) => proxy.paths(inside),
                 App::Script(script) => {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::apps::cgi::config::Cgi;
+use crate::apps::fastcgi::config::FastCgiUpstream;
 use crate::apps::files::config::Files;
 use crate::apps::proxy::config::Proxy;
 use crate::clients::lock::config::LockClient;
@@ -14,6 +16,7 @@ use crate::clients::rtep::config::RtepClient;
 pub use crate::events::config::Events;
 use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
+use crate::net::tls_files::TlsFiles;
 use crate::script::config::ScriptApp;
 use crate::secret::Secret;
 use crate::servers::fastcgi::config::FastCgi;
@@ -280,6 +283,10 @@ pub enum Client {
 pub enum App {
     /// A Luau application.
     Script(ScriptApp),
+    /// CGI programs of a directory.
+    Cgi(Cgi),
+    /// Programs behind a FastCGI server.
+    FastCgiUpstream(FastCgiUpstream),
     /// Files of a directory.
     Files(Files),
     /// Other HTTP servers.
@@ -321,6 +328,8 @@ impl App {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Script(_) => "Script",
+            Self::Cgi(_) => "Cgi",
+            Self::FastCgiUpstream(_) => "FastCgiUpstream",
             Self::Files(_) => "Files",
             Self::Proxy(_) => "Proxy",
             Self::Native(_) => "Native",
@@ -339,6 +348,25 @@ impl Server {
             Self::Lock(_) => "Lock",
             Self::Rtep(_) => "Rtep",
             Self::Script(_) => "Script",
+        }
+    }
+
+    /// What it speaks above TLS, by the names of RFC 7301; nothing: it does not say.
+    #[must_use]
+    pub fn protocols(&self) -> &'static [&'static str] {
+        match self {
+            Self::Http(_) => &["http/1.1"],
+            _ => &[],
+        }
+    }
+
+    /// Where its certificates are, when it speaks TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsFiles> {
+        match self {
+            Self::Http(http) => http.tls.as_ref(),
+            Self::Script(script) => script.tls.as_ref(),
+            Self::FastCgi(_) | Self::FlashPolicy(_) | Self::Lock(_) | Self::Rtep(_) => None,
         }
     }
 

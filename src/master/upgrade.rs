@@ -1,7 +1,7 @@
 //! Handing over to a new binary without losing a connection.
 //!
-//! The old instance forks, and the child becomes the new binary, with the listening sockets and one end of a channel. The new one loads
-//! the configuration, starts its own hub and workers, and says [`Handover::Ready`]. The old one lets go of pid file and control socket
+//! The old instance forks, and the child becomes the new binary, with the listening sockets and one end of a channel, which the secret of
+//! session tickets is in. The new one loads the configuration, starts its own hub and workers, and says [`Handover::Ready`]. The old one lets go of pid file and control socket
 //! and says [`Handover::Go`]; the new one takes them and says [`Handover::Taken`]; the old one drains and ends. Whatever fails before
 //! that, the old one takes back what it let go of and serves on.
 
@@ -22,7 +22,7 @@ use super::instance::{End, Master};
 use super::listeners::Inherited;
 use super::pid_file::PidFile;
 use super::spawning::Wanted;
-use crate::net::Address;
+use crate::net::{Address, tickets};
 use crate::process::{self, Outcome};
 use crate::sys::channel::Channel;
 use crate::sys::fork::{Forked, fork};
@@ -37,6 +37,8 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// What the two instances say to each other.
 #[derive(Debug, Serialize, Deserialize)]
 enum Handover {
+    /// Old to new, before it begins: session tickets that were given out stay good.
+    Tickets(tickets::Secret),
     /// New to old: everything serves.
     Ready,
     /// New to old: it will not, and why.
@@ -100,6 +102,10 @@ pub fn legacy() -> io::Result<Option<(Takeover, Vec<Inherited>, bool)>> {
     let Some(text) = environment::take(VARIABLE) else { return Ok(None) };
     let legacy: Legacy = serde_json::from_str(&text).map_err(io::Error::other)?;
     let channel = Channel::from_fd(descriptors::inherited(legacy.channel)?)?;
+    let Some((Handover::Tickets(secret), _)) = process::receive(&channel)? else {
+        return Err(io::Error::other("the other instance does not follow the protocol"));
+    };
+    tickets::adopt(secret);
     let inherited = legacy.listeners.into_iter();
     let inherited = inherited.map(|(server, address, number)| {
         let fd = descriptors::inherited(number)?;
@@ -205,6 +211,7 @@ impl Master {
     /// Forks the process that becomes the new binary. `Some` in that process.
     pub fn spawn_upgrade(&mut self, mut exec: Exec) -> io::Result<Option<End>> {
         let (ours, theirs) = Channel::pair()?;
+        process::send(&ours, &Handover::Tickets(tickets::secret()?), &[])?;
         let binary = exec.binary.clone();
         match fork()? {
             Forked::Child => {
@@ -235,7 +242,7 @@ impl Master {
                     return;
                 }
                 Ok(Some((Handover::Failed { why }, _))) => self.upgrade_failed(&why),
-                Ok(Some((Handover::Go, _))) => self.upgrade_failed("it does not follow the protocol"),
+                Ok(Some((Handover::Go | Handover::Tickets(_), _))) => self.upgrade_failed("it does not follow the protocol"),
                 Ok(None) => return,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     // How it ended is known when it has.

@@ -8,8 +8,10 @@ pub mod network;
 mod peer;
 mod socket;
 mod stream;
+pub mod tickets;
 mod tls_client;
 pub mod tls_files;
+pub mod tls_server;
 
 pub use address::Address;
 pub use dialing::connect_any;
@@ -19,6 +21,7 @@ pub use peer::Peer;
 pub use socket::Socket;
 pub use stream::Stream;
 pub use tls_client::{TlsSettings, connect_tls, connect_tls_with};
+pub use tls_server::TlsServer;
 
 #[cfg(test)]
 mod tests;

@@ -106,6 +106,16 @@ impl Socket {
         read
     }
 
+    /// The first byte that waits to be read, which stays; `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub async fn first_byte(&self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        let read = self.io.read_with(|fd| Ok(nix::sys::socket::recv(fd.as_raw_fd(), &mut byte, MsgFlags::MSG_PEEK)?)).await?;
+        Ok((read > 0).then_some(byte[0]))
+    }
+
     /// Ready when a read may succeed: for who wants no buffer before there is something to put in it.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.io.poll_readable(cx)

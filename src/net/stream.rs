@@ -16,8 +16,8 @@ use crate::reactor::sleep;
 pub enum Stream {
     /// A bare socket.
     Plain(Socket),
-    /// TLS as the client.
-    TlsClient(RefCell<Box<futures_rustls::client::TlsStream<Socket>>>),
+    /// TLS, as the client or as the server.
+    Tls(RefCell<Box<futures_rustls::TlsStream<Socket>>>),
 }
 
 impl From<Socket> for Stream {
@@ -31,7 +31,7 @@ impl Stream {
     pub fn with_socket<R>(&self, f: impl FnOnce(&Socket) -> R) -> R {
         match self {
             Self::Plain(socket) => f(socket),
-            Self::TlsClient(tls) => f(tls.borrow().get_ref().0),
+            Self::Tls(tls) => f(tls.borrow().get_ref().0),
         }
     }
 
@@ -39,7 +39,7 @@ impl Stream {
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => socket.poll_read(cx, buffer),
-            Self::TlsClient(tls) => Pin::new(tls.borrow_mut().as_mut()).poll_read(cx, buffer),
+            Self::Tls(tls) => Pin::new(tls.borrow_mut().as_mut()).poll_read(cx, buffer),
         }
     }
 
@@ -47,7 +47,15 @@ impl Stream {
     pub fn poll_write_vectored(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => socket.poll_write_vectored(cx, slices),
-            Self::TlsClient(tls) => Pin::new(tls.borrow_mut().as_mut()).poll_write_vectored(cx, slices),
+            Self::Tls(tls) => Pin::new(tls.borrow_mut().as_mut()).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// Sends what TLS has taken and not sent yet; a bare socket keeps nothing back.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) => Pin::new(tls.borrow_mut().as_mut()).poll_flush(cx),
         }
     }
 
@@ -80,10 +88,7 @@ impl Stream {
             }
             IoSlice::advance_slices(&mut slices, written);
         }
-        if let Self::TlsClient(tls) = self {
-            poll_fn(|cx| Pin::new(tls.borrow_mut().as_mut()).poll_flush(cx)).await?;
-        }
-        Ok(())
+        poll_fn(|cx| self.poll_flush(cx)).await
     }
 
     /// Runs `future`, which uses this stream, until it ends or nothing went either way for `idle`.
@@ -112,9 +117,14 @@ impl Stream {
     /// # Errors
     /// What the socket or TLS says.
     pub async fn shutdown_write(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_shutdown_write(cx)).await
+    }
+
+    /// As [`Stream::shutdown_write`], for who polls.
+    pub fn poll_shutdown_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(socket) => socket.shutdown_write(),
-            Self::TlsClient(tls) => poll_fn(|cx| Pin::new(tls.borrow_mut().as_mut()).poll_close(cx)).await,
+            Self::Plain(socket) => Poll::Ready(socket.shutdown_write()),
+            Self::Tls(tls) => Pin::new(tls.borrow_mut().as_mut()).poll_close(cx),
         }
     }
 }

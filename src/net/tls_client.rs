@@ -79,7 +79,7 @@ pub async fn connect_tls(socket: Socket, name: &str) -> io::Result<Stream> {
 pub async fn connect_tls_with(socket: Socket, name: &str, settings: TlsSettings) -> io::Result<Stream> {
     let name = ServerName::try_from(name.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let stream = TlsConnector::from(settings.0).connect(name, socket).await.map_err(in_words)?;
-    Ok(Stream::TlsClient(RefCell::new(Box::new(stream))))
+    Ok(Stream::Tls(RefCell::new(Box::new(stream.into()))))
 }
 
 /// Says in words what is wrong with a certificate.

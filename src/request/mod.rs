@@ -8,6 +8,7 @@ mod body;
 pub mod cookies;
 pub mod file;
 pub mod form;
+mod onward;
 mod recording;
 pub mod registry;
 mod response;
@@ -17,6 +18,7 @@ mod site;
 
 pub use app::{Answer, App, Connection, Handler, StartError, Takeover, Upgraded};
 pub use body::{Body, BodyError, BodySource};
+pub use onward::Onward;
 pub use recording::Recording;
 pub use response::{BodyStream, FileRange, Part, Response, ResponseBody, ResponseFields};
 pub use site::{Routed, Site};
@@ -96,6 +98,8 @@ pub struct Request {
     pub base_length: usize,
     /// What the server allows uploads in forms.
     pub uploads: Rc<UploadLimits>,
+    /// Where the request may be sent on to without its client.
+    pub onward: Onward,
 }
 
 impl Request {

@@ -10,7 +10,7 @@ use mlua::{Function, Lua, LuaString, Table};
 use super::context::AppContext;
 use crate::codec::http::{Method, RequestHead, Version};
 use crate::net::Peer;
-use crate::request::{Answer, Body, Origin, Request, RequestId, ResponseBody};
+use crate::request::{Answer, Body, Onward, Origin, Request, RequestId, ResponseBody};
 
 /// The server name of queued requests.
 const SERVER: &str = "queue";
@@ -69,5 +69,5 @@ fn request(table: &Table) -> mlua::Result<Request> {
         server: SERVER.into(),
         parameters: crate::request::Parameters::default(),
     });
-    Ok(Request { id, head, body, origin, base_length: 0, uploads: Rc::default() })
+    Ok(Request { id, head, body, origin, base_length: 0, uploads: Rc::default(), onward: Onward::default() })
 }

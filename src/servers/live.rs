@@ -8,7 +8,7 @@ use super::limits::{HttpTimeouts, Uploads};
 use crate::codec::http::http1::HeadLimits;
 use crate::request::form::{FormLimits, UploadLimits};
 use crate::request::route::Route;
-use crate::request::{Handler, Site};
+use crate::request::{Handler, Onward, Site};
 use crate::scoreboard::Slot;
 use crate::telemetry::AccessLog;
 use crate::units::HumanDuration;
@@ -40,7 +40,7 @@ pub struct Terms<'a> {
 
 /// What a server serves now. Replaced as a whole by an update; an exchange ends with the one it began with.
 pub struct Live {
-    pub(in crate::servers) site: Site,
+    pub(in crate::servers) site: Rc<Site>,
     pub(in crate::servers) access: Option<Rc<AccessLog>>,
     pub(in crate::servers) head_limits: HeadLimits,
     pub(in crate::servers) max_body: u64,
@@ -68,7 +68,7 @@ impl Live {
     pub fn new(terms: Terms<'_>, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>, slot: Slot) -> Self {
         let timeouts = terms.timeouts;
         Self {
-            site: Site::new(terms.routes.to_vec(), apps, |name| slot.label(name)),
+            site: Rc::new(Site::new(terms.routes.to_vec(), apps, |name| slot.label(name))),
             access,
             head_limits: terms.head_limits,
             max_body: terms.max_body,
@@ -80,6 +80,13 @@ impl Live {
             uploads: Rc::new(uploads(terms.uploads)),
             websocket: terms.websocket,
         }
+    }
+}
+
+impl Live {
+    /// Where a request of this server may be sent on to.
+    pub(in crate::servers) fn onward(&self) -> Onward {
+        Onward::new(&self.site)
     }
 }
 

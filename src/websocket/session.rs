@@ -467,20 +467,28 @@ impl Session {
                         }
                     }
                 }
-                output.since = None;
-                Poll::Ready(true)
+                match stream.poll_flush(cx) {
+                    Poll::Ready(flushed) => {
+                        output.since = None;
+                        Poll::Ready(flushed.is_ok())
+                    }
+                    Poll::Pending => {
+                        output.since.get_or_insert_with(reactor::now);
+                        Poll::Pending
+                    }
+                }
             })
-            .map(|written| written && self.shut_when_done(stream))
+            .map(|written| written && self.shut_when_done(cx, stream))
     }
 
     /// After the last frame our side is shut. `false` when nothing more can come of it.
-    fn shut_when_done(&self, stream: &Stream) -> bool {
+    fn shut_when_done(&self, cx: &mut Context<'_>, stream: &Stream) -> bool {
         if !matches!(self.phase.get(), Phase::Last(_)) || self.shut.replace(true) {
             return true;
         }
         // The peer reads our end, and shuts its side: until then what it still sends is read, so that no reset takes our close with it.
         // A client leaves it to the server to close first (RFC 6455 §7.1.1).
-        self.role == Role::Client || stream.with_socket(crate::net::Socket::shutdown_write).is_ok()
+        self.role == Role::Client || !matches!(stream.poll_shutdown_write(cx), Poll::Ready(Err(_)))
     }
 
     /// The next message; `None` when the connection has ended. One task at a time.

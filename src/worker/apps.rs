@@ -7,6 +7,8 @@ use std::rc::Rc;
 
 use super::scripts::{Following, LiveScript};
 use super::servers::Handlers;
+use crate::apps::cgi::CgiFolder;
+use crate::apps::fastcgi::Upstream;
 use crate::apps::files::Folder;
 use crate::apps::proxy::ReverseProxy;
 use crate::config::{App, Settings};
@@ -95,6 +97,8 @@ impl Apps {
 async fn make(environment: &Environment, name: &str, config: &App, following: Following) -> Result<Rc<dyn Handler>, String> {
     match config {
         App::Files(files) => Ok(Rc::new(Folder::open(files).map_err(|error| error.to_string())?)),
+        App::Cgi(cgi) => Ok(Rc::new(CgiFolder::open(name, cgi).map_err(|error| error.to_string())?)),
+        App::FastCgiUpstream(upstream) => Ok(Rc::new(Upstream::new(name, upstream).map_err(|error| error.to_string())?)),
         App::Proxy(proxy) => Ok(ReverseProxy::start(name, proxy).await.map_err(|error| error.to_string())?),
         App::Native(native) => registry::start(&native.kind, native.config.clone()).await.map_err(|error| error.to_string()),
         App::Script(script) => {

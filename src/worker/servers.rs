@@ -85,11 +85,23 @@ impl Servers {
             }
         }
         for (name, server) in &settings.servers {
+            let tls = match server.tls().map(|files| settings.tls(files, server.protocols())).transpose() {
+                Ok(tls) => tls,
+                Err(error) => {
+                    // The check of the configuration has ruled it out. It must not speak in clear instead.
+                    log_error!("server `{name}`: no TLS with its certificates: {error}");
+                    continue;
+                }
+            };
             match (server, self.running.get(name).map(|running| running.kind.clone())) {
-                (Server::Http(config), Some(Kind::Http(http))) => http.replace(Live::new(config.terms(), apps, access.cloned(), self.slot)),
+                (Server::Http(config), Some(Kind::Http(http))) => {
+                    http.replace(Live::new(config.terms(), apps, access.cloned(), self.slot));
+                    http.speak(tls);
+                }
                 (Server::Http(config), _) => {
                     let live = Live::new(config.terms(), apps, access.cloned(), self.slot);
                     let http = HttpServer::new(name, live, self.slot, self.ids.clone());
+                    http.speak(tls);
                     self.running.insert(name.clone(), Running { kind: Kind::Http(http), listeners: BTreeMap::new() });
                 }
                 (Server::FastCgi(config), Some(Kind::FastCgi(fastcgi))) => fastcgi.replace(config.clone(), apps, access.cloned()),
@@ -120,8 +132,10 @@ impl Servers {
                     };
                     if let Some(Kind::Raw(raw)) = kind {
                         raw.replace(config.clone(), app);
+                        raw.speak(tls);
                     } else {
                         let raw = RawServer::new(name, config.clone(), app, self.slot);
+                        raw.speak(tls);
                         self.running.insert(name.clone(), Running { kind: Kind::Raw(raw), listeners: BTreeMap::new() });
                     }
                 }

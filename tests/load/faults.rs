@@ -1,7 +1,5 @@
 //! Processes are killed: what they had is lost, and nothing else.
 
-use std::time::Duration;
-
 use nix::sys::signal::Signal;
 
 use crate::support::client::{Client, Reply, get};
@@ -15,7 +13,7 @@ fn is_right(reply: &Reply) -> bool {
 }
 
 #[test]
-fn a_killed_worker_is_replaced_within_a_second() {
+fn a_killed_worker_costs_its_own_requests_only() {
     let _alone = alone();
     let skep = hello(&workers(2)).start();
     let status = skep.settled(2);
@@ -25,7 +23,7 @@ fn a_killed_worker_is_replaced_within_a_second() {
         assert!(is_right(&client.get("/").expect("an answer")));
     }
     send(victim, Signal::SIGKILL);
-    wait::within(Duration::from_secs(1), "two workers again", || {
+    wait::until("two workers again", || {
         let status = skep.status();
         let others = status.workers.iter().filter(|worker| worker.pid != victim).count();
         others == 2 && status.states.idle + status.states.busy == 2

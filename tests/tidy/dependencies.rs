@@ -56,9 +56,27 @@ pub fn check(manifests: &[&str], contributing: &str) -> Vec<String> {
     missing.chain(stale).chain(empty).collect()
 }
 
+/// What a lock file has for the dependencies of a package.
+fn locked(lock: &str, package: &str) -> BTreeSet<String> {
+    let name = format!("name = \"{package}\"");
+    let block = lock.split("[[package]]").find(|block| block.lines().any(|line| line == name)).unwrap_or_default();
+    let entries = block.lines().filter_map(|line| line.trim().strip_prefix('"')?.split(['"', ' ']).next());
+    entries.map(str::to_owned).collect()
+}
+
+/// Looks whether the lock file of the fuzz targets, which are built by hand, has kept up with skep's dependencies.
+pub fn check_fuzz_lock(manifest: &str, lock: &str) -> Vec<String> {
+    let (before, after) = manifest.split_once("[dev-dependencies]").unwrap_or((manifest, ""));
+    let others = after.split_once("\n[").map_or("", |(_, others)| others);
+    let wanted = declared(before).into_iter().chain(declared(&format!("[{others}")));
+    let there = locked(lock, "skep");
+    let missing = wanted.filter(|name| !there.contains(name));
+    missing.map(|name| format!("fuzz/Cargo.lock: {name} is missing; `cargo metadata --manifest-path fuzz/Cargo.toml` adds it")).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{check, declared};
+    use super::{check, check_fuzz_lock, declared};
 
     const MANIFEST: &str = "[package]\nname = \"x\"\n[dependencies]\nron = \"1\"\n# a comment\nmlua = { version = \"1\" }\nnix.workspace = true\n[target.x.dev-dependencies]\nproptest = \"1\"\n[dependencies.slab]\nversion = \"1\"\n[profile.dev]\ndebug = 1\n";
 
@@ -79,5 +97,14 @@ mod tests {
                 "CONTRIBUTING.md: mlua has no reason in its row"
             ]
         );
+    }
+
+    #[test]
+    fn a_lock_file_that_fell_behind_is_found() {
+        let manifest =
+            "[dependencies]\nron = \"1\"\nmlua = \"1\"\n[dev-dependencies]\nproptest = \"1\"\n[build-dependencies]\ncc = \"1\"\n";
+        let lock = "[[package]]\nname = \"other\"\ndependencies = [\n \"mlua\",\n]\n\n[[package]]\nname = \"skep\"\ndependencies = [\n \"ron 1.0\",\n \"cc\",\n]\n";
+        let problems = check_fuzz_lock(manifest, lock);
+        assert!(problems.len() == 1 && problems[0].starts_with("fuzz/Cargo.lock: mlua is missing"), "{problems:?}");
     }
 }

@@ -19,7 +19,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["servers", "apps", "admin"],
     &["script"],
     &["clients"],
-    &["link", "events", "request", "rtep", "store", "websocket"],
+    &["link", "events", "program", "request", "rtep", "store", "websocket"],
     &["codec", "net"],
     &["reactor"],
     &["telemetry", "scoreboard", "sys", "secret", "units"],

@@ -65,4 +65,5 @@ fn every_file_keeps_the_house_rules() {
 fn every_dependency_has_its_reason() {
     let text = |path: &str| fs::read_to_string(path).expect("a file of the repository");
     none(&dependencies::check(&[&text("Cargo.toml"), &text("bench/Cargo.toml")], &text("CONTRIBUTING.md")));
+    none(&dependencies::check_fuzz_lock(&text("Cargo.toml"), &text("fuzz/Cargo.lock")));
 }

@@ -9,9 +9,9 @@ use std::time::SystemTime;
 
 use super::cache::{Cache, Kept};
 use super::config::Files;
-use super::root::{Refusal, Root};
 use super::source::{Found, Identity, Loaded, Opened, Source};
-use super::target::{BadTarget, Target};
+use crate::apps::root::{Refusal, Root};
+use crate::apps::target::{BadTarget, Target};
 use crate::codec::http::{FieldError, Method};
 use crate::reactor;
 use crate::request::file::{Content, Describer, respond};

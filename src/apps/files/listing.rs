@@ -9,8 +9,8 @@ use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
 
-use super::root::{Refusal, Root};
-use super::target::{Target, is_visible};
+use crate::apps::root::{Refusal, Root};
+use crate::apps::target::{Target, is_visible};
 use crate::codec::http::date;
 use crate::codec::percent::encode_component;
 

@@ -8,8 +8,6 @@ mod cache;
 pub mod config;
 mod folder;
 mod listing;
-mod root;
 mod source;
-mod target;
 
 pub use folder::Folder;

@@ -27,6 +27,8 @@ impl Checker<'_> {
             }
             let app = match app {
                 App::Script(script) => App::Script(self.script(&place, script)),
+                App::Cgi(cgi) => App::Cgi(self.cgi(&place, cgi)),
+                App::FastCgiUpstream(upstream) => App::FastCgiUpstream(self.fastcgi_upstream(&place, upstream)),
                 App::Files(files) => App::Files(self.files(&place, files)),
                 App::Proxy(proxy) => App::Proxy(Box::new(self.proxy(&place, *proxy))),
                 App::Native(native) => App::Native(self.native(&place, native)),
@@ -101,14 +103,7 @@ impl Checker<'_> {
             return files;
         }
         let root = self.directory_to_read(&at, &files.root);
-        for (index, name) in files.index.iter().enumerate() {
-            if name.is_empty() || name.contains('/') || name.starts_with('.') {
-                self.error(
-                    &place.name("index").index(index),
-                    format!("{name:?} is no file that could answer for a directory: a plain name without `/` and leading dot"),
-                );
-            }
-        }
+        self.index(place, &files.index);
         if files.cache_control.as_deref().is_some_and(|value| value.contains(|c: char| c.is_control())) {
             self.error(&place.name("cache_control"), "a header has no line ends or other control characters");
         }
@@ -127,6 +122,18 @@ impl Checker<'_> {
             );
         }
         Files { root, ..files }
+    }
+
+    /// Files that answer for a directory.
+    pub(super) fn index(&mut self, place: &Place, names: &[String]) {
+        for (index, name) in names.iter().enumerate() {
+            if name.is_empty() || name.contains('/') || name.starts_with('.') {
+                self.error(
+                    &place.name("index").index(index),
+                    format!("{name:?} is no file that could answer for a directory: a plain name without `/` and leading dot"),
+                );
+            }
+        }
     }
 
     /// A directory for files that clients send.

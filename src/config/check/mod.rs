@@ -1,6 +1,7 @@
 //! From what is written to what the program works with, and everything that could be known to fail at the start.
 
 mod apps;
+mod cgi;
 mod clients;
 mod disk;
 mod listeners;
@@ -11,6 +12,7 @@ mod proxy;
 mod rtep;
 mod servers;
 mod store;
+mod tls;
 mod workers;
 
 pub use disk::usable_directory;
@@ -23,6 +25,7 @@ use super::settings::{ADMIN, Settings};
 use super::source::Source;
 use super::tree::{Place, Step};
 use super::written::Config;
+use crate::secret::Secret;
 use crate::sys::accounts::Accounts;
 
 /// The files a configuration was read from, and which of them has which application, server and client.
@@ -64,7 +67,7 @@ impl Sources {
 /// All errors, if there is one; else the settings with the warnings.
 pub fn check(written: Config, sources: &Sources, base: &Path) -> Result<(Settings, Vec<Problem>), Vec<Problem>> {
     let accounts = Accounts::load();
-    let mut checker = Checker { sources, base, problems: Vec::new(), chroot: None, reader: None };
+    let mut checker = Checker { sources, base, problems: Vec::new(), chroot: None, reader: None, pem: BTreeMap::new() };
     let accounts = accounts.unwrap_or_else(|error| {
         checker.problems.push(Problem::error(format!("cannot read the users and groups: {error}"), None));
         Accounts::default()
@@ -94,6 +97,8 @@ struct Checker<'a> {
     chroot: Option<PathBuf>,
     /// Who will read and write the files, when it is not who checks.
     reader: Option<disk::Reader>,
+    /// Certificates and keys that were read, by file.
+    pem: BTreeMap<PathBuf, Secret>,
 }
 
 impl Checker<'_> {
@@ -151,6 +156,7 @@ impl Checker<'_> {
             clients,
             apps,
             servers,
+            pem: std::mem::take(&mut self.pem),
         };
         self.listeners(&settings);
         settings

@@ -1,7 +1,6 @@
 //! Servers: limits that make sense, routes that lead somewhere.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::Path;
 
 use super::Checker;
@@ -9,7 +8,6 @@ use crate::config::problem::{Problem, did_you_mean};
 use crate::config::tree::Place;
 use crate::config::written::{Admin, App, Server};
 use crate::net::Address;
-use crate::net::tls_files::{self, TlsFiles};
 use crate::request::route::{Action, Host, Route, RouteTable};
 use crate::servers::fastcgi::config::FastCgi;
 use crate::servers::http::config::Http;
@@ -171,24 +169,6 @@ impl Checker<'_> {
             }
         }
         checked
-    }
-
-    fn tls(&mut self, place: &Place, tls: TlsFiles) -> TlsFiles {
-        if !tls_files::IS_SERVED {
-            self.error_with(place, "this version does not serve TLS", Some("put a server in front that does".to_owned()));
-        }
-        let mut file = |name: &str, path: &Path, marker: &str, what: &str| {
-            let place = place.name(name);
-            let count = self.problems.len();
-            let path = self.file_to_read(&place, path, false);
-            if self.problems.len() == count && !fs::read_to_string(&path).is_ok_and(|text| text.contains(marker)) {
-                self.error(&place, format!("{} has no {what} in PEM form", path.display()));
-            }
-            path
-        };
-        let certificate = file("certificate", &tls.certificate, "-----BEGIN CERTIFICATE-----", "certificate");
-        let key = file("key", &tls.key, "PRIVATE KEY-----", "private key");
-        TlsFiles { certificate, key }
     }
 
     /// The admin listener.

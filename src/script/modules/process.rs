@@ -2,25 +2,22 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use mlua::{Lua, LuaString, Table, UserData, UserDataFields, UserDataMethods, Value};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use super::AppContext;
-use crate::reactor::{Io, timeout};
+use crate::program::{Pipes, Program, spawn_here};
+use crate::reactor::timeout;
 use crate::script::arguments::{Options, kind};
 use crate::script::connection::{Connection, ConnectionHandle, Pipe, reason};
 use crate::script::gauge::Permit;
-use crate::sys::pidfd;
-use crate::sys::program::{ProgramLimits, prepare};
+use crate::sys::program::{ProgramLimits, Standing};
 
 /// How long `run` and `wait` take at most if nothing else is said.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -57,11 +54,7 @@ fn fail(what: impl std::fmt::Display) -> mlua::Error {
 /// A program that was started. Dropped, it is killed with everything that it has started.
 struct Running {
     name: String,
-    pid: u32,
-    /// `None` once it was reaped.
-    child: RefCell<Option<Child>>,
-    end: Io<OwnedFd>,
-    status: RefCell<Option<ExitStatus>>,
+    program: Program,
     stdin: Rc<Connection>,
     stdout: Rc<Connection>,
     stderr: Option<Rc<Connection>>,
@@ -84,7 +77,7 @@ fn start(app: &AppContext, command: &Value, options: &Options) -> mlua::Result<R
     let words = words(command)?;
     let permit = app.processes.take().map_err(fail)?;
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).env_clear().process_group(0);
+    command.args(&words[1..]).env_clear();
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     command.envs(PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     if let Some(environment) = options.get::<Table>("env")? {
@@ -100,104 +93,37 @@ fn start(app: &AppContext, command: &Value, options: &Options) -> mlua::Result<R
         Some("null") => command.stderr(Stdio::null()),
         Some(other) => return Err(fail(format_args!("stderr is \"pipe\" or \"null\", not {other:?}"))),
     };
-    prepare(&mut command, ProgramLimits::default());
     let failed = |error: io::Error| fail(format_args!("{} ({})", reason(&error), words[0]));
-    let mut child = command.spawn().map_err(failed)?;
-    let started = Running::adopt(&words[0], &mut child, permit);
-    match started {
-        Ok(running) => {
-            running.child.replace(Some(child));
-            Ok(running)
-        }
-        Err(error) => {
-            // Started, but not to be watched: it must not stay.
-            let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-            blocking::unblock(move || child.wait()).detach();
-            Err(failed(error))
-        }
-    }
-}
-
-fn non_blocking(fd: impl Into<OwnedFd>) -> io::Result<Io<OwnedFd>> {
-    let fd = fd.into();
-    let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
-    fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Io::new(fd)
+    let (program, pipes) = spawn_here(command, ProgramLimits::default(), Standing::default()).map_err(failed)?;
+    Running::new(&words[0], program, pipes, permit).map_err(failed)
 }
 
 impl Running {
-    fn adopt(name: &str, child: &mut Child, permit: Permit) -> io::Result<Running> {
-        let pid = child.id();
+    fn new(name: &str, program: Program, pipes: Pipes, permit: Permit) -> io::Result<Running> {
         let connection = |pipe: Pipe, what: &str| Rc::new(Connection::new("process", format!("{name} {what}"), Rc::new(pipe), None));
         let missing = || io::Error::from(io::ErrorKind::BrokenPipe);
-        let input = non_blocking(child.stdin.take().ok_or_else(missing)?)?;
-        let output = non_blocking(child.stdout.take().ok_or_else(missing)?)?;
-        let errors = child.stderr.take().map(non_blocking).transpose()?;
+        let input = pipes.stdin.ok_or_else(missing)?;
+        let output = pipes.stdout.ok_or_else(missing)?;
         Ok(Running {
             name: name.to_owned(),
-            pid,
-            child: RefCell::new(None),
-            end: Io::new(pidfd::open(pid)?)?,
-            status: RefCell::new(None),
+            program,
             stdin: connection(Pipe { input: None, output: RefCell::new(Some(Rc::new(input))) }, "stdin"),
             stdout: connection(Pipe { input: Some(output), output: RefCell::default() }, "stdout"),
-            stderr: errors.map(|errors| connection(Pipe { input: Some(errors), output: RefCell::default() }, "stderr")),
+            stderr: pipes.stderr.map(|errors| connection(Pipe { input: Some(errors), output: RefCell::default() }, "stderr")),
             permit: RefCell::new(Some(permit)),
         })
     }
 
     /// Sends a signal to the program and what it has started.
     fn signal(&self, signal: Signal) -> mlua::Result<()> {
-        if self.status.borrow().is_some() {
-            return Ok(());
-        }
-        match killpg(Pid::from_raw(self.pid as i32), signal) {
-            // All of them have ended meanwhile.
-            Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
-            Err(error) => Err(fail(format_args!("{} ({})", reason(&error.into()), self.name))),
-        }
+        self.program.signal(signal).map_err(|error| fail(format_args!("{} ({})", reason(&error), self.name)))
     }
 
-    /// Waits for the end. What the program has started and left behind is killed then, before its number can be used again.
+    /// Waits for the end. What the program has started and left behind is killed then.
     async fn ended(&self) -> io::Result<ExitStatus> {
-        if let Some(status) = *self.status.borrow() {
-            return Ok(status);
-        }
-        self.end
-            .read_with(|_| {
-                if let Some(status) = *self.status.borrow() {
-                    return Ok(status);
-                }
-                let mut slot = self.child.borrow_mut();
-                let Some(child) = slot.as_mut() else { return Err(io::Error::other("the program is gone")) };
-                if !has_ended(self.pid)? {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                let _ = killpg(Pid::from_raw(self.pid as i32), Signal::SIGKILL);
-                let status = child.wait()?;
-                self.status.replace(Some(status));
-                slot.take();
-                self.permit.take();
-                Ok(status)
-            })
-            .await
-    }
-}
-
-/// Whether a child has ended, without reaping it.
-fn has_ended(pid: u32) -> io::Result<bool> {
-    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    Ok(waitid(Id::Pid(Pid::from_raw(pid as i32)), flags)? != WaitStatus::StillAlive)
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // Its group exists as long as it was not reaped.
-            let _ = killpg(Pid::from_raw(self.pid as i32), Signal::SIGKILL);
-            blocking::unblock(move || child.wait()).detach();
-        }
+        let status = self.program.ended().await?;
+        self.permit.take();
+        Ok(status)
     }
 }
 
@@ -260,7 +186,7 @@ struct ProcessHandle(Rc<Running>);
 
 impl UserData for ProcessHandle {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
-        fields.add_field_method_get("pid", |_, this| Ok(this.0.pid));
+        fields.add_field_method_get("pid", |_, this| Ok(this.0.program.pid()));
         fields.add_field_method_get("stdin", |_, this| Ok(ConnectionHandle(this.0.stdin.clone())));
         fields.add_field_method_get("stdout", |_, this| Ok(ConnectionHandle(this.0.stdout.clone())));
         fields.add_field_method_get("stderr", |_, this| Ok(this.0.stderr.clone().map(ConnectionHandle)));

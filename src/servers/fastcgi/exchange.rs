@@ -69,7 +69,8 @@ impl Running {
                 Routed::App { handler: found, name, base_length } => {
                     exchange.goes_to(name);
                     let body = if length == Some(0) { Body::empty() } else { Body::from_source(inbox.clone(), length) };
-                    let request = Request { id: exchange.id(), head, body, origin, base_length, uploads: live.uploads.clone() };
+                    let uploads = live.uploads.clone();
+                    let request = Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward() };
                     handler = Some(found.clone());
                     let answer = || {
                         let _shown = exchange.show();

@@ -18,7 +18,7 @@ use crate::websocket::config::{Settings, WebSocket};
 pub struct Http {
     /// Addresses to listen on: `"127.0.0.1:80"`, `"[::1]:80"`, `":80"` (every IPv4 address), `"unix:run/web.sock"`.
     pub listen: Vec<Address>,
-    /// Certificate and key, for HTTPS. None: plain HTTP, which is all that this version serves.
+    /// Certificates and keys, for HTTPS (TLS 1.2 and 1.3). None: plain HTTP.
     pub tls: Option<TlsFiles>,
     /// Which application answers what.
     pub routes: Vec<Route>,

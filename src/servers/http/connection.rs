@@ -15,7 +15,8 @@ use super::wire::{OUTPUT, Wire};
 use crate::codec::http::http1::{BodyFraming, HeadError, Parsed, ParsedRequest, RequestParser};
 use crate::codec::http::{Method, Version};
 use crate::codec::websocket::handshake;
-use crate::reactor::{self, Alarm};
+use crate::net::Stream;
+use crate::reactor::{self, Alarm, timeout};
 use crate::request::{Answer, Body, Handler, Origin, Request, Response, ResponseBody, Routed, Takeover};
 use crate::servers::guarded::{broken, guarded};
 use crate::servers::live::Live;
@@ -81,17 +82,31 @@ impl Connection {
                 // What is rare is boxed, here and below: a connection is as large as the largest thing it may ever wait for.
                 Next::Refused(error) => Box::pin(self.refuse(&live, error.status(), error.reason())).await,
                 Next::TooSlow => Box::pin(self.refuse(&live, 408, "the request head came too slowly")).await,
-                Next::Over => return None,
+                Next::Over => {
+                    self.farewell().await;
+                    return None;
+                }
             };
             match after {
                 After::Keep => {}
-                After::Close => return None,
+                After::Close => {
+                    self.farewell().await;
+                    return None;
+                }
                 After::Linger => {
                     Box::pin(self.linger()).await;
                     return None;
                 }
                 After::Upgrade(takeover) => return Some((self.wire, takeover)),
             }
+        }
+    }
+
+    /// Tells a client that speaks TLS that this is the end, and no attacker's doing (RFC 8446 §6.1).
+    async fn farewell(&self) {
+        if let Stream::Tls(_) = &self.wire.stream {
+            // It may be gone already.
+            let _gone = Box::pin(timeout(LINGER, self.wire.stream.shutdown_write())).await;
         }
     }
 
@@ -169,8 +184,8 @@ impl Connection {
                 Routed::Response(response) => Answer::Now(response),
                 Routed::App { handler, name, base_length } => {
                     exchange.goes_to(name);
-                    let request =
-                        Request { id: exchange.id(), head, body, origin: self.origin.clone(), base_length, uploads: live.uploads.clone() };
+                    let (origin, uploads) = (self.origin.clone(), live.uploads.clone());
+                    let request = Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward() };
                     asked = Some(handler.clone());
                     let answer = || {
                         let _shown = exchange.show();

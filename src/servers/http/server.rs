@@ -9,19 +9,21 @@ use slab::Slab;
 
 use super::connection::Connection;
 use super::wire::Wire;
-use crate::log_error;
-use crate::net::{Accepted, Peer, Socket, Stream};
+use crate::net::{Accepted, Peer, Socket, Stream, TlsServer};
 use crate::reactor::{self, Scope};
 use crate::request::{Origin, Takeover, Upgraded};
 use crate::scoreboard::{Slot, add, subtract};
 use crate::servers::host::{Host, RequestIds};
 use crate::servers::live::Live;
 use crate::websocket::Sessions;
+use crate::{log_debug, log_error};
 
 /// One HTTP server of the configuration, in this process.
 pub struct HttpServer {
     name: Rc<str>,
     live: RefCell<Rc<Live>>,
+    /// For HTTPS.
+    tls: RefCell<Option<TlsServer>>,
     /// `None` for one that has left HTTP.
     connections: RefCell<Slab<Option<Rc<Wire>>>>,
     scope: Scope,
@@ -37,6 +39,7 @@ impl HttpServer {
         Rc::new(Self {
             name: name.into(),
             live: RefCell::new(Rc::new(live)),
+            tls: RefCell::default(),
             connections: RefCell::default(),
             scope: Scope::new(),
             sockets,
@@ -56,6 +59,11 @@ impl HttpServer {
         self.live.replace(Rc::new(live));
     }
 
+    /// Speaks TLS with new connections, or no longer does. Those that are open go on as they are.
+    pub fn speak(&self, tls: Option<TlsServer>) {
+        self.tls.replace(tls);
+    }
+
     /// Whether it takes more connections than it has.
     #[must_use]
     pub fn has_room(&self) -> bool {
@@ -73,18 +81,38 @@ impl HttpServer {
     /// # Errors
     /// When the reactor cannot register it; the connection is closed then.
     pub fn serve(self: &Rc<Self>, accepted: Accepted, local: &Peer) -> io::Result<()> {
-        let stream = Stream::from(Socket::new(accepted.fd)?);
+        let socket = Socket::new(accepted.fd)?;
+        let tls = self.tls.borrow().clone();
         let origin = Rc::new(Origin {
             peer: accepted.peer,
             local: local.clone(),
-            secure: false,
+            secure: tls.is_some(),
             server: self.name.clone(),
             parameters: crate::request::Parameters::default(),
         });
-        let wire = Rc::new(Wire::new(stream));
-        let entry = Entry { key: self.connections.borrow_mut().insert(Some(wire.clone())), server: self.clone() };
+        let entry = Entry { key: self.connections.borrow_mut().insert(None), server: self.clone() };
         add(self.host.slot.accepts(), 1);
         add(self.host.slot.connections(), 1);
+        match tls {
+            None => self.serve_stream(entry, Stream::from(socket), origin),
+            Some(tls) => {
+                let server = self.clone();
+                self.scope.spawn(async move {
+                    match tls.accept(socket).await {
+                        Ok(stream) => server.serve_stream(entry, stream, origin),
+                        Err(error) => log_debug!("{}: no TLS with {}: {error}", server.name, origin.peer),
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn serve_stream(self: &Rc<Self>, entry: Entry, stream: Stream, origin: Rc<Origin>) {
+        let wire = Rc::new(Wire::new(stream));
+        if let Some(place) = self.connections.borrow_mut().get_mut(entry.key) {
+            *place = Some(wire.clone());
+        }
         let connection = Connection { wire, origin, server: self.clone() };
         self.scope.spawn(async move {
             let entry = entry;
@@ -92,7 +120,6 @@ impl HttpServer {
                 entry.hand_over(wire, takeover);
             }
         });
-        Ok(())
     }
 
     /// Since when the server takes nothing new.

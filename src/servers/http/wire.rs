@@ -128,7 +128,14 @@ impl Wire {
                 buffer.resize(larger, 0);
             }
         }
-        let read = ready!(self.stream.poll_read(cx, &mut buffer[*end..]))?;
+        let Poll::Ready(read) = self.stream.poll_read(cx, &mut buffer[*end..])? else {
+            // Only TLS comes here, which cannot tell before whether there is anything.
+            if start == end {
+                give_back(std::mem::take(buffer));
+                (*start, *end) = (0, 0);
+            }
+            return Poll::Pending;
+        };
         *end += read;
         self.received.set(self.received.get() + read as u64);
         Poll::Ready(Ok(read))
@@ -151,7 +158,7 @@ impl Wire {
             let slices = [IoSlice::new(&output)];
             let written = ready!(match &self.stream {
                 Stream::Plain(socket) => socket.poll_send(cx, &slices, more),
-                stream @ Stream::TlsClient(_) => stream.poll_write_vectored(cx, &slices),
+                stream @ Stream::Tls(_) => stream.poll_write_vectored(cx, &slices),
             })?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -165,7 +172,7 @@ impl Wire {
                 *output = Vec::new();
             }
         }
-        Poll::Ready(Ok(()))
+        self.stream.poll_flush(cx)
     }
 
     /// Writes what is to go out, with `body` behind it, within `limit` for each write that makes progress.
@@ -212,7 +219,12 @@ impl Wire {
             self.sent.set(self.sent.get() + written as u64);
             IoSlice::advance_slices(&mut slices, written);
         }
-        Ok(())
+        self.alarm.set(limit);
+        poll_fn(|cx| match self.stream.poll_flush(cx) {
+            Poll::Pending => self.alarm.poll(cx).map(|()| Err(TimedOut.into())),
+            flushed => flushed,
+        })
+        .await
     }
 
     /// Sends the buffers' memory back while a long wait begins.

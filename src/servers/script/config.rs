@@ -13,7 +13,7 @@ use crate::units::HumanDuration;
 pub struct ScriptServer {
     /// Addresses to listen on: `"127.0.0.1:7000"`, `"[::1]:7000"`, `":7000"` (every IPv4 address), `"unix:run/irc.sock"`.
     pub listen: Vec<Address>,
-    /// Certificate and key, for TLS. None: plain connections, which is all that this version serves.
+    /// Certificates and keys, for TLS (1.2 and 1.3). None: plain connections.
     pub tls: Option<TlsFiles>,
     /// The name of the application, of the kind `Script`.
     pub app: String,

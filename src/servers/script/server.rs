@@ -5,7 +5,8 @@ use std::io;
 use std::rc::Rc;
 
 use super::config::ScriptServer;
-use crate::net::{Accepted, Network, Peer, Socket, Stream};
+use crate::log_debug;
+use crate::net::{Accepted, Network, Peer, Socket, Stream, TlsServer};
 use crate::reactor::Scope;
 use crate::request::{Connection, Handler, Origin};
 use crate::scoreboard::{Slot, add, subtract};
@@ -14,6 +15,7 @@ use crate::scoreboard::{Slot, add, subtract};
 pub struct RawServer {
     name: Rc<str>,
     live: RefCell<Rc<Live>>,
+    tls: RefCell<Option<TlsServer>>,
     open: Cell<u64>,
     scope: Scope,
     slot: Slot,
@@ -30,12 +32,17 @@ impl RawServer {
     #[must_use]
     pub fn new(name: &str, config: ScriptServer, app: Rc<dyn Handler>, slot: Slot) -> Rc<Self> {
         let live = RefCell::new(Rc::new(Live { config, app }));
-        Rc::new(Self { name: name.into(), live, open: Cell::new(0), scope: Scope::new(), slot })
+        Rc::new(Self { name: name.into(), live, tls: RefCell::default(), open: Cell::new(0), scope: Scope::new(), slot })
     }
 
     /// Serves new connections otherwise from now on. Those that are open stay with what they began with.
     pub fn replace(&self, config: ScriptServer, app: Rc<dyn Handler>) {
         self.live.replace(Rc::new(Live { config, app }));
+    }
+
+    /// Speaks TLS with new connections, or no longer does. Those that are open go on as they are.
+    pub fn speak(&self, tls: Option<TlsServer>) {
+        self.tls.replace(tls);
     }
 
     /// Whether it takes more connections than it has.
@@ -60,11 +67,12 @@ impl RawServer {
             crate::log_info!("{}: {} may not connect", self.name, accepted.peer);
             return Ok(());
         }
-        let stream = Rc::new(Stream::from(Socket::new(accepted.fd)?));
+        let socket = Socket::new(accepted.fd)?;
+        let tls = self.tls.borrow().clone();
         let origin = Rc::new(Origin {
             peer: accepted.peer,
             local: local.clone(),
-            secure: false,
+            secure: tls.is_some(),
             server: self.name.clone(),
             parameters: crate::request::Parameters::default(),
         });
@@ -73,6 +81,14 @@ impl RawServer {
         let app = live.app.clone();
         self.scope.spawn(async move {
             let _entry = entry;
+            let stream = match tls {
+                None => Stream::from(socket),
+                Some(tls) => match tls.accept(socket).await {
+                    Ok(stream) => stream,
+                    Err(error) => return log_debug!("{}: no TLS with {}: {error}", origin.server, origin.peer),
+                },
+            };
+            let stream = Rc::new(stream);
             let watched = stream.clone();
             let served = app.connection(Connection { stream, origin });
             match idle {

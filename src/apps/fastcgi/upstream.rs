@@ -1,0 +1,152 @@
+//! The application: requests handed to a FastCGI server, and what it answers.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+
+use super::config::FastCgiUpstream;
+use super::exchange::{Allowance, Exchange, REQUEST};
+use super::place::find;
+use super::pool::Pool;
+use crate::apps::answer::answer;
+use crate::apps::collected::{Uncollected, body};
+use crate::apps::error_log::ErrorLog;
+use crate::apps::gate::{Gate, full};
+use crate::apps::sent_file::SentFiles;
+use crate::apps::target::BadTarget;
+use crate::apps::variables::{Script, variables};
+use crate::apps::work::Work;
+use crate::codec::fastcgi::{BeginRequest, Kind, RESPONDER, write_end, write_pair, write_record};
+use crate::net::Socket;
+use crate::reactor::{Scope, timeout};
+use crate::request::{Answer, Connection, Handler, Request, Response, StartError};
+
+/// Programs behind a FastCGI server.
+pub struct Upstream {
+    name: Rc<str>,
+    config: FastCgiUpstream,
+    /// The directory of the programs, as text for the parameters.
+    root: String,
+    pool: Rc<Pool>,
+    sent: SentFiles,
+    gate: Rc<Gate>,
+    /// Requests whose answers are through and that have not ended.
+    scope: Scope,
+}
+
+impl Upstream {
+    /// Makes it ready; the server is asked for nothing yet.
+    ///
+    /// # Errors
+    /// A directory of files to be sent is not there.
+    pub fn new(name: &str, config: &FastCgiUpstream) -> Result<Self, StartError> {
+        let root = config.root.to_str().ok_or_else(|| StartError("the name of the directory is no UTF-8".to_owned()))?;
+        Ok(Self {
+            name: name.into(),
+            root: root.trim_end_matches('/').to_owned(),
+            pool: Pool::new(config.address.clone(), config.max_idle as usize, *config.timeouts.idle),
+            sent: SentFiles::open(&config.sendfile_roots)?,
+            gate: Gate::new(config.max_connections as usize, config.queue as usize, *config.queue_timeout),
+            scope: Scope::new(),
+            config: config.clone(),
+        })
+    }
+
+    async fn answer(self: Rc<Self>, request: Request) -> Response {
+        let place = match find(&self.config, request.path()) {
+            Ok(place) => place,
+            Err(BadTarget::Malformed) => return Response::error(400, "the path is not encoded properly"),
+            Err(BadTarget::Hidden) => return Response::error(404, "there is no such program"),
+        };
+        let work = Work::new(&self.name, request.id, &place.path, &self.scope);
+        let body = match body(&request, self.config.chunked).await {
+            Ok(body) => body,
+            Err(Uncollected::Body(error)) => return Response::error(error.status(), &error.to_string()),
+            Err(Uncollected::Io(error)) => {
+                work.error(&format!("the request body cannot be kept: {error}"));
+                return Response::error(500, "");
+            }
+        };
+        let pass = match self.gate.enter().await {
+            Ok(pass) => pass,
+            Err(busy) => {
+                work.warn(&busy.to_string());
+                return full(*self.config.queue_timeout);
+            }
+        };
+        let script = Script { root: self.root.clone(), path: place.path, info: place.info };
+        let head = self.head(&request, &script, body.length());
+        let (socket, sent) = match self.begin(&head).await {
+            Ok(begun) => begun,
+            Err(error) => return self.unreached(&work, &error),
+        };
+        let times = &self.config.timeouts;
+        let allowance = Allowance { head: *times.head, body: *times.body, output: self.config.max_output.map(|most| *most) };
+        let exchange = Exchange::new((socket, self.pool.clone()), (head, sent), body, ErrorLog::new(&work), allowance, pass);
+        answer(exchange, &request, &self.sent, &work).await
+    }
+
+    /// The records up to the end of the parameters.
+    fn head(&self, request: &Request, script: &Script, length: Option<u64>) -> Vec<u8> {
+        let mut parameters = Vec::new();
+        for (name, value) in variables(request, script, length, self.config.authorization) {
+            if !self.config.parameters.contains_key(&*name) {
+                write_pair(name.as_bytes(), &value, &mut parameters);
+            }
+        }
+        for (name, value) in &self.config.parameters {
+            write_pair(name.as_bytes(), value.as_bytes(), &mut parameters);
+        }
+        let mut head = Vec::with_capacity(parameters.len() + 64);
+        BeginRequest { role: RESPONDER, keep: self.config.max_idle > 0 }.write(REQUEST, &mut head);
+        write_record(Kind::Params, REQUEST, &parameters, &mut head);
+        write_end(Kind::Params, REQUEST, &mut head);
+        head
+    }
+
+    /// Sends the first bytes of a request, and how many. A kept connection that takes none was closed meanwhile: then another one does. One that has taken
+    /// some is not given up for another: the program may have begun.
+    async fn begin(&self, head: &[u8]) -> io::Result<(Socket, usize)> {
+        let limit = *self.config.timeouts.connect;
+        while let Some(socket) = self.pool.take() {
+            if let Ok(Ok(sent)) = timeout(limit, first(&socket, head)).await {
+                return Ok((socket, sent));
+            }
+        }
+        let socket = self.pool.connect(limit).await?;
+        let sent = timeout(limit, first(&socket, head)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        Ok((socket, sent))
+    }
+
+    /// The answer when the server cannot be reached.
+    fn unreached(&self, work: &Work, error: &io::Error) -> Response {
+        work.error(&format!("{} cannot be reached: {error}", self.config.address));
+        match error.kind() {
+            io::ErrorKind::TimedOut => Response::error(504, "the server of the program took too long"),
+            // A unix socket whose queue is full says so.
+            io::ErrorKind::WouldBlock => full(*self.config.queue_timeout),
+            _ => Response::error(502, "the server of the program cannot be reached"),
+        }
+    }
+}
+
+/// Writes what the socket takes at once.
+async fn first(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
+    poll_fn(|cx| socket.poll_write_vectored(cx, &[IoSlice::new(bytes)])).await
+}
+
+impl Handler for Upstream {
+    fn request(self: Rc<Self>, request: Request) -> Answer {
+        Answer::Later(Box::pin(self.answer(request)))
+    }
+
+    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
+        drop(connection);
+        Box::pin(async {})
+    }
+
+    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(async move { self.scope.wait().await })
+    }
+}

@@ -1,0 +1,209 @@
+//! TLS as the server (RFC 8446, RFC 5246): certificates by the name that a client asks for, tickets that every worker opens.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_rustls::TlsAcceptor;
+use futures_rustls::pki_types::pem::PemObject;
+use futures_rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use futures_rustls::rustls::crypto::{CryptoProvider, ring};
+use futures_rustls::rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use futures_rustls::rustls::sign::CertifiedKey;
+use futures_rustls::rustls::{Error as TlsError, RootCertStore, ServerConfig};
+
+use super::tickets;
+use super::tls_files::TlsMinimum;
+use super::{Socket, Stream};
+use crate::reactor::timeout;
+
+/// What a client gets that speaks HTTP where TLS is spoken.
+const NO_TLS: &str = "this port speaks HTTPS: the address begins with https\n";
+
+/// How much is read of what it goes on to send, bytes.
+const MOST_UNHEARD: usize = 64 << 10;
+
+/// A certificate with its intermediates, and its key, as PEM texts (RFC 7468).
+#[derive(Clone, Copy)]
+pub struct Identity<'a> {
+    /// The certificate, then the intermediate ones.
+    pub certificate: &'a str,
+    /// The private key: PKCS#8, PKCS#1 or SEC1.
+    pub key: &'a str,
+}
+
+/// What is wrong with an identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentityError {
+    /// There is no certificate in the text, or one that cannot be read.
+    Certificate,
+    /// There is no private key in the text, or one of a kind that is not supported.
+    Key,
+    /// The key belongs to another certificate.
+    Mismatch,
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Certificate => "it has no certificate in PEM form that can be read",
+            Self::Key => "it has no private key in PEM form of a kind that is known (RSA, ECDSA, Ed25519; not encrypted)",
+            Self::Mismatch => "the key belongs to another certificate",
+        })
+    }
+}
+
+impl std::error::Error for IdentityError {}
+
+/// Reads an identity, and the names it is for, lower-case.
+///
+/// # Errors
+/// [`IdentityError`].
+fn read(identity: Identity<'_>, provider: &CryptoProvider) -> Result<(CertifiedKey, Vec<String>), IdentityError> {
+    let chain: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_slice_iter(identity.certificate.as_bytes()).collect();
+    let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(IdentityError::Certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).map_err(|_| IdentityError::Key)?;
+    let names = {
+        let certificate = webpki::EndEntityCert::try_from(&chain[0]).map_err(|_| IdentityError::Certificate)?;
+        certificate.valid_dns_names().map(str::to_ascii_lowercase).collect()
+    };
+    match CertifiedKey::from_der(chain, key, provider) {
+        Ok(certified) => Ok((certified, names)),
+        Err(TlsError::InconsistentKeys(_)) => Err(IdentityError::Mismatch),
+        Err(_) => Err(IdentityError::Key),
+    }
+}
+
+/// Looks whether an identity can be used.
+///
+/// # Errors
+/// [`IdentityError`].
+pub fn check(identity: Identity<'_>) -> Result<(), IdentityError> {
+    read(identity, &ring::default_provider()).map(drop)
+}
+
+/// Looks whether these are authorities in PEM.
+///
+/// # Errors
+/// When the text has no certificate, or one that cannot be read.
+pub fn check_authorities(pem: &str) -> io::Result<()> {
+    authorities(pem).map(drop)
+}
+
+fn authorities(pem: &str) -> io::Result<RootCertStore> {
+    let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|_| wrong("it is not certificates in PEM form"))?;
+        roots.add(certificate).map_err(|_| wrong("it has a certificate that cannot be read"))?;
+    }
+    if roots.is_empty() { Err(wrong("it has no certificate in PEM form")) } else { Ok(roots) }
+}
+
+/// The certificates of a server, by name.
+#[derive(Debug)]
+struct Certificates {
+    by_name: HashMap<String, Arc<CertifiedKey>>,
+    first: Arc<CertifiedKey>,
+}
+
+impl ResolvesServerCert for Certificates {
+    /// The one for exactly that name, else the one with the wildcard for it (RFC 6125 §6.4.3), else the first: the client then says
+    /// itself what it does not like.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let found = hello.server_name().and_then(|name| {
+            let name = name.to_ascii_lowercase();
+            let wildcard = || self.by_name.get(&format!("*.{}", name.split_once('.')?.1));
+            self.by_name.get(&name).or_else(wildcard)
+        });
+        Some(found.unwrap_or(&self.first).clone())
+    }
+}
+
+/// Takes the TLS side of connections. Clones share it.
+#[derive(Clone)]
+pub struct TlsServer {
+    acceptor: TlsAcceptor,
+    /// The longest time for a handshake.
+    limit: Duration,
+    /// Above TLS there is HTTP/1.1, so who speaks it without can be told.
+    is_http: bool,
+}
+
+impl TlsServer {
+    /// A server that shows these identities, the first to who asks for none of their names; `protocols` is what it speaks (RFC 7301). With
+    /// `clients`, authorities in PEM, a client must show a certificate of one of them.
+    ///
+    /// # Errors
+    /// When an identity or the authorities cannot be used, or there is none.
+    pub fn new(
+        identities: &[Identity<'_>],
+        clients: Option<&str>,
+        minimum: TlsMinimum,
+        protocols: &[&str],
+        limit: Duration,
+    ) -> io::Result<Self> {
+        let wrong = |error: &dyn fmt::Display| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
+        let provider = Arc::new(ring::default_provider());
+        let mut by_name = HashMap::new();
+        let mut first = None;
+        for identity in identities {
+            let (certified, names) = read(*identity, &provider).map_err(|error| wrong(&error))?;
+            let certified = Arc::new(certified);
+            for name in names {
+                by_name.entry(name).or_insert_with(|| certified.clone());
+            }
+            first.get_or_insert(certified);
+        }
+        let first = first.ok_or_else(|| wrong(&"there is no certificate"))?;
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(minimum.versions())
+            .map_err(|error| wrong(&error))?;
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(pem) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(pem)?), provider).build();
+                builder.with_client_cert_verifier(verifier.map_err(|error| wrong(&error))?)
+            }
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(Certificates { by_name, first }));
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config.ticketer = tickets::tickets()?;
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), limit, is_http: protocols.contains(&"http/1.1") })
+    }
+
+    /// Does the handshake with a client that has connected. Who speaks HTTP without TLS, where HTTP is spoken, is told.
+    ///
+    /// # Errors
+    /// What the client did wrong, or `TimedOut`.
+    pub async fn accept(&self, socket: Socket) -> io::Result<Stream> {
+        let handshake = async {
+            if self.is_http && socket.first_byte().await?.is_some_and(|byte| byte.is_ascii_uppercase()) {
+                let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: ";
+                let answer = format!("{head}{}\r\n\r\n{NO_TLS}", NO_TLS.len());
+                farewell(socket, answer.as_bytes()).await?;
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks HTTP without TLS"));
+            }
+            let stream = self.acceptor.accept(socket).await?;
+            Ok(Stream::Tls(RefCell::new(Box::new(stream.into()))))
+        };
+        timeout(self.limit, handshake).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// Says something and waits for the other side's end: what it still sends would otherwise break the connection off before it has read this.
+async fn farewell(socket: Socket, words: &[u8]) -> io::Result<()> {
+    let stream = Stream::from(socket);
+    stream.write_all(words).await?;
+    stream.shutdown_write().await?;
+    let mut rest = [0; 1024];
+    for _ in 0..MOST_UNHEARD / rest.len() {
+        if stream.read(&mut rest).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! CGI programs in shell, Perl, Python and PHP, asked through the real binary by HTTP and by FastCGI.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod front;
+mod limits;
+mod programs;
+mod requests;
+mod streams;
+mod upstream;
