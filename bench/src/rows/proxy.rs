@@ -14,8 +14,11 @@ const WORK: Work =
 fn run(bench: &Bench) -> Result<Vec<Finding>> {
     // The same server behind both; its time is not theirs.
     let behind = Peer::Nginx.start(bench.cores)?;
-    let Peer::Skep(binary) = &bench.ours else { return Err("the proxy is measured with our binary".into()) };
-    let (ours, peer) = (Peer::SkepProxy(binary.clone(), behind.address), Peer::NginxProxy(behind.address));
+    let proxy = |peer: &Peer| match peer {
+        Peer::Skep(binary) => Peer::SkepProxy(binary.clone(), behind.address),
+        _ => Peer::NginxProxy(behind.address),
+    };
+    let (ours, peer) = (proxy(&bench.ours), proxy(&bench.peer));
     let seen = compare(bench, &WORK, &[&ours, &peer])?;
     Ok(vec![Finding::cost(WORK.name, &seen[0], &seen[1], Goal { total: 1.00, user: None })])
 }

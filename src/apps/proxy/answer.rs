@@ -128,7 +128,7 @@ fn ours(proxy: &ReverseProxy, request: &Request, begun: &Begun, location: &[u8])
     let path = match location.split_once("://") {
         Some((_, rest)) => {
             let (host, _) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-            if !host.eq_ignore_ascii_case(&upstream.url.authority()) {
+            if !host.eq_ignore_ascii_case(&upstream.authority) {
                 return None;
             }
             &rest[host.len()..]

@@ -1,7 +1,6 @@
 //! The head of a request as a server gets it (RFC 9110 §7.6, RFC 7239): written anew, without what belongs to the client's connection, and with what
 //! is known of the client.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use smallvec::SmallVec;
@@ -68,10 +67,10 @@ impl Forwarding {
         out.push(b' ');
         self.write_target(request, upstream, &mut out);
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        let own = upstream.url.authority();
+        let own = &upstream.authority;
         let host = match &self.host {
-            HostField::Keep => head.authority().unwrap_or(&own),
-            HostField::Upstream => &own,
+            HostField::Keep => head.authority().unwrap_or(own),
+            HostField::Upstream => own,
             HostField::Name(name) => name,
         };
         field(&mut out, "host", host.as_bytes());
@@ -133,16 +132,15 @@ impl Forwarding {
         if self.strip && !request.base().is_empty() {
             field(out, "x-forwarded-prefix", request.base().as_bytes());
         }
-        let mut element = match peer {
-            Some(IpAddr::V6(ip)) => format!("for=\"[{ip}]\""),
-            _ => format!("for={address}"),
-        };
+        let mut element = String::with_capacity(64 + host.len());
+        let quote = if peer.is_some_and(|ip| ip.is_ipv6()) { ["\"[", "]\""] } else { ["", ""] };
+        element.extend(["for=", quote[0], &address, quote[1]]);
         // What would have to be escaped is in no host that anybody has.
         if !host.is_empty() && !host.contains(['"', '\\']) {
             let quote = if host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) { "" } else { "\"" };
-            let _infallible = write!(element, ";host={quote}{host}{quote}");
+            element.extend([";host=", quote, host, quote]);
         }
-        let _infallible = write!(element, ";proto={}", if origin.secure { "https" } else { "http" });
+        element.push_str(if origin.secure { ";proto=https" } else { ";proto=http" });
         appended(out, fields, "forwarded", trusts, element.as_bytes());
     }
 }
@@ -170,8 +168,15 @@ fn appended(out: &mut Vec<u8>, fields: &Fields, name: &str, trusts: bool, own: &
 
 /// What becomes of a field. A server that turns `_` into `-`, as CGI makes it, must not find a field that we took out under such a name.
 fn fate(name: &str) -> Fate {
-    let plain = name.replace('_', "-");
-    let fate = match plain.as_str() {
+    if name.contains('_') {
+        let passes = fate_of(&name.replace('_', "-")) == Fate::Passes;
+        return if passes { Fate::Passes } else { Fate::Stays };
+    }
+    fate_of(name)
+}
+
+fn fate_of(name: &str) -> Fate {
+    match name {
         "host"
         | "content-length"
         | "transfer-encoding"
@@ -188,8 +193,7 @@ fn fate(name: &str) -> Fate {
         "forwarded" | "x-real-ip" => Fate::Told,
         other if other.starts_with("x-forwarded-") => Fate::Told,
         _ => Fate::Passes,
-    };
-    if fate != Fate::Passes && plain != name { Fate::Stays } else { fate }
+    }
 }
 
 /// Appends a part of a target with everything encoded that is not ASCII, or is one of `more`: a server may take such bytes for something else.

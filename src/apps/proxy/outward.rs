@@ -19,7 +19,7 @@ const SMALL: u64 = 16 << 10;
 pub(super) struct Outward {
     kind: Kind,
     /// Why the client's side of it failed.
-    failure: Rc<RefCell<Option<BodyError>>>,
+    failure: Option<Rc<RefCell<Option<BodyError>>>>,
 }
 
 enum Kind {
@@ -44,7 +44,7 @@ impl Outward {
             Some(length) if length <= SMALL && !waits => gather(body).await?,
             _ => Kind::Rest(Bytes::new(), body),
         };
-        Ok(Self { kind, failure: Rc::default() })
+        Ok(Self { kind, failure: None })
     }
 
     /// Whether it can be sent (again) from its first byte on.
@@ -54,7 +54,7 @@ impl Outward {
 
     /// Why it broke off.
     pub(super) fn failure(&self) -> Option<BodyError> {
-        self.failure.borrow().clone()
+        self.failure.as_ref().and_then(|failure| failure.borrow().clone())
     }
 
     /// The body to send now.
@@ -66,7 +66,7 @@ impl Outward {
             }
             Kind::Rest(first, body) => {
                 let length = body.length();
-                let failure = self.failure.clone();
+                let failure = self.failure.get_or_insert_default().clone();
                 let mut first = Some(first).filter(|first| !first.is_empty());
                 let pieces = Box::pin(stream::poll_fn(move |cx| {
                     if let Some(first) = first.take() {

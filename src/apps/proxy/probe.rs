@@ -36,7 +36,7 @@ async fn watch(proxy: Weak<ReverseProxy>, upstream: Rc<Upstream>, check: Check) 
 
 async fn ask(proxy: &ReverseProxy, upstream: &Upstream, check: &Check) -> Result<(), Fault> {
     let line = proxy.dialer.dial(upstream, None).await?;
-    let host = upstream.url.authority();
+    let host = &upstream.authority;
     let head = format!("GET {}{} HTTP/1.1\r\nhost: {host}\r\nuser-agent: skep\r\nconnection: close\r\n\r\n", upstream.prefix(), check.path);
     let written = Written { head: head.into_bytes(), method: Method::Get, body: RequestBody::Empty, upgrade: false };
     let limit = check.timeout.get();

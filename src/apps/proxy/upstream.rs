@@ -31,6 +31,8 @@ pub(super) struct Upstream {
     pub(super) url: Url,
     /// Host and port, or the socket: for logs.
     pub(super) name: String,
+    /// Host and port as a Host field has them.
+    pub(super) authority: String,
     pub(super) weight: u32,
     pub(super) health: Health,
     /// What it has over or under its share in the round.
@@ -45,10 +47,11 @@ pub(super) struct Upstream {
 
 impl Upstream {
     pub(super) fn new(url: Url, weight: u32, terms: Connections) -> Rc<Self> {
-        let name = url.server();
+        let (name, authority) = (url.server(), url.authority());
         Rc::new(Self {
             url,
             name,
+            authority,
             weight,
             health: Health::default(),
             share: Cell::new(0),

@@ -19,6 +19,9 @@ use crate::reactor::timeout;
 /// A body up to this size is read away, to keep the connection, rather than breaking it off.
 const SMALL: usize = 64 << 10;
 
+/// A body up to this size is copied out of the buffer.
+const COPIED: usize = 4 << 10;
+
 /// The body. Read to its end it gives the connection back to be used again.
 pub struct ResponseBody {
     /// `None` at the end, after a failure, and while it is read.
@@ -190,13 +193,25 @@ impl Incoming {
             return None;
         }
         self.framing = Framing::Length(0);
-        Some(self.connection.input.split_to(left).freeze())
+        let input = &mut self.connection.input;
+        if left > COPIED {
+            return Some(input.split_to(left).freeze());
+        }
+        // A small one leaves the buffer to the next answer.
+        let whole = Bytes::copy_from_slice(&input[..left]);
+        input.advance(left);
+        Some(whole)
     }
 
     /// The connection, behind the last piece: `None` when it cannot serve another request.
     #[must_use]
     pub fn into_kept(self) -> Option<Connection> {
-        Some(self.connection).filter(|connection| self.ending.keep && connection.input.is_empty())
+        let mut connection = Some(self.connection).filter(|connection| self.ending.keep && connection.input.is_empty())?;
+        if connection.input.capacity() > COPIED {
+            // Who waits for the next request holds no large buffer.
+            connection.input = BytesMut::new();
+        }
+        Some(connection)
     }
 
     /// The connection, when it speaks another protocol from here on.

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Buf;
+
 use super::body::{Ending, Incoming, ResponseBody};
 use super::pool::{Connection, Pool};
 use super::upload::{Unsent, Upload};
@@ -101,7 +103,7 @@ pub async fn converse(
     let parser = ResponseParser::new(written.method, written.upgrade, HeadLimits::default());
     match read_head(&mut connection, &mut outgoing, parser, patience).await {
         Ok(parsed) => {
-            let _ = connection.input.split_to(parsed.consumed);
+            connection.input.advance(parsed.consumed);
             let keep = parsed.keep_alive && outgoing.failure.is_none();
             let refused = !parsed.keep_alive && parsed.head.status >= 300;
             let upload = outgoing.upload.filter(|_| !refused);
