@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::support::client::{Client, Reply, get};
-use crate::support::server::{free_address, send};
+use crate::support::server::{free_address, is_gone, send};
 use crate::support::steady::Steady;
 use crate::support::wait;
 use crate::upstream::{proxy, proxy_of};
@@ -48,12 +48,14 @@ impl Nginx {
 
     /// Ends it at once, in the middle of whatever it does.
     pub fn kill(&mut self) {
-        let worker = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id())).unwrap_or_default();
-        for pid in worker.split_whitespace().filter_map(|pid| pid.parse().ok()) {
-            send(pid, Signal::SIGKILL);
-        }
+        let workers = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id())).unwrap_or_default();
+        // The master first: it would start another worker.
         send(i32::try_from(self.child.id()).unwrap(), Signal::SIGKILL);
         let _status = self.child.wait();
+        for pid in workers.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            send(pid, Signal::SIGKILL);
+            wait::until("the end of a worker", || is_gone(pid));
+        }
     }
 
     /// Starts it again on the same address.

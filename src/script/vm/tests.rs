@@ -74,9 +74,9 @@ fn a_loop_stops_within_twenty_milliseconds_of_the_limit() {
 
 #[test]
 fn short_steps_are_never_stopped() {
-    let vm = vm(64 << 20, Duration::from_millis(60));
+    let vm = vm(64 << 20, Duration::from_millis(300));
     let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(300) {
+    while start.elapsed() < Duration::from_secs(1) {
         assert_eq!(run::<i32>(&vm, "local n = 0 for i = 1, 1000 do n += 1 end return n").expect("fine"), 1000);
     }
 }
