@@ -69,6 +69,7 @@ fn launch(folder: &Path) -> Child {
     Command::new("nginx")
         .args(["-p", &folder.display().to_string(), "-c", &folder.join("nginx.conf").display().to_string()])
         .stdin(Stdio::null())
+        .stdout(Stdio::null())
         .stderr(output)
         .spawn()
         .unwrap_or_else(|error| panic!("nginx: {error}: tests/peers/http.sh installs it"))
