@@ -11,7 +11,7 @@ use futures_rustls::TlsAcceptor;
 use futures_rustls::pki_types::pem::PemObject;
 use futures_rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use futures_rustls::rustls::crypto::{CryptoProvider, ring};
-use futures_rustls::rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use futures_rustls::rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use futures_rustls::rustls::sign::CertifiedKey;
 use futures_rustls::rustls::{Error as TlsError, RootCertStore, ServerConfig};
 
@@ -135,7 +135,7 @@ pub struct TlsServer {
 
 impl TlsServer {
     /// A server that shows these identities, the first to who asks for none of their names; `protocols` is what it speaks (RFC 7301). With
-    /// `clients`, authorities in PEM, a client must show a certificate of one of them.
+    /// `clients`, authorities in PEM, a client must show a certificate of one of them, at each connection: no session is resumed then.
     ///
     /// # Errors
     /// When an identity or the authorities cannot be used, or there is none.
@@ -171,7 +171,13 @@ impl TlsServer {
         };
         let mut config = builder.with_cert_resolver(Arc::new(Certificates { by_name, first }));
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        config.ticketer = tickets::tickets()?;
+        if clients.is_none() {
+            config.ticketer = tickets::tickets()?;
+        } else {
+            // rustls asks for no certificate when a session is resumed: one that was begun elsewhere, or before this was asked, would come in.
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        }
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), limit, is_http: protocols.contains(&"http/1.1") })
     }
 
