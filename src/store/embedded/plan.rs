@@ -129,7 +129,8 @@ fn bounds(tests: &[(&Path, &Test)], path: &Path, direction: Direction, lists: bo
     Some((from, to))
 }
 
-/// The direction in which the index has the order, when the first `fixed` fields are known.
+/// The direction in which the index has the order, when the first `fixed` fields are known. Further fields of the index would put documents that are
+/// equal otherwise than they were inserted.
 fn order(paths: &[(Path, Direction)], fixed: usize, sort: &Sort) -> Option<Direction> {
     let is_fixed = |path: &Path| paths[..fixed].iter().any(|(own, _)| own == path);
     let wanted: Vec<_> = sort.0.iter().filter(|(path, _)| !is_fixed(path)).collect();
@@ -138,5 +139,5 @@ fn order(paths: &[(Path, Direction)], fixed: usize, sort: &Sort) -> Option<Direc
     let fits = |((path, own), (wanted_path, wanted)): (&(Path, Direction), &&(Path, Direction))| {
         path == wanted_path && ((own == wanted) == (direction == Direction::Up))
     };
-    (wanted.len() <= paths.len() - fixed && paths[fixed..].iter().zip(&wanted).all(fits)).then_some(direction)
+    (wanted.len() == paths.len() - fixed && paths[fixed..].iter().zip(&wanted).all(fits)).then_some(direction)
 }
