@@ -79,7 +79,7 @@ impl Site {
                 return Routed::Response(Response::error(400, "the path leads above the root"));
             }
             let host = if self.table.names_hosts() { comparable_host(head) } else { String::new() };
-            let path = comparable(head.path());
+            let path = comparable(head);
             let Some((index, route)) = self.table.position(&host, &path) else {
                 return Routed::Response(Response::error(404, "no route leads there"));
             };
@@ -128,12 +128,10 @@ fn for_everything(head: &RequestHead) -> Option<Response> {
 
 /// Takes `.` and `..` out of the path (RFC 3986 §6.2.2.3), encoded ones too. `false`: it leads above the root.
 fn normalise(head: &mut RequestHead) -> bool {
-    let path = head.path();
-    // A dot behind a slash, or anything encoded: all that could name a segment to take out.
-    let bytes = path.as_bytes();
-    if !memchr::memchr2_iter(b'.', b'%', bytes).any(|at| bytes[at] == b'%' || at > 0 && bytes[at - 1] == b'/') {
+    if head.has_plain_path() {
         return true;
     }
+    let path = head.path();
     let mut segments: Vec<&str> = Vec::new();
     let mut slash = false;
     for segment in path.split('/').skip(1) {
@@ -170,8 +168,9 @@ fn comparable_host(head: &RequestHead) -> String {
 }
 
 /// The path as routes are compared with: decoded, except an encoded slash, which separates nothing.
-fn comparable(path: &str) -> Cow<'_, str> {
-    if !path.contains('%') {
+fn comparable(head: &RequestHead) -> Cow<'_, str> {
+    let path = head.path();
+    if head.has_plain_path() || !path.contains('%') {
         return Cow::Borrowed(path);
     }
     let bytes = path.as_bytes();

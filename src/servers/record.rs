@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::host::Host;
 use super::live::Live;
-use crate::codec::http::{Method, RequestHead};
+use crate::codec::http::{Method, RequestHead, Target};
 use crate::log_warn;
 use crate::reactor;
 use crate::request::{Origin, RequestId};
@@ -27,7 +27,7 @@ pub(in crate::servers) struct Exchange {
     received: Cell<u64>,
     origin: Rc<Origin>,
     method: Method,
-    target: Rc<str>,
+    target: Target,
     /// The application that answers; no name when none does.
     app: Cell<Label>,
     /// What only the access log asks for.
@@ -76,7 +76,7 @@ impl Exchange {
             received: Cell::new(0),
             origin: origin.clone(),
             method: head.method.clone(),
-            target: head.shared_target(),
+            target: head.kept_target(),
             app: Cell::default(),
             more: live.access.is_some().then(|| Box::new(More::of(head))),
             silent: Cell::new(None),

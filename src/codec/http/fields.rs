@@ -105,21 +105,26 @@ impl Fields {
         Self::default()
     }
 
-    /// Takes a copy of the lines of a head, whose `count` fields [`Fields::adopt`] then names.
-    pub(super) fn from_lines(lines: &[u8], count: usize) -> Self {
-        let (mut arena, mut entries) = POOL.with_borrow_mut(Vec::pop).unwrap_or_default();
-        arena.extend_from_slice(lines);
-        entries.reserve(count);
+    /// No fields, in buffers that others have used before.
+    pub(super) fn pooled() -> Self {
+        let (arena, entries) = POOL.with_borrow_mut(Vec::pop).unwrap_or_default();
         Self { arena, entries }
     }
 
-    /// Names a field within the bytes given to [`Fields::from_lines`]; its name is lower-cased in place.
-    pub(super) fn adopt(&mut self, name: Span, value: Span) {
-        let start = name.start as usize;
-        if let Some(bytes) = self.arena.get_mut(start..start + name.len as usize) {
-            bytes.make_ascii_lowercase();
-        }
+    /// Names the next field within the lines that [`Fields::fill`] then gets.
+    pub(super) fn announce(&mut self, name: Span, value: Span) {
         self.entries.push(Entry { name, value });
+    }
+
+    /// Takes a copy of the lines of a head, and brings the names in them into lower case.
+    pub(super) fn fill(&mut self, lines: &[u8]) {
+        self.arena.extend_from_slice(lines);
+        for entry in &self.entries {
+            let start = entry.name.start as usize;
+            if let Some(name) = self.arena.get_mut(start..start + entry.name.len as usize) {
+                name.make_ascii_lowercase();
+            }
+        }
     }
 
     pub(super) fn slice(&self, span: Span) -> &[u8] {

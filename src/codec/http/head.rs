@@ -1,7 +1,8 @@
 //! The head of a request and of a response: start line and fields.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::rc::Rc;
+use std::ops::Deref;
 
 use super::authority;
 use super::fields::{Fields, Span};
@@ -35,8 +36,65 @@ pub struct RequestHead {
     pub version: Version,
     /// The header fields.
     pub fields: Fields,
-    target: Rc<str>,
+    target: Target,
     placement: Placement,
+}
+
+/// The target of a request, in a buffer that others have used before: one is made and forgotten with each request.
+#[derive(Debug)]
+pub struct Target(String);
+
+/// Buffers kept for the next targets.
+const POOLED: usize = 64;
+/// Larger ones are not kept.
+const POOLED_BYTES: usize = 1 << 10;
+
+thread_local! {
+    static POOL: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+impl From<&str> for Target {
+    fn from(text: &str) -> Self {
+        let mut buffer = POOL.with_borrow_mut(Vec::pop).unwrap_or_default();
+        buffer.push_str(text);
+        Self(buffer)
+    }
+}
+
+impl Clone for Target {
+    fn clone(&self) -> Self {
+        Self::from(&**self)
+    }
+}
+
+impl Deref for Target {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if self.0.capacity() > POOLED_BYTES {
+            return;
+        }
+        self.0.clear();
+        let buffer = std::mem::take(&mut self.0);
+        // After the thread's end there is no pool, and the buffer is just freed.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < POOLED {
+                pool.push(buffer);
+            }
+        });
+    }
 }
 
 /// Why a request target is not accepted (RFC 9112 §3.2).
@@ -68,6 +126,8 @@ pub(super) struct Placement {
     path: Span,
     query: Option<Span>,
     authority: Authority,
+    /// Nothing in the path is encoded, and no segment of it begins with a dot.
+    plain: bool,
 }
 
 /// The host of a request.
@@ -93,11 +153,13 @@ impl Placement {
         if *method == Method::Connect {
             let authority = authority::parse(bytes).ok_or(TargetError::Form)?;
             authority.port.ok_or(TargetError::Form)?;
-            return Ok(Self { path: span(end, end), query: None, authority: Authority::Own(target.into()) });
+            return Ok(Self { path: span(end, end), query: None, authority: Authority::Own(target.into()), plain: true });
         }
         let (authority, path) = match bytes {
             [b'/', ..] => (Authority::None, 0),
-            b"*" if *method == Method::Options => return Ok(Self { path: span(0, end), query: None, authority: Authority::None }),
+            b"*" if *method == Method::Options => {
+                return Ok(Self { path: span(0, end), query: None, authority: Authority::None, plain: true });
+            }
             _ => {
                 let start = scheme_length(bytes).ok_or(TargetError::Form)?;
                 let stop = bytes[start..].iter().position(|byte| matches!(byte, b'/' | b'?')).map_or(end, |at| start + at);
@@ -106,7 +168,16 @@ impl Placement {
             }
         };
         let mark = memchr::memchr(b'?', &bytes[path..]).map(|at| path + at);
-        Ok(Self { path: span(path, mark.unwrap_or(end)), query: mark.map(|at| span(at + 1, end)), authority })
+        let stop = mark.unwrap_or(end);
+        let plain = is_plain(&bytes[path..stop]);
+        Ok(Self { path: span(path, stop), query: mark.map(|at| span(at + 1, end)), authority, plain })
+    }
+
+    /// Of a target that is a path of so many bytes, checked already, whose query begins there. `plain`: see [`RequestHead::has_plain_path`].
+    pub(super) fn of_path(length: usize, query: Option<usize>, plain: bool) -> Self {
+        let span = |start: usize, end: usize| Span::new(start, end - start);
+        let path = span(0, query.map_or(length, |at| at - 1));
+        Self { path, query: query.map(|at| span(at, length)), authority: Authority::None, plain }
     }
 
     /// Uses the value of the `Host` field as the authority, unless the target named one (RFC 9112 §3.2.2).
@@ -164,7 +235,7 @@ impl RequestHead {
     }
 
     /// The target, for who keeps it longer than the head.
-    pub fn shared_target(&self) -> Rc<str> {
+    pub fn kept_target(&self) -> Target {
         self.target.clone()
     }
 
@@ -173,6 +244,11 @@ impl RequestHead {
     pub fn path(&self) -> &str {
         let path = self.placement.path.of_str(&self.target);
         if path.is_empty() && self.method != Method::Connect { "/" } else { path }
+    }
+
+    /// Whether nothing in the path is encoded and no segment of it begins with a dot: it reads as it stands.
+    pub fn has_plain_path(&self) -> bool {
+        self.placement.plain
     }
 
     /// What follows the first `?`, still encoded.
@@ -211,6 +287,11 @@ impl fmt::Debug for RequestHead {
 /// Characters of a target: printable ASCII without `#`, and UTF-8 that clients send without encoding it.
 fn is_target_byte(byte: u8) -> bool {
     byte > b' ' && byte != b'#' && byte != 0x7f
+}
+
+/// See [`RequestHead::has_plain_path`].
+fn is_plain(path: &[u8]) -> bool {
+    !memchr::memchr2_iter(b'.', b'%', path).any(|at| path[at] == b'%' || at > 0 && path[at - 1] == b'/')
 }
 
 /// The length of `http://` or `https://` at the front, in any case.

@@ -14,5 +14,5 @@ pub mod range;
 pub mod status;
 
 pub use fields::{FieldError, Fields};
-pub use head::{RequestHead, ResponseHead, TargetError, Version};
+pub use head::{RequestHead, ResponseHead, Target, TargetError, Version};
 pub use method::Method;

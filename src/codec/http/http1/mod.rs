@@ -5,6 +5,7 @@ mod framing;
 mod lines;
 pub mod request;
 pub mod response;
+mod usual;
 pub mod write;
 
 pub use chunked::{ChunkError, ChunkEvent, ChunkedDecoder};

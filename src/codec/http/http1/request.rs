@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use super::framing::{Declared, Framing, FramingError, Persistence};
 use super::lines::{LineError, LineScanner};
-use super::{BodyFraming, HeadLimits, MAX_FIELDS};
+use super::{BodyFraming, HeadLimits, MAX_FIELDS, usual};
 use crate::codec::http::authority;
 use crate::codec::http::fields::{Fields, Span, check_name, is_token_byte};
 use crate::codec::http::head::{Placement, RequestHead, TargetError, Version};
@@ -209,7 +209,7 @@ impl RequestParser {
     /// See [`HeadError`]; the parser is of no further use then.
     pub fn parse(&mut self, buf: &[u8]) -> Result<Parsed, HeadError> {
         if self.is_fresh()
-            && let Some(parsed) = self.parse_at_once(buf)
+            && let Some(parsed) = usual::read(buf, &self.limits)
         {
             return Ok(Parsed::Complete(parsed));
         }
@@ -228,40 +228,6 @@ impl RequestParser {
 
     fn is_fresh(&self) -> bool {
         self.start == 0 && self.method == Some(0)
-    }
-
-    /// Reads a head that has come whole and is as it should be, which nearly every one is. `None` says nothing: the way through the lines,
-    /// one by one, then finds what is missing or wrong.
-    fn parse_at_once(&self, buf: &[u8]) -> Option<ParsedRequest> {
-        if buf.first().is_none_or(|&byte| !is_token_byte(byte)) {
-            return None;
-        }
-        let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        let mut raw = httparse::Request::new(&mut []);
-        let Ok(httparse::Status::Complete(end)) = raw.parse_with_uninit_headers(buf, &mut slots) else { return None };
-        let bytes = &buf[..end];
-        if !self.keeps_limits(&raw, bytes) || raw.method.is_none_or(|method| method.len() > MAX_METHOD) {
-            return None;
-        }
-        read_parts(&raw, bytes, end).ok()
-    }
-
-    /// Whether every line is within its limit and ends with CR LF: httparse takes LF alone too.
-    fn keeps_limits(&self, raw: &httparse::Request<'_, '_>, bytes: &[u8]) -> bool {
-        let limits = &self.limits;
-        let Some(ends) = bytes.len().checked_sub(4).map(|at| &bytes[at..]) else { return false };
-        if ends != b"\r\n\r\n" || bytes.len() > limits.total || raw.headers.len() > limits.fields {
-            return false;
-        }
-        let (mut line, mut limit) = (0, limits.line);
-        for header in raw.headers.iter() {
-            let next = header.name.as_ptr().addr() - bytes.as_ptr().addr();
-            if bytes[next - 2] != b'\r' || next - line > limit {
-                return false;
-            }
-            (line, limit) = (next, limits.field);
-        }
-        bytes.len() - 2 - line <= limit
     }
 
     /// One empty line in front of a request is tolerated (RFC 9112 §2.2). Whether enough arrived to go on.
@@ -328,14 +294,15 @@ fn read_parts(raw: &httparse::Request<'_, '_>, bytes: &[u8], consumed: usize) ->
     let placement = Placement::read(&method, target).map_err(HeadError::Target)?;
 
     let lines = raw.headers.first().map_or(bytes.len(), |first| offset_of(first.name.as_bytes()));
-    let mut fields = Fields::from_lines(&bytes[lines..], raw.headers.len());
+    let mut fields = Fields::pooled();
     let mut meaning = Meaning::default();
     for header in raw.headers.iter() {
         let name = Span::new(offset_of(header.name.as_bytes()) - lines, header.name.len());
         let value = Span::new(offset_of(header.value) - lines, header.value.len());
-        fields.adopt(name, value);
-        meaning.take(header.name, header.value, value);
+        fields.announce(name, value);
+        meaning.take(header.name.as_bytes(), header.value, value);
     }
+    fields.fill(&bytes[lines..]);
     let (framing, expect_continue) = meaning.conclude(&method, version)?;
     let keep_alive = meaning.persistence.keep_alive(version);
     let head = RequestHead::from_parts(method, version, target, fields, placement.with_host(meaning.host));
@@ -344,18 +311,18 @@ fn read_parts(raw: &httparse::Request<'_, '_>, bytes: &[u8], consumed: usize) ->
 
 /// What the fields that concern the connection say, gathered while they are read.
 #[derive(Default)]
-struct Meaning {
-    host: Option<Span>,
+pub(super) struct Meaning {
+    pub(super) host: Option<Span>,
     host_error: Option<HeadError>,
     framing: Framing,
-    persistence: Persistence,
+    pub(super) persistence: Persistence,
     expect: Option<bool>,
-    upgrade: bool,
+    pub(super) upgrade: bool,
 }
 
 impl Meaning {
-    fn take(&mut self, name: &str, value: &[u8], span: Span) {
-        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+    pub(super) fn take(&mut self, name: &[u8], value: &[u8], span: Span) {
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
         match name.len() {
             4 if is("host") => {
                 if self.host.replace(span).is_some() {
@@ -374,7 +341,7 @@ impl Meaning {
     }
 
     /// How the body is framed, and whether the client waits to be told to send it.
-    fn conclude(&self, method: &Method, version: Version) -> Result<(BodyFraming, bool), HeadError> {
+    pub(super) fn conclude(&self, method: &Method, version: Version) -> Result<(BodyFraming, bool), HeadError> {
         if let Some(error) = self.host_error {
             return Err(error);
         }

@@ -142,11 +142,11 @@ impl ResponseParser {
         }
         let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
         let offset_of = |part: &[u8]| part.as_ptr().addr() - bytes.as_ptr().addr();
-        let mut fields = Fields::from_lines(bytes, raw.headers.len());
+        let mut fields = Fields::pooled();
         let mut framing = Framing::default();
         let mut persistence = Persistence::default();
         for header in raw.headers.iter() {
-            fields.adopt(
+            fields.announce(
                 Span::new(offset_of(header.name.as_bytes()), header.name.len()),
                 Span::new(offset_of(header.value), header.value.len()),
             );
@@ -158,6 +158,7 @@ impl ResponseParser {
                 _ => {}
             }
         }
+        fields.fill(bytes);
         let bodiless =
             self.method == Method::Head || status::is_bodiless(code) || (self.method == Method::Connect && (200..300).contains(&code));
         let framing = match framing.declared(version) {

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
-use crate::codec::http::http1::{BodyFraming, HeadError, HeadLimits, MAX_FIELDS, Parsed, ParsedRequest, RequestParser, parse_request};
+use crate::codec::http::http1::{
+    BodyFraming, HeadError, HeadLimits, MAX_FIELDS, Parsed, ParsedRequest, RequestParser, parse_request, usual,
+};
 use crate::codec::http::{Method, TargetError, Version};
 
 fn parse(bytes: &[u8]) -> Result<Option<ParsedRequest>, HeadError> {
@@ -293,6 +295,68 @@ fn head_like() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(piece, 0..16).prop_map(|pieces| pieces.concat().into_bytes()),
         prop::collection::vec(any::<u8>(), 0..64),
     ]
+}
+
+/// A head that is as it should be, but for at most two bytes.
+fn nearly_usual() -> impl Strategy<Value = Vec<u8>> {
+    let name = "[A-Za-z-]{1,12}|Host|Content-Length|Connection|Expect|Transfer-Encoding|Upgrade";
+    let value = "[ \\t]{0,2}[ -~\\t\u{fc}]{0,24}|chunked|close|keep-alive|[0-9]{1,3}|100-continue";
+    let field = (name, value).prop_map(|(name, value)| format!("{name}: {value}\r\n"));
+    let head = (
+        "GET|POST|HEAD|PUT|DELETE|PATCH",
+        "(/[!-~]{0,4}){1,4}(\\?[!-~]{0,8})?",
+        prop::collection::vec(field, 0..4),
+        prop_oneof![Just(""), Just("Host: a.example:80\r\n")],
+        prop_oneof![Just(""), Just("GET / HTTP/1.1\r\n"), Just("\0\n")],
+    );
+    let text = head.prop_map(|(method, target, fields, host, more)| {
+        format!("{method} {target} HTTP/1.1\r\n{host}{}\r\n{more}", fields.concat()).into_bytes()
+    });
+    (text, prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3)).prop_map(|(mut text, changes)| {
+        for (at, byte) in changes {
+            let at = at.index(text.len());
+            text[at] = byte;
+        }
+        text
+    })
+}
+
+/// What a head says, as far as it is acted on.
+fn meaning(parsed: &ParsedRequest) -> impl PartialEq + std::fmt::Debug + use<> {
+    let head = &parsed.head;
+    let fields: Vec<_> = head.fields.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+    let target = (head.target().to_owned(), head.path().to_owned(), head.query().map(str::to_owned), head.authority().map(str::to_owned));
+    let life = (head.has_plain_path(), parsed.framing, parsed.keep_alive, parsed.expect_continue, parsed.upgrade);
+    (head.method.clone(), head.version, target, fields, life)
+}
+
+/// How many usual heads the short way has to read among those of the property test below: it would hold too if none were read.
+#[test]
+fn the_usual_is_read_at_once() {
+    for text in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST /a?b=c HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nX:\ty \r\n\r\nab"] {
+        let parsed = usual::read(text.as_bytes(), &HeadLimits::default()).unwrap();
+        assert_eq!(parsed.consumed, text.find("\r\n\r\n").unwrap() + 4);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn the_short_way_reads_what_the_long_way_reads(bytes in prop_oneof![4 => nearly_usual(), 1 => head_like()], most in 1usize..80) {
+        let small = HeadLimits { line: most, field: most, fields: most % 5, total: most * 2 };
+        for limits in [HeadLimits::default(), small] {
+            if let Some(short) = usual::read(&bytes, &limits) {
+                // An empty line in front leads the long way.
+                let limits = HeadLimits { total: limits.total + 2, ..limits };
+                let Ok(Parsed::Complete(long)) = RequestParser::new(limits).parse(&[b"\r\n", &bytes[..]].concat()) else {
+                    return Err(TestCaseError::fail("only the short way takes it"));
+                };
+                prop_assert_eq!(short.consumed + 2, long.consumed);
+                prop_assert_eq!(meaning(&short), meaning(&long));
+            }
+        }
+    }
 }
 
 proptest! {
