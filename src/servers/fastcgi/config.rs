@@ -84,6 +84,7 @@ impl FastCgi {
             max_connections: self.max_connections.into(),
             uploads: &self.uploads,
             websocket: Settings::from(&WebSocket::default()),
+            proxies: &[],
         }
     }
 }
