@@ -43,9 +43,14 @@ impl Opening {
         Ok(Self { socket: Socket::new(accepted.fd)?, origin, tls, is_announced })
     }
 
-    /// The connection at once, when nothing comes before its protocol.
-    pub(in crate::servers) fn at_once(self) -> Result<(Stream, Rc<Origin>), Self> {
-        if self.tls.is_some() || self.is_announced { Err(self) } else { Ok((Stream::from(self.socket), Rc::new(self.origin))) }
+    /// Whether nothing comes before its protocol.
+    pub(in crate::servers) fn is_open(&self) -> bool {
+        self.tls.is_none() && !self.is_announced
+    }
+
+    /// The connection as it is.
+    pub(in crate::servers) fn at_once(self) -> (Stream, Rc<Origin>) {
+        (Stream::from(self.socket), Rc::new(self.origin))
     }
 
     /// The connection once its protocol begins. Why there is none, in words for the log, if that does not come to pass.

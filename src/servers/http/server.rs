@@ -86,18 +86,18 @@ impl HttpServer {
         let entry = Entry { key: self.connections.borrow_mut().insert(None), server: self.clone() };
         add(self.host.slot.accepts(), 1);
         add(self.host.slot.connections(), 1);
-        match opening.at_once() {
-            Ok((stream, origin)) => self.serve_stream(entry, stream, origin),
-            Err(opening) => {
-                let server = self.clone();
-                self.scope.spawn(async move {
-                    match opening.opened().await {
-                        Ok((stream, origin)) => server.serve_stream(entry, stream, origin),
-                        Err(why) => log_debug!("{}: {why}", server.name),
-                    }
-                });
-            }
+        if opening.is_open() {
+            let (stream, origin) = opening.at_once();
+            self.serve_stream(entry, stream, origin);
+            return Ok(());
         }
+        let server = self.clone();
+        self.scope.spawn(async move {
+            match opening.opened().await {
+                Ok((stream, origin)) => server.serve_stream(entry, stream, origin),
+                Err(why) => log_debug!("{}: {why}", server.name),
+            }
+        });
         Ok(())
     }
 
