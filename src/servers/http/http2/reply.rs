@@ -19,8 +19,8 @@ use crate::reactor::Alarm;
 use crate::request::{BodyStream, FileRange, Part, Response, ResponseBody};
 use crate::servers::watch::Watch;
 
-/// What is read of a file at once.
-const FILE_PIECE: u64 = 256 << 10;
+/// What is read of a file at once: there may be many streams, each with a piece that waits for its window.
+const FILE_PIECE: u64 = 64 << 10;
 
 /// Fields that belong to a connection of HTTP/1.1 (RFC 9113 §8.2.2).
 const OF_CONNECTIONS: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
