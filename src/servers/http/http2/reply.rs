@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -15,12 +15,34 @@ use h2::{Reason, SendStream};
 use http::{HeaderName, HeaderValue};
 
 use crate::codec::http::status;
-use crate::reactor::Alarm;
+use crate::reactor::{self, Alarm};
 use crate::request::{BodyStream, FileRange, Part, Response, ResponseBody};
 use crate::servers::watch::Watch;
 
 /// What is read of a file at once: there may be many streams, each with a piece that waits for its window.
 const FILE_PIECE: u64 = 64 << 10;
+
+/// A body that is handed over whole.
+const SMALL: usize = 4 << 10;
+
+thread_local! {
+    /// The present second as a field, and when it stops being true.
+    static DATE: RefCell<Option<(Instant, HeaderValue)>> = const { RefCell::new(None) };
+}
+
+/// `Date` (RFC 9110 §6.6.1), formatted once a second.
+fn date() -> Option<HeaderValue> {
+    DATE.with_borrow_mut(|date| {
+        let now = reactor::now();
+        if date.as_ref().is_none_or(|(until, _)| now >= *until) {
+            let time = SystemTime::now();
+            let into_second = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+            let until = now + Duration::from_secs(1).saturating_sub(Duration::from_nanos(into_second.into()));
+            *date = HeaderValue::from_str(&httpdate::fmt_http_date(time)).ok().map(|value| (until, value));
+        }
+        date.as_ref().map(|(_, value)| value.clone())
+    })
+}
 
 /// Fields that belong to a connection of HTTP/1.1 (RFC 9113 §8.2.2).
 const OF_CONNECTIONS: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
@@ -64,6 +86,11 @@ impl Reply {
         }
         match response.body {
             ResponseBody::Empty | ResponseBody::Upgrade(_) => {}
+            // A small answer needs no wait: what a closed window holds back of such is bounded by the number of streams, and goes with the connection.
+            ResponseBody::Bytes(bytes) if bytes.len() <= SMALL => {
+                self.sent.set(bytes.len() as u64);
+                return stream.send_data(bytes, true).map_err(io::Error::other);
+            }
             ResponseBody::Bytes(bytes) => return self.bytes(&mut stream, bytes, true).await,
             ResponseBody::File(range) => self.file(&mut stream, range).await?,
             ResponseBody::Parts(parts) => {
@@ -165,7 +192,7 @@ impl Reply {
         if self.server_token {
             fields.insert(http::header::SERVER, HeaderValue::from_static("skep"));
         }
-        if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
+        if let Some(date) = date() {
             fields.insert(http::header::DATE, date);
         }
         head
