@@ -10,7 +10,7 @@ use super::written::{Admin, App, Cache, Client, Events, Server, Workers};
 use crate::link::locks::config::Limits as LockLimits;
 use crate::net::tls_files::TlsFiles;
 use crate::net::tls_server::Identity;
-use crate::net::{Address, TlsServer};
+use crate::net::{Address, Certificate, TlsServer};
 use crate::secret::Secret;
 use crate::store::EmbeddedSettings;
 use crate::telemetry::config::{AccessLog, Log, LogFile};
@@ -88,6 +88,15 @@ impl Settings {
         let identities: Vec<Identity<'_>> =
             files.pairs().map(|(certificate, key)| Identity { certificate: text(certificate), key: text(key) }).collect();
         TlsServer::new(&identities, files.clients.as_ref().map(text), files.minimum, protocols, *files.handshake)
+    }
+
+    /// The certificates that servers show to clients, by file.
+    #[must_use]
+    pub fn certificates(&self) -> BTreeMap<&Path, Certificate> {
+        let files = self.servers.values().filter_map(Server::tls).flat_map(TlsFiles::pairs);
+        let read = |path: &PathBuf| self.pem.get(path).and_then(|pem| Certificate::read(pem.reveal()));
+        // The check of the configuration has warned of one that cannot be read.
+        files.filter_map(|(path, _)| Some((path.as_path(), read(path)?))).collect()
     }
 
     /// Every address that must be bound, with the name of its server: servers by name, then the admin listener as [`ADMIN`].

@@ -127,6 +127,7 @@ impl Master {
             wanted: self.wanted,
             config: self.config.as_ref().map(|path| path.display().to_string()),
             listeners: self.listeners.iter().map(super::listeners::Listening::name).collect(),
+            certificates: self.certificates(),
             rss: limits::rss(),
             crashes: self.crashes,
             last_error: self.last_error.clone(),

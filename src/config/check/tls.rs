@@ -4,9 +4,11 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::Checker;
 use crate::config::tree::Place;
+use crate::net::Certificate;
 use crate::net::tls_files::{TlsFiles, TlsPair};
 use crate::net::tls_server::{self, Identity, IdentityError};
 use crate::secret::Secret;
@@ -41,13 +43,24 @@ impl Checker<'_> {
         let (at_certificate, at_key) = (place.name("certificate"), place.name("key"));
         let (certificate, chain) = self.pem(&at_certificate, certificate);
         let (key, secret) = self.pem(&at_key, key);
-        if let (Some(chain), Some(secret)) = (chain, secret)
-            && let Err(error) = tls_server::check(Identity { certificate: &chain, key: &secret })
+        if let (Some(chain), Some(secret)) = (&chain, &secret)
+            && let Err(error) = tls_server::check(Identity { certificate: chain, key: secret })
         {
             let (at, path) = if error == IdentityError::Certificate { (at_certificate, &certificate) } else { (at_key, &key) };
             self.error(&at, format!("{}: {error}", path.display()));
-        } else if is_open(&key) {
+            return (certificate, key);
+        }
+        if is_open(&key) {
             self.warning(&at_key, format!("{} can be read by everybody on this machine", key.display()));
+        }
+        if let Some(chain) = chain {
+            let trouble = match Certificate::read(&chain) {
+                Some(read) => read.trouble(SystemTime::now()),
+                None => Some("has names or dates that cannot be read: when it expires is not watched".to_owned()),
+            };
+            if let Some(trouble) = trouble {
+                self.warning(&at_certificate, format!("{} {trouble}", certificate.display()));
+            }
         }
         (certificate, key)
     }
