@@ -72,6 +72,17 @@ pub fn summary(status: &process::Status) -> String {
         };
         let _ = writeln!(text, "  tls        {names} until {} ({left})", certificate.ends.get(..10).unwrap_or(&certificate.ends));
     }
+    for order in &master.orders {
+        let names = order.names.join(", ");
+        match (&order.error, &order.next) {
+            (Some(error), Some(next)) => {
+                let _ = writeln!(text, "  acme       {names}: {error}\n             the next order is made at {next}");
+            }
+            _ => {
+                let _ = writeln!(text, "  acme       {names}: {}", order.state);
+            }
+        }
+    }
     if status.hub.is_none() {
         text.push_str("  hub        is being restarted\n");
     }

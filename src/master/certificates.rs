@@ -2,14 +2,36 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::instance::Master;
+use nix::unistd::Pid;
+
+use super::commands::Asker;
+use super::instance::{Life, Master};
 use crate::log_warn;
-use crate::process::CertificateStatus;
+use crate::process::{CertificateStatus, OrderStatus};
+use crate::scoreboard::Role;
 
 /// How often those are reported that expire.
 const EVERY: Duration = Duration::from_hours(24);
 
 impl Master {
+    /// The hub has ordered a certificate: all take it up.
+    pub fn renewed(&mut self, pid: Pid) {
+        if self.is_hub(pid) && self.life == Life::Running {
+            self.ask_update(Asker::Renewed);
+        }
+    }
+
+    /// The hub says how it is about the certificates that it orders.
+    pub fn ordered(&mut self, pid: Pid, orders: Vec<OrderStatus>) {
+        if self.is_hub(pid) {
+            self.orders = orders;
+        }
+    }
+
+    fn is_hub(&mut self, pid: Pid) -> bool {
+        self.child(pid).is_some_and(|child| child.role == Role::Hub)
+    }
+
     /// Every certificate that is served.
     pub fn certificates(&self) -> Vec<CertificateStatus> {
         let now = SystemTime::now();

@@ -25,6 +25,8 @@ pub struct Certificate {
     pub begins: u64,
     /// The last one.
     pub ends: u64,
+    /// It only stands in for one that is not there yet.
+    pub is_placeholder: bool,
 }
 
 impl Certificate {
@@ -43,6 +45,7 @@ impl Certificate {
             names,
             begins: validity.not_before.to_unix_duration().as_secs(),
             ends: validity.not_after.to_unix_duration().as_secs(),
+            is_placeholder: content.issuer().to_string() == format!("CN={}", super::placeholder::ISSUER),
         })
     }
 
@@ -103,7 +106,7 @@ mod tests {
 
     #[test]
     fn trouble_is_told_two_weeks_before() {
-        let certificate = Certificate { names: Vec::new(), begins: 100 * DAY, ends: 190 * DAY };
+        let certificate = Certificate { names: Vec::new(), begins: 100 * DAY, ends: 190 * DAY, is_placeholder: false };
         let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
         for (now, said) in [
             (100 * DAY - 1, Some("holds only from 1970-04-11 00:00 UTC on")),

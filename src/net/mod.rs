@@ -1,12 +1,14 @@
 //! Addresses, listeners, streams.
 
 mod accept;
+pub mod acme;
 pub mod address;
 pub mod certificate;
 mod dialing;
 mod listener;
 pub mod network;
 mod peer;
+pub mod placeholder;
 mod socket;
 mod stream;
 pub mod tickets;

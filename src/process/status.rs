@@ -51,6 +51,21 @@ impl CertificateStatus {
     }
 }
 
+/// A certificate that is ordered by ACME.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderStatus {
+    /// The names it is for.
+    pub names: Vec<String>,
+    /// `"ordering"`, `"served"` or `"failed"`.
+    pub state: String,
+    /// Orders that have failed since the last that did not.
+    pub failures: u32,
+    /// Why the last of them failed, and what to do.
+    pub error: Option<String>,
+    /// When the next is made, in RFC 3339.
+    pub next: Option<String>,
+}
+
 /// The master's part of [`Status`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct MasterStatus {
@@ -77,6 +92,9 @@ pub struct MasterStatus {
     /// The certificates that are shown to clients; whoever watches this instance sees in time which of them expires.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
+    /// Certificates that are ordered by ACME.
+    #[serde(default)]
+    pub orders: Vec<OrderStatus>,
     /// Resident memory of the master, bytes.
     pub rss: u64,
     /// Workers that ended without being asked to, since the start.

@@ -19,9 +19,23 @@ const LARGEST_PEM: u64 = 1 << 20;
 
 impl Checker<'_> {
     /// Certificates and keys, which are read here and nowhere else.
-    pub(super) fn tls(&mut self, place: &Place, tls: TlsFiles) -> TlsFiles {
+    pub(super) fn tls(&mut self, place: &Place, tls: TlsFiles, data: &Path) -> TlsFiles {
         self.within(&place.name("handshake"), tls.handshake, HumanDuration::milliseconds(100), HumanDuration::seconds(300));
-        let (certificate, key) = self.identity(place, &tls.certificate, &tls.key);
+        let acme = tls.acme.map(|acme| self.acme(&place.name("acme"), acme));
+        let (certificate, key) = match &acme {
+            None => self.identity(place, &tls.certificate, &tls.key),
+            Some(acme) => {
+                for (name, path) in [("certificate", &tls.certificate), ("key", &tls.key)] {
+                    if !path.as_os_str().is_empty() {
+                        let more = "further certificates stand in `others`";
+                        self.error(&place.name(name), format!("with `acme` there is no `{name}`, the authority gives it ({more})"));
+                    }
+                }
+                let file = acme.certificate_file(data);
+                self.ordered(&place.name("acme"), acme, &file);
+                (file.clone(), file)
+            }
+        };
         let mut others = Vec::new();
         for (index, pair) in tls.others.iter().enumerate() {
             let (certificate, key) = self.identity(&place.name("others").index(index), &pair.certificate, &pair.key);
@@ -35,7 +49,7 @@ impl Checker<'_> {
             }
             path
         });
-        TlsFiles { certificate, key, others, clients, ..tls }
+        TlsFiles { certificate, key, acme, others, clients, ..tls }
     }
 
     /// A certificate and its key, which must fit each other.
@@ -66,7 +80,7 @@ impl Checker<'_> {
     }
 
     /// Reads a file of certificates or keys, for the workers, which may not.
-    fn pem(&mut self, place: &Place, path: &Path) -> (PathBuf, Option<String>) {
+    pub(super) fn pem(&mut self, place: &Place, path: &Path) -> (PathBuf, Option<String>) {
         if path.as_os_str().is_empty() {
             self.error(place, "it must be said which file that is");
             return (PathBuf::new(), None);
