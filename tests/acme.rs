@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use support::server::{Site, Skep, free_address};
+use support::server::{Site, Skep, free_address, send};
 use support::{client, wait};
 
 const WORKERS: usize = 3;
@@ -232,6 +233,9 @@ fn what_was_ordered_outlives_restarts_and_upgrades() {
         }
         assert_eq!(site.shown(1), first, "{order}");
     }
+    let hub = site.skep.status().hub.unwrap().pid;
+    send(hub, Signal::SIGKILL);
+    wait::until("another hub", || site.skep.status().hub.is_some_and(|new| new.pid != hub) && site.is_served());
     let Ordered { skep, secure } = site;
     // Who would order anew now could not.
     drop(pebble);
@@ -240,6 +244,35 @@ fn what_was_ordered_outlives_restarts_and_upgrades() {
     wait::until("the hub to say so", || site.is_served());
     assert_eq!(site.ordered(), 1, "{}", site.skep.output());
     assert!(text(&site.skep.order("status").stdout).contains("one.test, two.test: served"));
+}
+
+#[test]
+fn it_is_ordered_without_any_rights_and_from_inside_a_chroot() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let site = Site::new();
+    let Some(pebble) = Pebble::start(&site, 90 * 24 * 60 * 60, 5) else { return };
+    let folder = site.path().to_owned();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(folder.join("jail")).unwrap();
+    let secure = [free_address(), free_address()];
+    configure(&site, secure, &pebble.acme());
+    let text = fs::read_to_string(site.config()).unwrap();
+    site.write("config.ron", &text.replace("data: \"data\"", "user: \"nobody\", chroot: \"jail\", data: \"jail/data\""));
+    let site = Ordered { skep: site.start(), secure };
+    wait::until("a certificate", || site.is_served());
+    assert_eq!(site.skep.status().master.certificates[0].names, NAMES);
+    // What only root may read is not taken from there.
+    let file = fs::read_dir(folder.join("jail/data/acme")).unwrap().map(|entry| entry.unwrap().path());
+    let file = file.into_iter().find(|path| path.extension().is_some_and(|end| end == "pem")).unwrap();
+    let before = site.shown(0);
+    fs::copy(&file, folder.join("roots.only")).unwrap();
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(folder.join("roots.only"), &file).unwrap();
+    let output = site.skep.site.command("configtest").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("until another is there"), "{output:?}");
+    assert_eq!(site.shown(1), before);
 }
 
 #[test]

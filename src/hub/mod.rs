@@ -1,4 +1,4 @@
-//! The one process for what must exist once: the shared cache, elections, events, locks, the admin listener.
+//! The one process for what must exist once: the shared cache, elections, events, locks, certificates by ACME, the admin listener.
 //!
 //! It keeps nothing in memory that must survive it: the store is a file. When it dies the master starts another one; the workers serve on meanwhile, tell the new
 //! one what they run, and the cache begins empty.
@@ -90,11 +90,10 @@ async fn serve(context: ChildContext) -> i32 {
         let notices = hearing.elections.borrow_mut().open();
         hearing.announce(notices);
     });
-    let hub_settings = settings.clone();
-    hub.scope.spawn(clean_uploads(settings));
+    hub.scope.spawn(clean_uploads(settings.clone()));
     slot.set_state(State::Idle);
     tell(&control, &ToMaster::Ready);
-    hub.orders.update(&hub_settings);
+    hub.orders.update(&settings);
     let code = hub.clone().obey(&control).await;
     hub.locks.close();
     code

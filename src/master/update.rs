@@ -223,7 +223,6 @@ impl Master {
         for pid in behind {
             self.bring_up_to_date(pid);
         }
-        self.last_error = None;
         log_info!("the configuration was applied (revision {revision})");
         self.update_done(askers, Outcome { ok: true, lines, status: None });
     }
@@ -300,7 +299,10 @@ impl Master {
 
     fn update_done(&mut self, askers: Vec<Asker>, outcome: Outcome) {
         self.notifier.ready(&self.summary());
-        self.last_error = None;
+        // A renewed certificate does not put right what is wrong in a file.
+        if askers.iter().any(|asker| *asker != Asker::Renewed) {
+            self.last_error = None;
+        }
         for asker in askers {
             self.answer(asker, outcome.clone());
         }

@@ -26,11 +26,13 @@ const LONGEST_WAIT: Duration = Duration::from_hours(7 * 24);
 
 /// Where the authority takes what (§7.1.1).
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Directory {
-    new_nonce: String,
-    new_account: String,
-    new_order: String,
+    #[serde(rename = "newNonce")]
+    nonces: String,
+    #[serde(rename = "newAccount")]
+    accounts: String,
+    #[serde(rename = "newOrder")]
+    orders: String,
 }
 
 /// An authority, and the account there once it is known.
@@ -83,7 +85,7 @@ impl Authority {
     /// Makes the account, or finds it (§7.3, §7.3.1).
     pub(super) async fn sign_in(&self, contact: Option<&str>) -> Result<(), AcmeError> {
         let contact: Vec<&str> = contact.into_iter().collect();
-        let said = self.post(&self.directory.new_account, Some(&json!({"termsOfServiceAgreed": true, "contact": contact}))).await?;
+        let said = self.post(&self.directory.accounts, Some(&json!({"termsOfServiceAgreed": true, "contact": contact}))).await?;
         let location = said.location.ok_or_else(|| AcmeError::Unexpected("the account has no address".to_owned()))?;
         self.known.replace(Some(location));
         Ok(())
@@ -92,7 +94,7 @@ impl Authority {
     /// Begins an order for these names (§7.4).
     pub(super) async fn order(&self, names: &[String]) -> Result<Said, AcmeError> {
         let identifiers: Vec<Value> = names.iter().map(|name| json!({"type": "dns", "value": name})).collect();
-        self.post(&self.directory.new_order, Some(&json!({"identifiers": identifiers}))).await
+        self.post(&self.directory.orders, Some(&json!({"identifiers": identifiers}))).await
     }
 
     /// Sends something signed; without a payload it only asks.
@@ -128,7 +130,7 @@ impl Authority {
         if let Some(nonce) = self.nonce.take() {
             return Ok(nonce);
         }
-        let (response, _) = send(&self.client, request(Method::Head, &self.directory.new_nonce, self.roots.as_ref())?).await?;
+        let (response, _) = send(&self.client, request(Method::Head, &self.directory.nonces, self.roots.as_ref())?).await?;
         self.keep_nonce(&response);
         self.nonce.take().ok_or_else(|| AcmeError::Unexpected("it gives no nonce".to_owned()))
     }
@@ -171,7 +173,7 @@ mod tests {
     #[test]
     fn retry_after_is_a_number_or_a_date() {
         let now = httpdate::parse_http_date("Mon, 23 Nov 2026 10:00:00 GMT").unwrap();
-        assert_eq!(wait("120", now), Some(Duration::from_secs(120)));
+        assert_eq!(wait("120", now), Some(Duration::from_mins(2)));
         assert_eq!(wait("Mon, 23 Nov 2026 11:00:00 GMT", now), Some(Duration::from_hours(1)));
         assert_eq!(wait("Mon, 23 Nov 2026 09:00:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(wait("99999999999", now), Some(LONGEST_WAIT));

@@ -220,7 +220,7 @@ impl Keeper {
 /// When a certificate is renewed, since the Unix epoch: after two thirds of its time, less up to a twentieth.
 fn renewal(begins: u64, ends: u64, early: f64) -> Duration {
     let life = Duration::from_secs(ends.saturating_sub(begins));
-    Duration::from_secs(begins) + life * 2 / 3 - (life / 20).mul_f64(early)
+    (Duration::from_secs(begins) + life * 2 / 3).saturating_sub((life / 20).mul_f64(early))
 }
 
 /// How long to wait after so many failures: longer each time, and not when others do.

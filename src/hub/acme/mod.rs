@@ -41,8 +41,14 @@ type Tokens = Rc<RefCell<BTreeMap<String, String>>>;
 pub(super) struct Orders {
     control: Rc<Port>,
     tokens: Tokens,
-    /// By file, each with the task that orders.
-    keepers: RefCell<BTreeMap<PathBuf, (Rc<Keeper>, Task<()>)>>,
+    /// By file.
+    keepers: RefCell<BTreeMap<PathBuf, Kept>>,
+}
+
+/// A certificate with the task that orders it, which ends with this.
+struct Kept {
+    keeper: Rc<Keeper>,
+    _task: Task<()>,
 }
 
 impl Orders {
@@ -54,18 +60,18 @@ impl Orders {
     pub(super) fn update(self: &Rc<Self>, settings: &Settings) {
         let mut keepers = self.keepers.borrow_mut();
         let wanted: BTreeMap<&Path, _> = settings.ordered().collect();
-        keepers.retain(|file, (keeper, _)| wanted.get(file.as_path()).is_some_and(|acme| keeper.is_for(acme, settings)));
+        keepers.retain(|file, kept| wanted.get(file.as_path()).is_some_and(|acme| kept.keeper.is_for(acme, settings)));
         for (file, acme) in wanted {
             let pem = |path: &Path| settings.pem.get(path).map(|pem| pem.reveal().to_owned());
             let served = pem(file).unwrap_or_default();
-            if let Some((keeper, _)) = keepers.get(file) {
-                keeper.serves(served);
+            if let Some(kept) = keepers.get(file) {
+                kept.keeper.serves(served);
                 continue;
             }
             let roots = acme.roots.as_deref().and_then(pem);
             let keeper = Keeper::new(acme.clone(), roots, &settings.data, served, self);
             let task = spawn(keeper.clone().keep());
-            keepers.insert(file.to_owned(), (keeper, task));
+            keepers.insert(file.to_owned(), Kept { keeper, _task: task });
         }
         drop(keepers);
         self.report();
@@ -78,7 +84,7 @@ impl Orders {
 
     /// Tells the master how it is about all of them.
     fn report(&self) {
-        let orders = self.keepers.borrow().values().map(|(keeper, _)| keeper.status()).collect();
+        let orders = self.keepers.borrow().values().map(|kept| kept.keeper.status()).collect();
         tell(&self.control, &ToMaster::Ordered(orders));
     }
 
