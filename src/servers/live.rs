@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::limits::{HttpTimeouts, Uploads};
 use crate::codec::http::http1::HeadLimits;
+use crate::net::Network;
 use crate::request::form::{FormLimits, UploadLimits};
 use crate::request::route::Route;
 use crate::request::{First, Handler, Onward, Site};
@@ -38,6 +39,8 @@ pub struct Terms<'a> {
     pub uploads: &'a Uploads,
     /// WebSocket connections.
     pub websocket: Settings,
+    /// Who announces connections by the PROXY protocol.
+    pub proxies: &'a [Network],
 }
 
 /// What a server serves now. Replaced as a whole by an update; an exchange ends with the one it began with.
@@ -53,6 +56,7 @@ pub struct Live {
     pub(in crate::servers) max_connections: u64,
     pub(in crate::servers) uploads: Rc<UploadLimits>,
     pub(in crate::servers) websocket: Settings,
+    pub(in crate::servers) proxies: Vec<Network>,
 }
 
 /// The times of [`HttpTimeouts`].
@@ -86,6 +90,7 @@ impl Live {
             max_connections: terms.max_connections,
             uploads: Rc::new(uploads(terms.uploads)),
             websocket: terms.websocket,
+            proxies: terms.proxies.to_vec(),
         }
     }
 }

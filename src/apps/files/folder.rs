@@ -10,11 +10,11 @@ use std::time::SystemTime;
 use super::cache::{Cache, Kept};
 use super::config::Files;
 use super::source::{Found, Identity, Loaded, Opened, Source};
-use crate::apps::root::{Refusal, Root};
 use crate::apps::target::{BadTarget, Target};
 use crate::codec::http::{FieldError, Method};
 use crate::reactor;
 use crate::request::file::{Content, Describer, respond};
+use crate::request::file::{Refusal, Root};
 use crate::request::{Answer, Connection, Handler, Request, Response, ResponseBody, StartError};
 
 /// A directory of files.

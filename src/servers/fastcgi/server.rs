@@ -9,9 +9,12 @@ use slab::Slab;
 
 use super::config::FastCgi;
 use super::connection::Connection;
+use super::spool::Spool;
+use crate::log_error;
 use crate::net::{Accepted, Network, Peer, Socket, Stream};
 use crate::reactor::{self, Scope};
 use crate::request::Handler;
+use crate::request::file::Roots;
 use crate::scoreboard::{Slot, add, subtract};
 use crate::servers::host::{Host, RequestIds};
 use crate::servers::live::Live;
@@ -21,6 +24,24 @@ use crate::telemetry::AccessLog;
 pub(super) struct Serving {
     pub(super) config: FastCgi,
     pub(super) live: Live,
+    /// Where bodies may lie that the front has stored.
+    pub(super) body_files: Roots,
+    pub(super) spool: Option<Rc<Spool>>,
+}
+
+impl Serving {
+    /// `before`: what was served until now.
+    fn new(config: FastCgi, live: Live, before: Option<&Self>) -> Rc<Self> {
+        let body_files = Roots::open(&config.body_files).unwrap_or_else(|(path, error)| {
+            log_error!("no body is read from a file: {} cannot be opened: {error}", path.display());
+            Roots::default()
+        });
+        let spool = config.sendfile.as_ref().map(|wanted| {
+            let same = before.and_then(|before| before.spool.as_ref()).filter(|spool| spool.config() == wanted);
+            same.map_or_else(|| Spool::new(wanted.clone()), Rc::clone)
+        });
+        Rc::new(Self { config, live, body_files, spool })
+    }
 }
 
 /// Serves FastCGI.
@@ -47,7 +68,7 @@ impl FastCgiServer {
         Rc::new(Self {
             name: name.into(),
             host: Rc::new(Host::new(name, slot, ids)),
-            serving: RefCell::new(Rc::new(Serving { config, live })),
+            serving: RefCell::new(Serving::new(config, live, None)),
             open: RefCell::default(),
             scope: Scope::new(),
         })
@@ -56,7 +77,8 @@ impl FastCgiServer {
     /// Serves something else from the next request on. Connections stay.
     pub fn replace(&self, config: FastCgi, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>) {
         let live = Live::new(config.terms(), apps, access, self.host.slot);
-        self.serving.replace(Rc::new(Serving { config, live }));
+        let serving = Serving::new(config, live, Some(&*self.serving()));
+        self.serving.replace(serving);
     }
 
     /// What it serves now.

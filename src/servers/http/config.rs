@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::http::http1::HeadLimits;
-use crate::net::Address;
 use crate::net::tls_files::TlsFiles;
+use crate::net::{Address, Network};
 use crate::request::route::Route;
 use crate::servers::limits::{HttpTimeouts, Uploads};
 use crate::servers::live::Terms;
@@ -20,6 +20,10 @@ pub struct Http {
     pub listen: Vec<Address>,
     /// Certificates and keys, for HTTPS (TLS 1.2 and 1.3). None: plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// Networks of proxies that announce each connection by the PROXY protocol, version 1 or 2
+    /// (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>): it then has the client's address. Theirs must be announced; what others
+    /// send is never taken for an announcement.
+    pub proxy_protocol: Vec<Network>,
     /// Which application answers what.
     pub routes: Vec<Route>,
     /// The longest request line. Longer: 414.
@@ -54,6 +58,7 @@ impl Default for Http {
         Self {
             listen: Vec::new(),
             tls: None,
+            proxy_protocol: Vec::new(),
             routes: Vec::new(),
             max_line: HumanSize::kib(8),
             max_headers: 100,
@@ -88,6 +93,7 @@ impl Http {
             max_connections: self.max_connections.into(),
             uploads: &self.uploads,
             websocket: Settings::from(&*self.websocket),
+            proxies: &self.proxy_protocol,
         }
     }
 }
