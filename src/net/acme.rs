@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 
 /// A file larger than this is no certificate with its key, bytes.
 const LARGEST: u64 = 1 << 20;
+/// So much of a name is in the name of its file, characters.
+const LONGEST_NAME: usize = 100;
 /// Bytes of a digest that tell files apart.
 const DIGEST: usize = 8;
 
@@ -59,7 +61,8 @@ impl Acme {
     pub fn certificate_file(&self, data: &Path) -> PathBuf {
         let mut of = vec![self.directory.as_str()];
         of.extend(self.domains.iter().map(String::as_str));
-        let first = self.domains.first().map_or("none", String::as_str);
+        // The digest tells them apart; the name is for people, and a file's may not be as long as a host's.
+        let first: String = self.domains.first().map_or("none", String::as_str).chars().take(LONGEST_NAME).collect();
         data.join("acme").join(format!("{first}-{}.pem", digest(&of)))
     }
 

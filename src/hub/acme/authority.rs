@@ -116,8 +116,10 @@ impl Authority {
             if (200..300).contains(&response.head.status) {
                 return Ok(Said { location: field("location"), retry_after, body });
             }
-            let problem: Problem = serde_json::from_slice(&body)
-                .map_err(|_| AcmeError::Unexpected(format!("{url} answered {} without saying why", response.head.status)))?;
+            let problem = serde_json::from_slice(&body).unwrap_or_else(|_| Problem {
+                detail: format!("{url} answered {} without saying why", response.head.status),
+                ..Problem::default()
+            });
             if problem.name() != "badNonce" {
                 return Err(AcmeError::Refused(problem, retry_after));
             }

@@ -76,7 +76,10 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.detail.trim(), self.name())?;
+        f.write_str(self.detail.trim())?;
+        if !self.name().is_empty() {
+            write!(f, " ({})", self.name())?;
+        }
         for problem in &self.subproblems {
             write!(f, "; {} ({})", problem.detail.trim(), problem.name())?;
         }
@@ -117,5 +120,25 @@ impl std::error::Error for AcmeError {}
 impl From<HttpError> for AcmeError {
     fn from(error: HttpError) -> Self {
         Self::Http(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_are_told_with_what_to_do() {
+        let body = r#"{"type": "urn:ietf:params:acme:error:compound", "detail": "Two names.", "status": 400, "subproblems": [
+            {"type": "urn:ietf:params:acme:error:caa", "detail": "Not us.", "identifier": {"type": "dns", "value": "a.test"}},
+            {"type": "urn:ietf:params:acme:error:malformed", "detail": "What?"}]}"#;
+        let problem: Problem = serde_json::from_str(body).unwrap();
+        let told = "Two names. (compound); Not us. (caa); What? (malformed): the CAA record of the name allows other authorities only";
+        assert_eq!(problem.to_string(), told);
+        let limited = Problem { kind: format!("{NAMESPACE}rateLimited"), detail: "Slowly.".into(), ..Problem::default() };
+        let error = AcmeError::Refused(limited, Some(Duration::from_mins(1)));
+        assert_eq!(error.retry_after(), Some(Duration::from_mins(1)));
+        assert!(error.to_string().starts_with("the authority refuses: Slowly. (rateLimited): too many orders"), "{error}");
+        assert_eq!(Problem { detail: "Down.".into(), ..Problem::default() }.to_string(), "Down.");
     }
 }
