@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_mins(15);
 const LOOK: Duration = Duration::from_mins(10);
 /// How long the master has to hand a certificate on before it is asked again.
 const HAND_ON: Duration = Duration::from_secs(20);
+/// And at most, when it cannot.
+const LONGEST_HAND_ON: Duration = Duration::from_hours(1);
 /// The wait after a first failure; each further one makes it three times as long.
 const FIRST_WAIT: Duration = Duration::from_mins(1);
 const LONGEST_WAIT: Duration = Duration::from_hours(12);
@@ -167,8 +169,10 @@ impl Keeper {
 
     /// Has what was ordered shown to clients, and waits until it is; an update that failed elsewhere may have put the one before back.
     async fn hand_on(&self) {
+        let file = self.acme.certificate_file(&self.data);
+        let mut wait = HAND_ON;
         while self.ordered.borrow().as_ref().is_some_and(|text| *text != *self.served.borrow()) {
-            let stored = files::read(self.acme.certificate_file(&self.data)).await.ok().flatten();
+            let stored = files::read(file.clone()).await.ok().flatten();
             if stored.as_deref() != self.ordered.borrow().as_deref().map(str::as_bytes) {
                 // Somebody has taken it away: what is served counts.
                 self.ordered.replace(None);
@@ -178,7 +182,15 @@ impl Keeper {
             let changed = self.changed.listen();
             orders.hand_on();
             drop(orders);
-            or(changed, sleep(HAND_ON)).await;
+            if timeout(wait, changed).await.is_err() {
+                wait = wait.saturating_mul(3).min(LONGEST_HAND_ON);
+                self.error
+                    .replace(Some(format!("{} was ordered, but could not be taken up; the log of the master says why", file.display())));
+                self.show("failed", Some(SystemTime::now() + wait));
+            }
+        }
+        if wait != HAND_ON {
+            self.error.replace(None);
         }
     }
 
