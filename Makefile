@@ -28,6 +28,7 @@ setup-test: setup
 	@tests/peers/acme.sh
 	@tests/peers/cgi.sh
 	@tests/peers/http.sh
+	@tests/peers/http2.sh
 	@tests/peers/redis.sh
 	@tests/peers/tls.sh
 	@tests/peers/browser.sh

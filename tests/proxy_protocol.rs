@@ -70,7 +70,6 @@ impl Front {
         let mut text =
             "global\n nbthread 1\ndefaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n".to_owned();
         for (number, (way, (address, how))) in std::iter::zip(ways, to).enumerate() {
-            // Writing to a String cannot fail.
             let _ = write!(text, "listen way{number}\n bind {way}\n server skep {address} {how}\n");
         }
         site.write("haproxy.cfg", &text);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::limits::{HttpTimeouts, Uploads};
+use super::limits::{Http2, HttpTimeouts, Uploads};
 use crate::codec::http::http1::HeadLimits;
 use crate::net::Network;
 use crate::request::form::{FormLimits, UploadLimits};
@@ -41,6 +41,8 @@ pub struct Terms<'a> {
     pub websocket: Settings,
     /// Who announces connections by the PROXY protocol.
     pub proxies: &'a [Network],
+    /// HTTP/2 connections, where there are any.
+    pub http2: Http2,
 }
 
 /// What a server serves now. Replaced as a whole by an update; an exchange ends with the one it began with.
@@ -57,6 +59,7 @@ pub struct Live {
     pub(in crate::servers) uploads: Rc<UploadLimits>,
     pub(in crate::servers) websocket: Settings,
     pub(in crate::servers) proxies: Vec<Network>,
+    pub(in crate::servers) http2: Http2,
 }
 
 /// The times of [`HttpTimeouts`].
@@ -91,6 +94,7 @@ impl Live {
             uploads: Rc::new(uploads(terms.uploads)),
             websocket: terms.websocket,
             proxies: terms.proxies.to_vec(),
+            http2: terms.http2,
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::http::http1::HeadLimits;
 use crate::net::{Address, Network};
 use crate::request::route::Route;
-use crate::servers::limits::{HttpTimeouts, Uploads};
+use crate::servers::limits::{Http2, HttpTimeouts, Uploads};
 use crate::servers::live::Terms;
 use crate::units::{HumanDuration, HumanSize};
 use crate::websocket::config::{Settings, WebSocket};
@@ -86,6 +86,7 @@ impl FastCgi {
             uploads: &self.uploads,
             websocket: Settings::from(&WebSocket::default()),
             proxies: &[],
+            http2: Http2::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::codec::http::http1::HeadLimits;
 use crate::net::tls_files::TlsFiles;
 use crate::net::{Address, Network};
 use crate::request::route::Route;
-use crate::servers::limits::{HttpTimeouts, Uploads};
+use crate::servers::limits::{Http2, HttpTimeouts, Uploads};
 use crate::servers::live::Terms;
 use crate::units::{HumanDuration, HumanSize};
 use crate::websocket::config::{Settings, WebSocket};
@@ -42,6 +42,8 @@ pub struct Http {
     pub timeouts: HttpTimeouts,
     /// What happens to files that clients send in forms.
     pub uploads: Uploads,
+    /// HTTP/2 connections.
+    pub http2: Http2,
     /// WebSocket connections.
     pub websocket: Box<WebSocket>,
     /// Whether the Server header is sent.
@@ -68,6 +70,7 @@ impl Default for Http {
             keep_alive_requests: 10_000,
             timeouts: HttpTimeouts::default(),
             uploads: Uploads::default(),
+            http2: Http2::default(),
             websocket: Box::default(),
             server_tokens: true,
             slow_request: Some(HumanDuration::seconds(5)),
@@ -94,6 +97,7 @@ impl Http {
             uploads: &self.uploads,
             websocket: Settings::from(&*self.websocket),
             proxies: &self.proxy_protocol,
+            http2: self.http2.clone(),
         }
     }
 }
