@@ -25,6 +25,7 @@ setup:
 	@tools/rust.sh
 
 setup-test: setup
+	@tests/peers/acme.sh
 	@tests/peers/cgi.sh
 	@tests/peers/http.sh
 	@tests/peers/http2.sh

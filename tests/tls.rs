@@ -435,3 +435,43 @@ fn what_is_wrong_with_certificates_is_said_with_its_place() {
     configure(&site, address, "", ONE);
     assert!(site.command("configtest").output().unwrap().status.success());
 }
+
+#[test]
+fn certificates_that_expire_are_told_in_time() {
+    let site = site();
+    let folder = site.path().to_owned();
+    openssl(
+        &folder,
+        "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=two -addext subjectAltName=DNS:two.test,IP:::1 -keyout two.key -out two.csr",
+    );
+    let ends_in =
+        |days: &str| openssl(&folder, &format!("x509 -req -in two.csr -key two.key -copy_extensions copy -days {days} -out two.pem"));
+    let address = free_address();
+    site.write("apps/hello.luau", APP);
+    let tested = |said: &str| {
+        configure(&site, address, "", &format!("{ONE}, others: [(certificate: \"two.pem\", key: \"two.key\")]"));
+        let output = site.command("configtest").output().unwrap();
+        let text = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert_eq!(text.contains("warning") && text.contains("config.ron:"), !said.is_empty(), "{text}");
+        assert!(text.contains(said), "{text}");
+    };
+    ends_in("16");
+    tested("");
+    ends_in("-1");
+    tested("two.pem has expired on 20");
+    ends_in("6");
+    tested("two.pem expires in ");
+    let skep = site.start();
+    skep.settled(WORKERS);
+    let served = skep.status().master.certificates;
+    let days: Vec<_> = served.iter().map(|served| (served.names.join(" "), served.days_left)).collect();
+    // The second in which they were made may have passed.
+    assert!(matches!(days.as_slice(), [(one, 29 | 30), (two, 5 | 6)] if one == "one.test" && two == "two.test ::1"), "{served:?}");
+    let shown = text(&skep.site.command("status").output().unwrap().stdout);
+    assert!(shown.contains("two.test, ::1 until 20") && shown.contains(" days left)"), "{shown}");
+    let warned = "two.pem (two.test, ::1) expires in ";
+    wait::until("the log to warn of it", || skep.output().contains(warned));
+    assert_eq!(skep.output().matches(warned).count(), 1, "once a machine: {}", skep.output());
+    assert!(!skep.output().contains("one.pem ("), "{}", skep.output());
+}

@@ -5,6 +5,7 @@ use argh::FromArgs;
 
 use super::{Exit, complain, master, say};
 use crate::process::{self, Command};
+use crate::units::counted;
 
 /// show how the running instance is; exit code 3 when there is none
 #[derive(FromArgs)]
@@ -62,6 +63,25 @@ pub fn summary(status: &process::Status) -> String {
     let _ = writeln!(text, "  workers    {} ({} idle, {} busy), generation {}", states.total, states.idle, states.busy, master.generation);
     for listener in &master.listeners {
         let _ = writeln!(text, "  {:<10} {}", listener.server, listener.address);
+    }
+    for certificate in &master.certificates {
+        let names = if certificate.names.is_empty() { &certificate.file } else { &certificate.names.join(", ") };
+        let left = match certificate.days_left {
+            days @ ..0 => format!("expired {} ago", counted(days.unsigned_abs() as usize, "day")),
+            days => format!("{} left", counted(days as usize, "day")),
+        };
+        let _ = writeln!(text, "  tls        {names} until {} ({left})", certificate.ends.get(..10).unwrap_or(&certificate.ends));
+    }
+    for order in &master.orders {
+        let names = order.names.join(", ");
+        match (&order.error, &order.next) {
+            (Some(error), Some(next)) => {
+                let _ = writeln!(text, "  acme       {names}: {error}\n             the next order is made at {next}");
+            }
+            _ => {
+                let _ = writeln!(text, "  acme       {names}: {}", order.state);
+            }
+        }
     }
     if status.hub.is_none() {
         text.push_str("  hub        is being restarted\n");

@@ -8,6 +8,7 @@ mod changes;
 mod check;
 mod lexer;
 mod load;
+mod ordered;
 mod parse;
 mod probe;
 mod problem;

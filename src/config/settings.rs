@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::ordered;
 use super::written::{Admin, App, Cache, Client, Events, Server, Workers};
 use crate::link::locks::config::Limits as LockLimits;
+use crate::net::acme::Acme;
 use crate::net::tls_files::TlsFiles;
 use crate::net::tls_server::Identity;
-use crate::net::{Address, TlsServer};
+use crate::net::{Address, Certificate, TlsServer};
 use crate::secret::Secret;
 use crate::store::EmbeddedSettings;
 use crate::telemetry::config::{AccessLog, Log, LogFile};
@@ -88,6 +90,36 @@ impl Settings {
         let identities: Vec<Identity<'_>> =
             files.pairs().map(|(certificate, key)| Identity { certificate: text(certificate), key: text(key) }).collect();
         TlsServer::new(&identities, files.clients.as_ref().map(text), files.minimum, protocols, *files.handshake)
+    }
+
+    /// The certificates that servers show to clients, by file.
+    #[must_use]
+    pub fn certificates(&self) -> BTreeMap<&Path, Certificate> {
+        let files = self.servers.values().filter_map(Server::tls).flat_map(TlsFiles::pairs);
+        let read = |path: &PathBuf| self.pem.get(path).and_then(|pem| Certificate::read(pem.reveal()));
+        // The check of the configuration has warned of one that cannot be read.
+        files.filter_map(|(path, _)| Some((path.as_path(), read(path).filter(|read| !read.is_placeholder)?))).collect()
+    }
+
+    /// The certificates that are ordered by ACME, each once, with its file.
+    pub fn ordered(&self) -> impl Iterator<Item = (&Path, &Acme)> {
+        let all = self.servers.values().filter_map(Server::tls);
+        let ordered: BTreeMap<_, _> = all.filter_map(|files| Some((files.certificate.as_path(), files.acme.as_ref()?))).collect();
+        ordered.into_iter()
+    }
+
+    /// Takes those certificates up that were ordered since the configuration was read; gives what cannot be used of them, in words.
+    pub fn take_ordered(&mut self) -> Vec<String> {
+        let mut troubles = Vec::new();
+        let mut taken = Vec::new();
+        for (path, acme) in self.ordered() {
+            match ordered::identity(path, acme) {
+                Ok(text) => taken.push((path.to_owned(), text)),
+                Err(why) => troubles.push(why),
+            }
+        }
+        self.pem.extend(taken.into_iter().map(|(path, text)| (path, Secret::new(text))));
+        troubles
     }
 
     /// Every address that must be bound, with the name of its server: servers by name, then the admin listener as [`ADMIN`].

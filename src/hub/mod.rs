@@ -1,8 +1,9 @@
-//! The one process for what must exist once: the shared cache, elections, events, locks, the admin listener.
+//! The one process for what must exist once: the shared cache, elections, events, locks, certificates by ACME, the admin listener.
 //!
 //! It keeps nothing in memory that must survive it: the store is a file. When it dies the master starts another one; the workers serve on meanwhile, tell the new
 //! one what they run, and the cache begins empty.
 
+mod acme;
 mod admin;
 mod cache;
 mod elections;
@@ -25,7 +26,7 @@ use locks::Locks;
 use crate::clients::dns::System;
 use crate::config::{Server, Settings};
 use crate::link::locks::Told;
-use crate::link::{Call, FromHub, Port, ToHub};
+use crate::link::{Call, FromHub, Port, Reply, ToHub};
 use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenSocket, ToChild, ToMaster};
 use crate::reactor::{self, Scope};
@@ -73,6 +74,7 @@ async fn serve(context: ChildContext) -> i32 {
             orphans_until: boot.leases_until,
         }),
         admin: admin::Admin::new(&settings, control.clone(), slot, number),
+        orders: acme::Orders::new(control.clone()),
         scope: Scope::new(),
     });
     let speaker: Weak<dyn locks::Speaker> = Rc::<Hub>::downgrade(&hub);
@@ -88,9 +90,10 @@ async fn serve(context: ChildContext) -> i32 {
         let notices = hearing.elections.borrow_mut().open();
         hearing.announce(notices);
     });
-    hub.scope.spawn(clean_uploads(settings));
+    hub.scope.spawn(clean_uploads(settings.clone()));
     slot.set_state(State::Idle);
     tell(&control, &ToMaster::Ready);
+    hub.orders.update(&settings);
     let code = hub.clone().obey(&control).await;
     hub.locks.close();
     code
@@ -122,6 +125,7 @@ struct Hub {
     locks: Rc<Locks>,
     events: Rc<Events>,
     admin: Rc<admin::Admin>,
+    orders: Rc<acme::Orders>,
     scope: Scope,
 }
 
@@ -190,6 +194,7 @@ impl Hub {
     fn update(&self, settings: &str) -> Result<Vec<String>, String> {
         let settings: Settings = serde_json::from_str(settings).map_err(|error| format!("the settings cannot be read: {error}"))?;
         self.admin.update(&settings);
+        self.orders.update(&settings);
         self.locks.update(&settings.locks);
         self.cache.borrow_mut().set_limits(settings.cache.limits());
         telemetry::configure(&settings.log);
@@ -251,6 +256,10 @@ impl Hub {
             }
             ToHub::Events(message) => {
                 self.events.take(worker, message);
+                return;
+            }
+            ToHub::Call { id, call: Call::Challenge(token) } => {
+                send(port, &FromHub::Reply { id, reply: Ok(Reply::Challenge(self.orders.answer(&token))) });
                 return;
             }
             ToHub::Call { id, call: Call::Cache(call) } => {

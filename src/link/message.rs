@@ -46,6 +46,8 @@ pub enum Call {
     Cache(CacheCall),
     /// The store. → [`Reply::Store`].
     Store(StoreCall),
+    /// What to show the authority that asks for this token (RFC 8555 §8.3). → [`Reply::Challenge`].
+    Challenge(String),
 }
 
 /// Operations on the shared cache. Keys of different applications are different keys.
@@ -137,4 +139,6 @@ pub enum Reply {
     Ttl(Option<Option<u64>>),
     /// The store's.
     Store(StoreAnswer),
+    /// The key authorization; `None` for a token that nobody was given.
+    Challenge(Option<String>),
 }

@@ -23,6 +23,8 @@ pub enum Asker {
     Signal,
     /// A saved file: the answer goes to the log.
     Saved,
+    /// A certificate that was ordered: the answer goes to the log.
+    Renewed,
 }
 
 /// What the master does on which signal, the original's.
@@ -127,6 +129,8 @@ impl Master {
             wanted: self.wanted,
             config: self.config.as_ref().map(|path| path.display().to_string()),
             listeners: self.listeners.iter().map(super::listeners::Listening::name).collect(),
+            certificates: self.certificates(),
+            orders: self.orders.clone(),
             rss: limits::rss(),
             crashes: self.crashes,
             last_error: self.last_error.clone(),

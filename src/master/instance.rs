@@ -24,7 +24,7 @@ use super::systemd::Notifier;
 use super::update::Update;
 use super::upgrade::{Takeover, Upgrade};
 use crate::config::{Settings, Watch};
-use crate::process::{BootInfo, Command, Outcome};
+use crate::process::{BootInfo, Command, OrderStatus, Outcome};
 use crate::scoreboard::{Role, Scoreboard};
 use crate::sys::privileges::Target;
 use crate::sys::signals::Signals;
@@ -100,6 +100,8 @@ pub struct Master {
     /// Who waits for the end.
     pub stop_askers: Vec<Asker>,
     pub started: Option<Started>,
+    /// How it is about the certificates that the hub orders.
+    pub orders: Vec<OrderStatus>,
     pub crashes: u64,
     pub last_error: Option<String>,
     /// Whether this instance was started to take over from another, and has not yet.
@@ -219,7 +221,7 @@ impl Master {
                     hub.tell(&crate::process::ToChild::Answer { id, outcome });
                 }
             }
-            Asker::Signal | Asker::Saved => {
+            Asker::Signal | Asker::Saved | Asker::Renewed => {
                 for line in &outcome.lines {
                     if outcome.ok {
                         crate::log_info!("{line}");

@@ -66,6 +66,8 @@ impl Master {
                     child.expected = true;
                 }
             }
+            ToMaster::Renewed => self.renewed(pid),
+            ToMaster::Ordered(orders) => self.ordered(pid, orders),
             ToMaster::Ask { id, command } => self.asked(pid, id, command),
         }
     }

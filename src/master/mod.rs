@@ -14,6 +14,7 @@
 
 mod admin_token;
 mod backoff;
+mod certificates;
 mod child;
 mod commands;
 mod control;

@@ -33,6 +33,7 @@ pub struct Rounds {
     check: Instant,
     trim: Instant,
     mpm: Instant,
+    certificates: Instant,
     measured: Instant,
     /// Busy microseconds and requests of each worker at the last measurement, by process id.
     seen: HashMap<i32, (u64, u64)>,
@@ -49,6 +50,7 @@ impl Rounds {
             check: now + SECOND,
             trim: now + TRIM_EVERY,
             mpm: now + SECOND,
+            certificates: now,
             measured: now,
             seen: HashMap::new(),
             policy: None,
@@ -92,6 +94,9 @@ impl Master {
             if limits::rss() > TRIM_FROM {
                 memory::trim();
             }
+        }
+        if self.rounds.certificates <= now && self.life == Life::Running {
+            self.rounds.certificates = self.watch_certificates(now);
         }
         if self.rounds.mpm <= now && self.life == Life::Running {
             self.rounds.mpm = now + (*self.settings.workers.mpm_delay).max(Duration::from_millis(50));

@@ -197,6 +197,7 @@ impl Master {
             watch,
             stop_askers: Vec::new(),
             started: Some(started),
+            orders: Vec::new(),
             crashes: 0,
             last_error: None,
             exit_code: 0,

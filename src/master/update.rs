@@ -64,7 +64,8 @@ impl Master {
     fn begin_update(&mut self) {
         let askers = std::mem::take(&mut self.update.waiting);
         self.notifier.reloading();
-        match self.prepare_update() {
+        let prepared = if askers.iter().all(|asker| *asker == Asker::Renewed) { self.prepare_renewal() } else { self.prepare_update() };
+        match prepared {
             Ok(Some(running)) => {
                 let first = self.workers().find(|c| c.is_ready()).map(|c| c.pid);
                 let hub = self.hub().filter(|c| c.is_ready()).map(|c| c.pid);
@@ -96,12 +97,29 @@ impl Master {
             return Ok(None);
         }
         config::keep_what_needs_a_restart(&self.settings, &mut settings);
-        let plan = listeners::plan(&settings, &self.listeners, Vec::new()).map_err(|error| vec![error.to_string()])?;
-        self.prepare_access_log(&settings);
         let mut lines = changes.lines();
         lines.extend(loaded.warnings.iter().map(config::Problem::line));
+        self.change_to(settings, lines).map(Some)
+    }
+
+    /// The configuration in force with the certificates that were ordered meanwhile: what else was written since waits for who asks for it.
+    fn prepare_renewal(&mut self) -> Result<Option<Running>, Vec<String>> {
+        let mut settings = self.settings.clone();
+        for trouble in settings.take_ordered() {
+            log_warn!("a certificate that was ordered cannot be taken up: {trouble}");
+        }
+        let changes = config::diff(&self.settings, &settings);
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        self.change_to(settings, changes.lines()).map(Some)
+    }
+
+    fn change_to(&mut self, settings: Settings, mut lines: Vec<String>) -> Result<Running, Vec<String>> {
+        let plan = listeners::plan(&settings, &self.listeners, Vec::new()).map_err(|error| vec![error.to_string()])?;
+        self.prepare_access_log(&settings);
         lines.extend(plan.notes.iter().cloned());
-        Ok(Some(Running {
+        Ok(Running {
             askers: Vec::new(),
             settings,
             revision: self.revision + 1,
@@ -111,7 +129,7 @@ impl Master {
             everybody: false,
             deadline: Instant::now() + LIMIT,
             lines,
-        }))
+        })
     }
 
     fn watch_files(&mut self, files: &[std::path::PathBuf]) {
@@ -205,7 +223,6 @@ impl Master {
         for pid in behind {
             self.bring_up_to_date(pid);
         }
-        self.last_error = None;
         log_info!("the configuration was applied (revision {revision})");
         self.update_done(askers, Outcome { ok: true, lines, status: None });
     }
@@ -282,7 +299,10 @@ impl Master {
 
     fn update_done(&mut self, askers: Vec<Asker>, outcome: Outcome) {
         self.notifier.ready(&self.summary());
-        self.last_error = None;
+        // A renewed certificate does not put right what is wrong in a file.
+        if askers.iter().any(|asker| *asker != Asker::Renewed) {
+            self.last_error = None;
+        }
         for asker in askers {
             self.answer(asker, outcome.clone());
         }
@@ -292,7 +312,7 @@ impl Master {
     fn update_refused(&mut self, askers: Vec<Asker>, mut lines: Vec<String>) {
         self.notifier.ready(&self.summary());
         lines.push("the configuration was not changed; the one before serves on".to_owned());
-        let told_by_log = askers.iter().any(|a| matches!(a, Asker::Signal | Asker::Saved));
+        let told_by_log = askers.iter().any(|a| matches!(a, Asker::Signal | Asker::Saved | Asker::Renewed));
         if told_by_log {
             self.last_error = Some(lines.join("\n"));
         } else {

@@ -1,11 +1,14 @@
 //! Addresses, listeners, streams.
 
 mod accept;
+pub mod acme;
 pub mod address;
+pub mod certificate;
 mod dialing;
 mod listener;
 pub mod network;
 mod peer;
+pub mod placeholder;
 mod socket;
 mod stream;
 pub mod tickets;
@@ -14,6 +17,7 @@ pub mod tls_files;
 pub mod tls_server;
 
 pub use address::Address;
+pub use certificate::Certificate;
 pub use dialing::connect_any;
 pub use listener::{Accepted, Balance, Listener};
 pub use network::Network;

@@ -7,6 +7,7 @@ use futures_rustls::rustls::version::{TLS12, TLS13};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::acme::Acme;
 use crate::units::HumanDuration;
 
 /// The certificates that a listener shows to its clients, and what it asks of them.
@@ -18,6 +19,8 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// PEM file with the private key. It is read before privileges are dropped.
     pub key: PathBuf,
+    /// A certificate that an authority gives out by ACME, instead of `certificate` and `key`: it is ordered, kept in the data directory and renewed.
+    pub acme: Option<Acme>,
     /// Further certificates, each for the names that are in it.
     pub others: Vec<TlsPair>,
     /// PEM file with authorities: clients must then show a certificate of one of them.
@@ -33,6 +36,7 @@ impl Default for TlsFiles {
         Self {
             certificate: PathBuf::new(),
             key: PathBuf::new(),
+            acme: None,
             others: Vec::new(),
             clients: None,
             minimum: TlsMinimum::default(),
@@ -74,7 +78,10 @@ impl TlsMinimum {
 impl TlsFiles {
     /// Every file.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.pairs().flat_map(|(certificate, key)| [certificate, key]).chain(&self.clients)
+        self.pairs()
+            .flat_map(|(certificate, key)| [certificate, key])
+            .chain(&self.clients)
+            .chain(self.acme.iter().flat_map(|acme| &acme.roots))
     }
 
     /// All certificates with their keys, the first for who asks for no name that is known.

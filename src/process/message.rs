@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Status;
+use super::{OrderStatus, Status};
 use crate::net::Address;
 
 /// What the master tells a worker or the hub.
@@ -72,6 +72,10 @@ pub enum ToMaster {
     },
     /// Nothing is left to do; the process returns now.
     Drained,
+    /// From the hub: a certificate that it has ordered lies in its file and is to be handed to all; [`ToChild::Update`] brings it.
+    Renewed,
+    /// From the hub: how it is about the certificates that it orders, all of them.
+    Ordered(Vec<OrderStatus>),
     /// The hub's admin listener asks for something; the master answers with [`ToChild::Answer`]. Workers are not heard, and
     /// [`Command::Upgrade`] may not name a binary.
     Ask {

@@ -17,7 +17,7 @@ mod message;
 mod status;
 
 pub use message::{Command, ListenerName, Outcome, Reply, ToChild, ToMaster};
-pub use status::{MasterStatus, Status};
+pub use status::{CertificateStatus, MasterStatus, OrderStatus, Status};
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

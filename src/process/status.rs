@@ -1,7 +1,12 @@
+use std::path::Path;
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 
 use super::ListenerName;
+use crate::net::Certificate;
 use crate::scoreboard::{SlotStatus, StateCounts};
+use crate::telemetry::clock;
 
 /// How a running instance is: the JSON of `skep status --json` and of the admin listener's `/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -14,6 +19,51 @@ pub struct Status {
     pub hub: Option<SlotStatus>,
     /// The workers, by slot.
     pub workers: Vec<SlotStatus>,
+}
+
+/// A certificate that is shown to clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// The names and addresses it is for.
+    pub names: Vec<String>,
+    /// The file it is in.
+    pub file: String,
+    /// From when on it holds, in RFC 3339.
+    pub begins: String,
+    /// Until when, in RFC 3339.
+    pub ends: String,
+    /// Whole days until then; below zero when it has expired.
+    pub days_left: i64,
+}
+
+impl CertificateStatus {
+    /// How it is at a moment.
+    #[must_use]
+    pub fn new(file: &Path, certificate: Certificate, now: SystemTime) -> Self {
+        let moment = |seconds: u64| String::from_utf8_lossy(&clock::iso(seconds.saturating_mul(1000))).into_owned();
+        Self {
+            file: file.display().to_string(),
+            begins: moment(certificate.begins),
+            ends: moment(certificate.ends),
+            days_left: certificate.days_left(now),
+            names: certificate.names,
+        }
+    }
+}
+
+/// A certificate that is ordered by ACME.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderStatus {
+    /// The names it is for.
+    pub names: Vec<String>,
+    /// `"ordering"`, `"served"` or `"failed"`.
+    pub state: String,
+    /// Orders that have failed since the last that did not.
+    pub failures: u32,
+    /// Why the last of them failed, and what to do.
+    pub error: Option<String>,
+    /// When the next is made, in RFC 3339.
+    pub next: Option<String>,
 }
 
 /// The master's part of [`Status`].
@@ -39,6 +89,12 @@ pub struct MasterStatus {
     pub config: Option<String>,
     /// What is listened on.
     pub listeners: Vec<ListenerName>,
+    /// The certificates that are shown to clients; whoever watches this instance sees in time which of them expires.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
+    /// Certificates that are ordered by ACME.
+    #[serde(default)]
+    pub orders: Vec<OrderStatus>,
     /// Resident memory of the master, bytes.
     pub rss: u64,
     /// Workers that ended without being asked to, since the start.

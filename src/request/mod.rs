@@ -21,7 +21,7 @@ pub use body::{Body, BodyError, BodySource};
 pub use onward::Onward;
 pub use recording::Recording;
 pub use response::{BodyStream, FileRange, Part, Response, ResponseBody, ResponseFields};
-pub use site::{Routed, Site};
+pub use site::{First, Routed, Site};
 
 use std::fmt;
 use std::rc::Rc;

@@ -29,8 +29,18 @@ pub enum Routed {
     Response(Response),
 }
 
+/// What answers before the routes are looked at.
+#[derive(Clone)]
+pub struct First {
+    /// How the path begins, as it came.
+    pub path: &'static str,
+    /// What answers.
+    pub handler: Rc<dyn Handler>,
+}
+
 /// Routes and what they lead to.
 pub struct Site {
+    first: Option<(First, Label)>,
     table: RouteTable,
     /// What each route of the table leads to.
     ends: Vec<End>,
@@ -65,7 +75,13 @@ impl Site {
             Action::Redirect(_) | Action::Rewrite(_) => End::Elsewhere,
         };
         let ends = table.routes().iter().map(end).collect();
-        Self { table, ends }
+        Self { first: None, table, ends }
+    }
+
+    /// With something that answers before the routes; `label` is its name in reports.
+    #[must_use]
+    pub fn with_first(self, first: First, label: Label) -> Self {
+        Self { first: Some((first, label)), ..self }
     }
 
     /// Finds who answers a request. The head's target becomes the rewritten and normalised one.
@@ -73,6 +89,9 @@ impl Site {
     pub fn find(&self, head: &mut RequestHead) -> Routed {
         if let Some(response) = for_everything(head) {
             return Routed::Response(response);
+        }
+        if let Some((first, name)) = self.first.as_ref().filter(|(first, _)| head.path().starts_with(first.path)) {
+            return Routed::App { handler: first.handler.clone(), name: *name, base_length: 0 };
         }
         for _ in 0..=MOST_REWRITES {
             if !normalise(head) {

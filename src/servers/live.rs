@@ -9,7 +9,7 @@ use crate::codec::http::http1::HeadLimits;
 use crate::net::Network;
 use crate::request::form::{FormLimits, UploadLimits};
 use crate::request::route::Route;
-use crate::request::{Handler, Onward, Site};
+use crate::request::{First, Handler, Onward, Site};
 use crate::scoreboard::Slot;
 use crate::telemetry::AccessLog;
 use crate::units::HumanDuration;
@@ -17,6 +17,8 @@ use crate::websocket::config::Settings;
 
 /// What the configuration of a server says of its exchanges.
 pub struct Terms<'a> {
+    /// What answers before the routes do.
+    pub first: Option<First>,
     /// Which application answers what.
     pub routes: &'a [Route],
     /// What a head may be, where the server reads one itself.
@@ -74,8 +76,13 @@ impl Live {
     #[must_use]
     pub fn new(terms: Terms<'_>, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>, slot: Slot) -> Self {
         let timeouts = terms.timeouts;
+        let site = Site::new(terms.routes.to_vec(), apps, |name| slot.label(name));
+        let site = match terms.first {
+            Some(first) => site.with_first(first, slot.label("acme")),
+            None => site,
+        };
         Self {
-            site: Rc::new(Site::new(terms.routes.to_vec(), apps, |name| slot.label(name))),
+            site: Rc::new(site),
             access,
             head_limits: terms.head_limits,
             max_body: terms.max_body,

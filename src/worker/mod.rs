@@ -3,12 +3,14 @@
 //! | file | what it is |
 //! |---|---|
 //! | `apps` | the applications of the configuration, made and replaced |
+//! | `challenges` | what an authority asks before it gives a certificate |
 //! | `clients` | the clients of the configuration, made and replaced |
 //! | `scripts` | Luau applications that follow their files |
 //! | `servers` | the servers and the listeners they take connections from |
 //! | `crew` | where this worker stands among the others |
 
 mod apps;
+mod challenges;
 mod clients;
 mod crew;
 mod scripts;

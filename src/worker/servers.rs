@@ -7,9 +7,11 @@ use std::rc::Rc;
 use nix::sys::socket::{SockaddrStorage, getsockname};
 
 use super::apps::Environment;
+use super::challenges::Challenges;
 use super::crew::Crew;
 use crate::config::{Server, Settings};
 use crate::events::Events;
+use crate::link::HubLink;
 use crate::link::locks::Parties;
 use crate::net::{Accepted, Address, Balance, Listener, Peer};
 use crate::process::ListenerName;
@@ -21,7 +23,7 @@ use crate::servers::fastcgi::FastCgiServer;
 use crate::servers::flash_policy::FlashPolicyServer;
 use crate::servers::host::RequestIds;
 use crate::servers::http::HttpServer;
-use crate::servers::live::Live;
+use crate::servers::live::{Live, Terms};
 use crate::servers::lock::LockServer;
 use crate::servers::rtep::RtepServer;
 use crate::servers::script::RawServer;
@@ -57,12 +59,13 @@ pub(super) struct Servers {
     parties: Rc<Parties>,
     events: Rc<Events>,
     registry: Registry,
+    hub: Rc<HubLink>,
 }
 
 impl Servers {
     pub(super) fn new(crew: Crew, slot: Slot, ids: Rc<RequestIds>, environment: &Environment) -> Self {
         let (parties, events, registry) = (environment.hub.locks().clone(), environment.events.clone(), environment.rtep.clone());
-        Self { running: BTreeMap::new(), crew, slot, ids, parties, events, registry }
+        Self { running: BTreeMap::new(), crew, slot, ids, parties, events, registry, hub: environment.hub.clone() }
     }
 
     /// Makes the servers those of `settings`: new ones come, changed ones serve otherwise from the next request on, what is gone is
@@ -84,6 +87,8 @@ impl Servers {
                 gone.push(Ending(running.kind));
             }
         }
+        // Only where certificates are ordered: elsewhere that path is an application's.
+        let first = settings.ordered().next().map(|_| Challenges::first(&self.hub));
         for (name, server) in &settings.servers {
             let tls = match server.tls().map(|files| settings.tls(files, server.protocols())).transpose() {
                 Ok(tls) => tls,
@@ -95,11 +100,11 @@ impl Servers {
             };
             match (server, self.running.get(name).map(|running| running.kind.clone())) {
                 (Server::Http(config), Some(Kind::Http(http))) => {
-                    http.replace(Live::new(config.terms(), apps, access.cloned(), self.slot));
+                    http.replace(Live::new(Terms { first: first.clone(), ..config.terms() }, apps, access.cloned(), self.slot));
                     http.speak(tls);
                 }
                 (Server::Http(config), _) => {
-                    let live = Live::new(config.terms(), apps, access.cloned(), self.slot);
+                    let live = Live::new(Terms { first: first.clone(), ..config.terms() }, apps, access.cloned(), self.slot);
                     let http = HttpServer::new(name, live, self.slot, self.ids.clone());
                     http.speak(tls);
                     self.running.insert(name.clone(), Running { kind: Kind::Http(http), listeners: BTreeMap::new() });

@@ -1,5 +1,6 @@
 //! From what is written to what the program works with, and everything that could be known to fail at the start.
 
+mod acme;
 mod apps;
 mod cgi;
 mod clients;
@@ -159,6 +160,7 @@ impl Checker<'_> {
             pem: std::mem::take(&mut self.pem),
         };
         self.listeners(&settings);
+        self.way_of_challenges(&settings);
         settings
     }
 

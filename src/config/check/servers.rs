@@ -47,7 +47,7 @@ impl Checker<'_> {
                 Server::Lock(lock) => Server::Lock(self.lock_server(&place, lock)),
                 Server::FlashPolicy(policy) => Server::FlashPolicy(self.flash_policy(&place, policy)),
                 Server::Rtep(rtep) => Server::Rtep(self.rtep_server(&place, rtep)),
-                Server::Script(script) => Server::Script(self.raw(&place, script, apps)),
+                Server::Script(script) => Server::Script(self.raw(&place, script, apps, data)),
             };
             checked.insert(name, server);
         }
@@ -71,7 +71,7 @@ impl Checker<'_> {
         }
         self.routes(&place.name("routes"), &http.routes, apps);
         let listen = self.addresses(place, http.listen);
-        let tls = http.tls.map(|tls| self.tls(&place.name("tls"), tls));
+        let tls = http.tls.map(|tls| self.tls(&place.name("tls"), tls, data));
         self.http2(&place.name("http2"), &http.http2);
         let dir = self.upload_directory(&place.name("uploads").name("dir"), http.uploads.dir.as_deref(), data);
         let uploads = Uploads { dir: Some(dir), ..http.uploads };
@@ -131,7 +131,7 @@ impl Checker<'_> {
         SendFile { directory, prefix: Some(prefix), ..sendfile }
     }
 
-    fn raw(&mut self, place: &Place, script: ScriptServer, apps: &BTreeMap<String, App>) -> ScriptServer {
+    fn raw(&mut self, place: &Place, script: ScriptServer, apps: &BTreeMap<String, App>, data: &Path) -> ScriptServer {
         self.at_least(&place.name("max_connections"), script.max_connections, 1);
         if let Some(idle) = script.idle {
             self.at_least(&place.name("idle"), idle, HumanDuration::milliseconds(10));
@@ -147,7 +147,7 @@ impl Checker<'_> {
             None => self.unknown_app(&at, &script.app, apps),
         }
         let listen = self.addresses(place, script.listen);
-        let tls = script.tls.map(|tls| self.tls(&place.name("tls"), tls));
+        let tls = script.tls.map(|tls| self.tls(&place.name("tls"), tls, data));
         ScriptServer { listen, tls, ..script }
     }
 

@@ -4,9 +4,11 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::Checker;
 use crate::config::tree::Place;
+use crate::net::Certificate;
 use crate::net::tls_files::{TlsFiles, TlsPair};
 use crate::net::tls_server::{self, Identity, IdentityError};
 use crate::secret::Secret;
@@ -17,9 +19,23 @@ const LARGEST_PEM: u64 = 1 << 20;
 
 impl Checker<'_> {
     /// Certificates and keys, which are read here and nowhere else.
-    pub(super) fn tls(&mut self, place: &Place, tls: TlsFiles) -> TlsFiles {
+    pub(super) fn tls(&mut self, place: &Place, tls: TlsFiles, data: &Path) -> TlsFiles {
         self.within(&place.name("handshake"), tls.handshake, HumanDuration::milliseconds(100), HumanDuration::seconds(300));
-        let (certificate, key) = self.identity(place, &tls.certificate, &tls.key);
+        let acme = tls.acme.map(|acme| self.acme(&place.name("acme"), acme));
+        let (certificate, key) = match &acme {
+            None => self.identity(place, &tls.certificate, &tls.key),
+            Some(acme) => {
+                for (name, path) in [("certificate", &tls.certificate), ("key", &tls.key)] {
+                    if !path.as_os_str().is_empty() {
+                        let more = "further certificates stand in `others`";
+                        self.error(&place.name(name), format!("with `acme` there is no `{name}`, the authority gives it ({more})"));
+                    }
+                }
+                let file = acme.certificate_file(data);
+                self.ordered(&place.name("acme"), acme, &file);
+                (file.clone(), file)
+            }
+        };
         let mut others = Vec::new();
         for (index, pair) in tls.others.iter().enumerate() {
             let (certificate, key) = self.identity(&place.name("others").index(index), &pair.certificate, &pair.key);
@@ -33,7 +49,7 @@ impl Checker<'_> {
             }
             path
         });
-        TlsFiles { certificate, key, others, clients, ..tls }
+        TlsFiles { certificate, key, acme, others, clients, ..tls }
     }
 
     /// A certificate and its key, which must fit each other.
@@ -41,19 +57,30 @@ impl Checker<'_> {
         let (at_certificate, at_key) = (place.name("certificate"), place.name("key"));
         let (certificate, chain) = self.pem(&at_certificate, certificate);
         let (key, secret) = self.pem(&at_key, key);
-        if let (Some(chain), Some(secret)) = (chain, secret)
-            && let Err(error) = tls_server::check(Identity { certificate: &chain, key: &secret })
+        if let (Some(chain), Some(secret)) = (&chain, &secret)
+            && let Err(error) = tls_server::check(Identity { certificate: chain, key: secret })
         {
             let (at, path) = if error == IdentityError::Certificate { (at_certificate, &certificate) } else { (at_key, &key) };
             self.error(&at, format!("{}: {error}", path.display()));
-        } else if is_open(&key) {
+            return (certificate, key);
+        }
+        if is_open(&key) {
             self.warning(&at_key, format!("{} can be read by everybody on this machine", key.display()));
+        }
+        if let Some(chain) = chain {
+            let trouble = match Certificate::read(&chain) {
+                Some(read) => read.trouble(SystemTime::now()),
+                None => Some("has names or dates that cannot be read: when it expires is not watched".to_owned()),
+            };
+            if let Some(trouble) = trouble {
+                self.warning(&at_certificate, format!("{} {trouble}", certificate.display()));
+            }
         }
         (certificate, key)
     }
 
     /// Reads a file of certificates or keys, for the workers, which may not.
-    fn pem(&mut self, place: &Place, path: &Path) -> (PathBuf, Option<String>) {
+    pub(super) fn pem(&mut self, place: &Place, path: &Path) -> (PathBuf, Option<String>) {
         if path.as_os_str().is_empty() {
             self.error(place, "it must be said which file that is");
             return (PathBuf::new(), None);

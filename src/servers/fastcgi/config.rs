@@ -74,6 +74,7 @@ impl FastCgi {
     /// What its exchanges need of it.
     pub(super) fn terms(&self) -> Terms<'_> {
         Terms {
+            first: None,
             routes: &self.routes,
             head_limits: HeadLimits::default(),
             max_body: *self.max_body,

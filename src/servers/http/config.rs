@@ -85,6 +85,7 @@ impl Http {
         let size = |size: HumanSize| usize::try_from(*size).unwrap_or(usize::MAX);
         let (line, fields) = (size(self.max_line), size(self.max_header_bytes));
         Terms {
+            first: None,
             routes: &self.routes,
             head_limits: HeadLimits { line, field: fields, fields: self.max_headers as usize, total: fields + line },
             max_body: *self.max_body,

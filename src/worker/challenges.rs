@@ -1,0 +1,67 @@
+//! Answers to an authority that looks whether a name leads here (RFC 8555 §8.3), in whichever worker it comes by.
+//!
+//! The hub orders and knows the tokens. It is asked for each, so that no worker can be the one that has not heard of it yet.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::codec::http::Method;
+use crate::link::{Call, HubLink, Reply};
+use crate::request::{Answer, Connection, First, Handler, Request, Response};
+
+/// Where the authority asks.
+const PATH: &str = "/.well-known/acme-challenge/";
+/// How long the hub may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// No token is longer.
+const LONGEST: usize = 256;
+
+/// What answers in this worker.
+pub(super) struct Challenges(Rc<HubLink>);
+
+impl Challenges {
+    /// To be asked before the routes of a server.
+    pub(super) fn first(hub: &Rc<HubLink>) -> First {
+        First { path: PATH, handler: Rc::new(Self(hub.clone())) }
+    }
+
+    async fn answer(&self, token: String) -> Response {
+        match self.0.call(Call::Challenge(token), PATIENCE).await {
+            Ok(Reply::Challenge(Some(text))) => {
+                let mut response = Response::new(200, text.into_bytes());
+                response.fields.push_static("Content-Type", "application/octet-stream");
+                response.fields.push_static("Cache-Control", "no-store");
+                response
+            }
+            Ok(_) => unknown(),
+            Err(error) => Response::error(503, &error.to_string()),
+        }
+    }
+}
+
+impl Handler for Challenges {
+    fn request(self: Rc<Self>, request: Request) -> Answer {
+        if !matches!(request.head.method, Method::Get | Method::Head) {
+            let mut response = Response::error(405, "a challenge can only be read");
+            response.fields.push_static("Allow", "GET, HEAD");
+            return Answer::Now(response);
+        }
+        let token = request.head.path().strip_prefix(PATH).unwrap_or_default();
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if token.is_empty() || token.len() > LONGEST || !token.bytes().all(is_token) {
+            return Answer::Now(unknown());
+        }
+        let token = token.to_owned();
+        Answer::Later(Box::pin(async move { self.answer(token).await }))
+    }
+
+    fn connection(self: Rc<Self>, _: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(async {})
+    }
+}
+
+fn unknown() -> Response {
+    Response::error(404, "no certificate is ordered with this token")
+}
