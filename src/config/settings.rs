@@ -64,8 +64,8 @@ pub struct Settings {
     pub apps: BTreeMap<String, App>,
     /// Servers, by name.
     pub servers: BTreeMap<String, Server>,
-    /// Certificates and keys by file, as they were when the configuration was read: before privileges were dropped.
-    pub pem: BTreeMap<PathBuf, Secret>,
+    /// Certificates, keys and files of users by file, as they were when the configuration was read: before privileges were dropped.
+    pub secrets: BTreeMap<PathBuf, Secret>,
 }
 
 /// Where documents are kept.
@@ -84,7 +84,7 @@ impl Settings {
     /// # Errors
     /// When they cannot be used, which the check of the configuration has ruled out.
     pub fn tls(&self, files: &TlsFiles, protocols: &[&str]) -> io::Result<TlsServer> {
-        let text = |path: &PathBuf| self.pem.get(path).map_or("", Secret::reveal);
+        let text = |path: &PathBuf| self.secrets.get(path).map_or("", Secret::reveal);
         let identities: Vec<Identity<'_>> =
             files.pairs().map(|(certificate, key)| Identity { certificate: text(certificate), key: text(key) }).collect();
         TlsServer::new(&identities, files.clients.as_ref().map(text), files.minimum, protocols, *files.handshake)

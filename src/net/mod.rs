@@ -2,6 +2,7 @@
 
 mod accept;
 pub mod address;
+mod clients;
 mod dialing;
 mod listener;
 pub mod network;
@@ -14,6 +15,7 @@ pub mod tls_files;
 pub mod tls_server;
 
 pub use address::Address;
+pub use clients::Clients;
 pub use dialing::connect_any;
 pub use listener::{Accepted, Balance, Listener};
 pub use network::Network;

@@ -3,6 +3,7 @@
 //! A transport makes a [`Request`] and gives it to a [`Handler`]; the handler's [`Response`] goes back the same way. Neither side
 //! knows what the other is, so every application works behind every transport.
 
+pub mod access;
 mod app;
 mod body;
 pub mod cookies;
@@ -100,6 +101,8 @@ pub struct Request {
     pub uploads: Rc<UploadLimits>,
     /// Where the request may be sent on to without its client.
     pub onward: Onward,
+    /// Who sent it, where the route asks for that and the password was right.
+    pub user: Option<Rc<str>>,
 }
 
 impl Request {

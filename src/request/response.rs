@@ -197,6 +197,8 @@ pub struct Response {
     pub prepared: Option<Bytes>,
     /// The body. For a HEAD request its length is announced and nothing sent.
     pub body: ResponseBody,
+    /// Whom it is for, where the route asks for that: what the access log shows. Set by the route.
+    pub user: Option<Rc<str>>,
 }
 
 impl Response {

@@ -2,14 +2,19 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::access::{Auth, Basic, Door, Gate};
 use super::route::{Action, FixedReply, Redirect, Route, RouteTable};
-use super::{Handler, Response, ResponseBody, ResponseFields};
+use super::{Answer, Connection, Handler, Request, Response, ResponseBody, ResponseFields};
 use crate::codec::http::{Method, RequestHead};
 use crate::scoreboard::Label;
+use crate::secret::Secret;
 
 /// How often a request may be rewritten before the rules are taken for a circle.
 const MOST_REWRITES: usize = 10;
@@ -34,6 +39,8 @@ pub struct Site {
     table: RouteTable,
     /// What each route of the table leads to.
     ends: Vec<End>,
+    /// Whether any route is not for everybody.
+    guarded: bool,
 }
 
 /// Where a route leads, looked up and made once.
@@ -55,17 +62,39 @@ struct Prepared {
 
 impl Site {
     /// Joins routes and applications. A route whose application is missing answers 503: the configuration is checked before, so
-    /// only an application that could not start is missing. `label` gives an application's name in reports.
+    /// only an application that could not start is missing. `label` gives an application's name in reports; `files` has the files of users.
     #[must_use]
-    pub fn new(routes: Vec<Route>, apps: &BTreeMap<String, Rc<dyn Handler>>, label: impl Fn(&str) -> Label) -> Self {
+    pub fn new(
+        routes: Vec<Route>,
+        apps: &BTreeMap<String, Rc<dyn Handler>>,
+        label: impl Fn(&str) -> Label,
+        files: &BTreeMap<PathBuf, Secret>,
+    ) -> Self {
         let table = RouteTable::new(routes);
         let end = |route: &Route| match &route.action {
             Action::App(name) => apps.get(name).map_or(End::Missing, |handler| End::App(handler.clone(), label(name))),
             Action::Reply(reply) => End::Reply(prepare(reply)),
             Action::Redirect(_) | Action::Rewrite(_) => End::Elsewhere,
         };
-        let ends = table.routes().iter().map(end).collect();
-        Self { table, ends }
+        // One for all routes with the same terms, so that a password is checked once for all of them.
+        let mut doors: BTreeMap<Basic, Rc<Door>> = BTreeMap::new();
+        let mut door = |Auth::Basic(basic): &Auth| {
+            let text = files.get(&basic.users).map_or("", Secret::reveal);
+            doors.entry(basic.clone()).or_insert_with(|| Rc::new(Door::new(basic, text))).clone()
+        };
+        let guarded = |route: &Route| {
+            let end = end(route);
+            let Some(access) = &route.access else { return end };
+            let (beyond, label): (Rc<dyn Handler>, Label) = match end {
+                End::App(handler, label) => (handler, label),
+                end => (Rc::new(Standing { end, route: route.clone() }), Label::default()),
+            };
+            let door = access.auth.as_ref().map(&mut door);
+            End::App(Rc::new(Gate::new((**access).clone(), door, beyond)), label)
+        };
+        let ends = table.routes().iter().map(guarded).collect();
+        let guarded = table.routes().iter().any(|route| route.access.is_some());
+        Self { table, ends, guarded }
     }
 
     /// Finds who answers a request. The head's target becomes the rewritten and normalised one.
@@ -83,15 +112,16 @@ impl Site {
             let Some((index, route)) = self.table.position(&host, &path) else {
                 return Routed::Response(Response::error(404, "no route leads there"));
             };
+            if self.guarded && self.is_evasive(&host, head.path(), index) {
+                return Routed::Response(Response::error(404, "the path can be read in two ways"));
+            }
             match &self.ends[index] {
                 End::App(handler, name) => {
                     let base_length = base_length(route, head.path());
                     return Routed::App { handler: handler.clone(), name: *name, base_length };
                 }
                 End::Reply(reply) => return Routed::Response(reply.response()),
-                End::Missing => {
-                    return Routed::Response(Response::error(503, "the application could not be started; the log says why"));
-                }
+                End::Missing => return Routed::Response(missing()),
                 End::Elsewhere => {}
             }
             match &route.action {
@@ -110,6 +140,49 @@ impl Site {
         }
         Routed::Response(Response::error(500, "the rewrites of the routes go in a circle"))
     }
+
+    /// Whether an application that takes empty segments, encoded slashes or backslashes for plain slashes would see a path of another route in this
+    /// one, which is not for everybody: `//staff` or `/x/..%2fstaff`.
+    fn is_evasive(&self, host: &str, path: &str, index: usize) -> bool {
+        let path = crate::codec::percent::decode_lenient(path.as_bytes());
+        let mut segments: Vec<&[u8]> = Vec::new();
+        for segment in path.split(|&byte| byte == b'/' || byte == b'\\') {
+            match segment {
+                b"" | b"." => {}
+                b".." => drop(segments.pop()),
+                segment => segments.push(segment),
+            }
+        }
+        let mut plain = vec![b'/'];
+        plain.extend_from_slice(&segments.join(&b'/'));
+        let found = self.table.position(host, &String::from_utf8_lossy(&plain));
+        found.is_some_and(|(other, route)| other != index && route.access.is_some())
+    }
+}
+
+/// The end of a route without an application, behind a gate.
+struct Standing {
+    end: End,
+    route: Route,
+}
+
+impl Handler for Standing {
+    fn request(self: Rc<Self>, request: Request) -> Answer {
+        Answer::Now(match (&self.end, &self.route.action) {
+            (End::Reply(reply), _) => reply.response(),
+            (_, Action::Redirect(redirect)) => redirected(redirect, &self.route, &request.head),
+            _ => missing(),
+        })
+    }
+
+    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
+        drop(connection);
+        Box::pin(async {})
+    }
+}
+
+fn missing() -> Response {
+    Response::error(503, "the application could not be started; the log says why")
 }
 
 /// What is the same for every route: `OPTIONS *`, and TRACE, which would show a script the cookies that it must not see.
@@ -251,6 +324,7 @@ impl Prepared {
             fields: ResponseFields::default(),
             prepared: Some(self.fields.clone()),
             body: ResponseBody::Bytes(self.body.clone()),
+            user: None,
         }
     }
 }
@@ -259,8 +333,6 @@ impl Prepared {
 mod tests {
     use super::*;
     use crate::codec::http::Version;
-    use crate::request::{Answer, Connection, Request};
-    use std::pin::Pin;
 
     struct Named;
 
@@ -274,7 +346,7 @@ mod tests {
     }
 
     fn site() -> Site {
-        let route = |path: &str, action| Route { host: super::super::route::Host::Any, path: path.into(), action };
+        let route = |path: &str, action| Route { host: super::super::route::Host::Any, path: path.into(), access: None, action };
         let routes = vec![
             route("/", Action::App("all".into())),
             route("/chat", Action::App("chat".into())),
@@ -285,7 +357,12 @@ mod tests {
             route("/broken", Action::App("missing".into())),
         ];
         let handler: Rc<dyn Handler> = Rc::new(Named);
-        Site::new(routes, &[("all".to_owned(), handler.clone()), ("chat".to_owned(), handler)].into(), |_| Label::default())
+        Site::new(
+            routes,
+            &[("all".to_owned(), handler.clone()), ("chat".to_owned(), handler)].into(),
+            |_| Label::default(),
+            &BTreeMap::new(),
+        )
     }
 
     /// Where a target leads: `base path` of an application, or `status location`.

@@ -1,6 +1,7 @@
 //! What a server serves now, in the form that its exchanges need.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::request::form::{FormLimits, UploadLimits};
 use crate::request::route::Route;
 use crate::request::{Handler, Onward, Site};
 use crate::scoreboard::Slot;
+use crate::secret::Secret;
 use crate::telemetry::AccessLog;
 use crate::units::HumanDuration;
 use crate::websocket::config::Settings;
@@ -36,6 +38,8 @@ pub struct Terms<'a> {
     pub uploads: &'a Uploads,
     /// WebSocket connections.
     pub websocket: Settings,
+    /// The files of users that routes name.
+    pub users: &'a BTreeMap<PathBuf, Secret>,
 }
 
 /// What a server serves now. Replaced as a whole by an update; an exchange ends with the one it began with.
@@ -68,7 +72,7 @@ impl Live {
     pub fn new(terms: Terms<'_>, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>, slot: Slot) -> Self {
         let timeouts = terms.timeouts;
         Self {
-            site: Rc::new(Site::new(terms.routes.to_vec(), apps, |name| slot.label(name))),
+            site: Rc::new(Site::new(terms.routes.to_vec(), apps, |name| slot.label(name), terms.users)),
             access,
             head_limits: terms.head_limits,
             max_body: terms.max_body,

@@ -8,6 +8,7 @@ use crate::config::problem::{Problem, did_you_mean};
 use crate::config::tree::Place;
 use crate::config::written::{Admin, App, Server};
 use crate::net::Address;
+use crate::request::access::{Auth, Basic, Users};
 use crate::request::route::{Action, Host, Route, RouteTable};
 use crate::servers::fastcgi::config::FastCgi;
 use crate::servers::http::config::Http;
@@ -69,12 +70,12 @@ impl Checker<'_> {
         if http.routes.is_empty() {
             self.warning(place, "a server without `routes` answers everything with 404");
         }
-        self.routes(&place.name("routes"), &http.routes, apps);
+        let routes = self.routes(&place.name("routes"), http.routes, apps);
         let listen = self.addresses(place, http.listen);
         let tls = http.tls.map(|tls| self.tls(&place.name("tls"), tls));
         let dir = self.upload_directory(&place.name("uploads").name("dir"), http.uploads.dir.as_deref(), data);
         let uploads = Uploads { dir: Some(dir), ..http.uploads };
-        Http { listen, tls, uploads, ..http }
+        Http { listen, tls, routes, uploads, ..http }
     }
 
     fn fastcgi(&mut self, place: &Place, server: FastCgi, apps: &BTreeMap<String, App>, data: &Path) -> FastCgi {
@@ -90,11 +91,11 @@ impl Checker<'_> {
         if server.routes.is_empty() {
             self.warning(place, "a server without `routes` answers everything with 404");
         }
-        self.routes(&place.name("routes"), &server.routes, apps);
+        let routes = self.routes(&place.name("routes"), server.routes, apps);
         let listen = self.addresses(place, server.listen);
         let dir = self.upload_directory(&place.name("uploads").name("dir"), server.uploads.dir.as_deref(), data);
         let uploads = Uploads { dir: Some(dir), ..server.uploads };
-        FastCgi { listen, uploads, ..server }
+        FastCgi { listen, routes, uploads, ..server }
     }
 
     fn raw(&mut self, place: &Place, script: ScriptServer, apps: &BTreeMap<String, App>) -> ScriptServer {
@@ -130,9 +131,10 @@ impl Checker<'_> {
         self.error_with(place, format!("there is no application `{name}`"), Some(help));
     }
 
-    fn routes(&mut self, place: &Place, routes: &[Route], apps: &BTreeMap<String, App>) {
+    /// Routes with the files that they name made absolute.
+    fn routes(&mut self, place: &Place, mut routes: Vec<Route>, apps: &BTreeMap<String, App>) -> Vec<Route> {
         let mut seen: HashMap<(&Host, &str), usize> = HashMap::new();
-        let table = RouteTable::new(routes.to_vec());
+        let table = RouteTable::new(routes.clone());
         for (index, route) in routes.iter().enumerate() {
             let place = place.index(index);
             if let Some(first) = seen.insert((&route.host, &route.path), index) {
@@ -147,6 +149,24 @@ impl Checker<'_> {
                 _ => {}
             }
         }
+        for (index, route) in routes.iter_mut().enumerate() {
+            if let Some(Auth::Basic(basic)) = route.access.as_mut().and_then(|access| access.auth.as_mut()) {
+                self.file_of_users(&place.index(index).name("auth"), basic);
+            }
+        }
+        routes
+    }
+
+    /// A file of users, which is read here and nowhere else.
+    fn file_of_users(&mut self, place: &Place, basic: &mut Basic) {
+        self.at_least(&place.name("attempts"), basic.attempts, 1);
+        self.within(&place.name("remember"), basic.remember, HumanDuration::seconds(0), HumanDuration::seconds(3600));
+        let place = place.name("users");
+        let (path, text) = self.secret(&place, &basic.users);
+        if let Some(Err(error)) = text.map(|text| Users::read(&text)) {
+            self.error(&place, format!("{}, {error}", path.display()));
+        }
+        basic.users = path;
     }
 
     /// Addresses with their socket paths made absolute.

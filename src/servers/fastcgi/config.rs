@@ -1,6 +1,8 @@
 //! How a FastCGI server is configured.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::http::http1::HeadLimits;
 use crate::net::{Address, Network};
 use crate::request::route::Route;
+use crate::secret::Secret;
 use crate::servers::limits::{HttpTimeouts, Uploads};
 use crate::servers::live::Terms;
 use crate::units::{HumanDuration, HumanSize};
@@ -64,8 +67,8 @@ impl Default for FastCgi {
 }
 
 impl FastCgi {
-    /// What its exchanges need of it.
-    pub(super) fn terms(&self) -> Terms<'_> {
+    /// What its exchanges need of it; `users` has the files of users that its routes name.
+    pub(super) fn terms<'a>(&'a self, users: &'a BTreeMap<PathBuf, Secret>) -> Terms<'a> {
         Terms {
             routes: &self.routes,
             head_limits: HeadLimits::default(),
@@ -77,6 +80,7 @@ impl FastCgi {
             max_connections: self.max_connections.into(),
             uploads: &self.uploads,
             websocket: Settings::from(&WebSocket::default()),
+            users,
         }
     }
 }

@@ -70,7 +70,8 @@ impl Running {
                     exchange.goes_to(name);
                     let body = if length == Some(0) { Body::empty() } else { Body::from_source(inbox.clone(), length) };
                     let uploads = live.uploads.clone();
-                    let request = Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward() };
+                    let request =
+                        Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward(), user: None };
                     handler = Some(found.clone());
                     let answer = || {
                         let _shown = exchange.show();
@@ -93,6 +94,7 @@ impl Running {
             response = Response::error(501, NO_WEBSOCKET);
         }
         let status = response.status;
+        exchange.answered_with(&response);
         let reply = Reply::new(connection, *id, inbox, head_only);
         exchange.answered();
         let written = {

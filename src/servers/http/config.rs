@@ -1,5 +1,8 @@
 //! How an HTTP server is configured.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +10,7 @@ use crate::codec::http::http1::HeadLimits;
 use crate::net::Address;
 use crate::net::tls_files::TlsFiles;
 use crate::request::route::Route;
+use crate::secret::Secret;
 use crate::servers::limits::{HttpTimeouts, Uploads};
 use crate::servers::live::Terms;
 use crate::units::{HumanDuration, HumanSize};
@@ -71,9 +75,9 @@ impl Default for Http {
 }
 
 impl Http {
-    /// What its exchanges need of it.
+    /// What its exchanges need of it; `users` has the files of users that its routes name.
     #[must_use]
-    pub fn terms(&self) -> Terms<'_> {
+    pub fn terms<'a>(&'a self, users: &'a BTreeMap<PathBuf, Secret>) -> Terms<'a> {
         let size = |size: HumanSize| usize::try_from(*size).unwrap_or(usize::MAX);
         let (line, fields) = (size(self.max_line), size(self.max_header_bytes));
         Terms {
@@ -87,6 +91,7 @@ impl Http {
             max_connections: self.max_connections.into(),
             uploads: &self.uploads,
             websocket: Settings::from(&*self.websocket),
+            users,
         }
     }
 }
