@@ -105,7 +105,7 @@ impl Servers {
                     self.running.insert(name.clone(), Running { kind: Kind::Http(http), listeners: BTreeMap::new() });
                 }
                 (Server::FastCgi(config), Some(Kind::FastCgi(fastcgi))) => {
-                    fastcgi.replace(config.clone(), apps, &settings.secrets, access.cloned())
+                    fastcgi.replace(config.clone(), apps, &settings.secrets, access.cloned());
                 }
                 (Server::FastCgi(config), _) => {
                     let fastcgi =

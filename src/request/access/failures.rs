@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Addresses that are remembered. When there are more, the one that would be forgiven first is forgotten.
 const MOST: usize = 4096;
 /// The time in which an address may fail as often as it is allowed.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 /// Who failed lately. The time of each is when its failures will all be forgiven (the generic cell rate algorithm, ITU-T I.371).
 #[derive(Debug)]

@@ -64,7 +64,7 @@ fn to(user: Rc<str>, response: Response) -> Response {
 
 impl Handler for Gate {
     fn request(self: Rc<Self>, request: Request) -> Answer {
-        self.pass(request, |beyond, request| beyond.request(request))
+        self.pass(request, Handler::request)
     }
 
     fn websocket(self: Rc<Self>, request: Request, sessions: &Rc<Sessions>) -> Answer {
