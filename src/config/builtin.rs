@@ -30,6 +30,7 @@ impl Config {
             host: Host::Any,
             path: path.to_owned(),
             access: None,
+            compress: None,
             action: Action::App(name.to_owned()),
         };
         let routes = DEFAULT_APPS.map(route).to_vec();

@@ -6,6 +6,7 @@
 pub mod access;
 mod app;
 mod body;
+pub mod compression;
 pub mod cookies;
 pub mod file;
 pub mod form;

@@ -1,5 +1,6 @@
 //! What a handler answers.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::pin::Pin;
@@ -226,6 +227,21 @@ impl Response {
     pub fn field(&self, name: &str) -> Option<&[u8]> {
         let prepared = lines(self.prepared.as_deref().unwrap_or_default());
         self.fields.iter().chain(prepared).find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// Changes the values of fields one after the other, of prepared ones too; `None` leaves one out.
+    pub(super) fn map_fields(&mut self, mut change: impl for<'a> FnMut(&'a [u8], &'a [u8]) -> Option<Cow<'a, [u8]>>) {
+        let prepared = self.prepared.take().unwrap_or_default();
+        let mut fields =
+            ResponseFields { block: Vec::with_capacity(self.fields.block.len() + prepared.len() + 64), close: self.fields.close };
+        for (name, value) in self.fields.iter().chain(lines(&prepared)) {
+            if let Some(value) = change(name, value) {
+                for part in [name, b": ", &value, b"\r\n"] {
+                    fields.block.extend_from_slice(part);
+                }
+            }
+        }
+        self.fields = fields;
     }
 
     /// Sends the client elsewhere.

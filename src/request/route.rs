@@ -45,6 +45,10 @@ pub struct WrittenRoute {
     /// How clients must say who they are, such as `Basic(realm: "staff", users: "users")`. None: they need not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
+    /// Whether its answers are compressed, where the server's are: `false` for those that have a secret beside something that others choose
+    /// (docs/compression.md). None: as the server's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compress: Option<bool>,
 }
 
 /// A redirect.
@@ -94,6 +98,8 @@ pub struct Route {
     pub path: String,
     /// What it demands of clients, if it is not for everybody.
     pub access: Option<Box<Access>>,
+    /// Whether its answers are compressed; `None`: as the server's.
+    pub compress: Option<bool>,
     /// What it does.
     pub action: Action,
 }
@@ -347,7 +353,7 @@ impl TryFrom<WrittenRoute> for Route {
         }
         let (_, action) = actions.pop().ok_or(RouteError::NoAction)?;
         let access = access(written.allow, written.deny, written.auth, &action)?;
-        Ok(Self { host, path, access, action })
+        Ok(Self { host, path, access, compress: written.compress, action })
     }
 }
 
@@ -357,7 +363,7 @@ impl From<Route> for WrittenRoute {
             Host::Any => None,
             host => Some(host.to_string()),
         };
-        let mut written = Self { host, path: route.path, ..Self::default() };
+        let mut written = Self { host, path: route.path, compress: route.compress, ..Self::default() };
         if let Some(access) = route.access {
             let Access { allow, deny, auth } = *access;
             (written.allow, written.deny, written.auth) = (allow, deny, auth);

@@ -127,6 +127,7 @@ mod tests {
             host: if host.is_empty() { Host::Any } else { Host::parse(host).unwrap() },
             path: (*path).to_owned(),
             access: None,
+            compress: None,
             action: action(number),
         };
         RouteTable::new(routes.iter().enumerate().map(route).collect())

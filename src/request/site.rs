@@ -10,6 +10,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::access::{Auth, Basic, Door, Gate};
+use super::compression::{Compression, Compressor};
 use super::route::{Action, FixedReply, Redirect, Route, RouteTable};
 use super::{Answer, Connection, Handler, Request, Response, ResponseBody, ResponseFields};
 use crate::codec::http::{Method, RequestHead};
@@ -62,13 +63,15 @@ struct Prepared {
 
 impl Site {
     /// Joins routes and applications. A route whose application is missing answers 503: the configuration is checked before, so
-    /// only an application that could not start is missing. `label` gives an application's name in reports; `files` has the files of users.
+    /// only an application that could not start is missing. `label` gives an application's name in reports; `files` has the files of users,
+    /// `compression` says how answers are compressed, if they are.
     #[must_use]
     pub fn new(
         routes: Vec<Route>,
         apps: &BTreeMap<String, Rc<dyn Handler>>,
         label: impl Fn(&str) -> Label,
         files: &BTreeMap<PathBuf, Secret>,
+        compression: Option<&Compression>,
     ) -> Self {
         let table = RouteTable::new(routes);
         let end = |route: &Route| match &route.action {
@@ -76,6 +79,7 @@ impl Site {
             Action::Reply(reply) => End::Reply(prepare(reply)),
             Action::Redirect(_) | Action::Rewrite(_) => End::Elsewhere,
         };
+        let compression = compression.map(|compression| Rc::new(compression.clone()));
         // One for all routes with the same terms, so that a password is checked once for all of them.
         let mut doors: BTreeMap<Basic, Rc<Door>> = BTreeMap::new();
         let mut door = |Auth::Basic(basic): &Auth| {
@@ -84,11 +88,19 @@ impl Site {
         };
         let guarded = |route: &Route| {
             let end = end(route);
-            let Some(access) = &route.access else { return end };
-            let (beyond, label): (Rc<dyn Handler>, Label) = match end {
+            // What is sent elsewhere has nothing to compress.
+            let compression = compression.as_ref().filter(|_| route.compress != Some(false) && !matches!(end, End::Elsewhere));
+            if route.access.is_none() && compression.is_none() {
+                return end;
+            }
+            let (mut beyond, label): (Rc<dyn Handler>, Label) = match end {
                 End::App(handler, label) => (handler, label),
                 end => (Rc::new(Standing { end, route: route.clone() }), Label::default()),
             };
+            if let Some(compression) = compression {
+                beyond = Rc::new(Compressor::new(compression.clone(), beyond));
+            }
+            let Some(access) = &route.access else { return End::App(beyond, label) };
             let door = access.auth.as_ref().map(&mut door);
             End::App(Rc::new(Gate::new((**access).clone(), door, beyond)), label)
         };
@@ -346,7 +358,8 @@ mod tests {
     }
 
     fn site() -> Site {
-        let route = |path: &str, action| Route { host: super::super::route::Host::Any, path: path.into(), access: None, action };
+        let route =
+            |path: &str, action| Route { host: super::super::route::Host::Any, path: path.into(), access: None, compress: None, action };
         let routes = vec![
             route("/", Action::App("all".into())),
             route("/chat", Action::App("chat".into())),
@@ -362,6 +375,7 @@ mod tests {
             &[("all".to_owned(), handler.clone()), ("chat".to_owned(), handler)].into(),
             |_| Label::default(),
             &BTreeMap::new(),
+            None,
         )
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::limits::{HttpTimeouts, Uploads};
 use crate::codec::http::http1::HeadLimits;
+use crate::request::compression::Compression;
 use crate::request::form::{FormLimits, UploadLimits};
 use crate::request::route::Route;
 use crate::request::{Handler, Onward, Site};
@@ -38,6 +39,8 @@ pub struct Terms<'a> {
     pub uploads: &'a Uploads,
     /// WebSocket connections.
     pub websocket: Settings,
+    /// How answers are compressed, if they are.
+    pub compress: Option<&'a Compression>,
     /// The files of users that routes name.
     pub users: &'a BTreeMap<PathBuf, Secret>,
 }
@@ -72,7 +75,7 @@ impl Live {
     pub fn new(terms: Terms<'_>, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>, slot: Slot) -> Self {
         let timeouts = terms.timeouts;
         Self {
-            site: Rc::new(Site::new(terms.routes.to_vec(), apps, |name| slot.label(name), terms.users)),
+            site: Rc::new(Site::new(terms.routes.to_vec(), apps, |name| slot.label(name), terms.users, terms.compress)),
             access,
             head_limits: terms.head_limits,
             max_body: terms.max_body,

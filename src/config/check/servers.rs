@@ -9,6 +9,7 @@ use crate::config::tree::Place;
 use crate::config::written::{Admin, App, Server};
 use crate::net::Address;
 use crate::request::access::{Auth, Basic, Users};
+use crate::request::compression::{Coding, Compression};
 use crate::request::route::{Action, Host, Route, RouteTable};
 use crate::servers::fastcgi::config::FastCgi;
 use crate::servers::http::config::Http;
@@ -71,6 +72,7 @@ impl Checker<'_> {
             self.warning(place, "a server without `routes` answers everything with 404");
         }
         let routes = self.routes(&place.name("routes"), http.routes, apps);
+        self.compression(&place.name("compress"), http.compress.as_deref());
         let listen = self.addresses(place, http.listen);
         let tls = http.tls.map(|tls| self.tls(&place.name("tls"), tls));
         let dir = self.upload_directory(&place.name("uploads").name("dir"), http.uploads.dir.as_deref(), data);
@@ -92,6 +94,7 @@ impl Checker<'_> {
             self.warning(place, "a server without `routes` answers everything with 404");
         }
         let routes = self.routes(&place.name("routes"), server.routes, apps);
+        self.compression(&place.name("compress"), server.compress.as_deref());
         let listen = self.addresses(place, server.listen);
         let dir = self.upload_directory(&place.name("uploads").name("dir"), server.uploads.dir.as_deref(), data);
         let uploads = Uploads { dir: Some(dir), ..server.uploads };
@@ -167,6 +170,35 @@ impl Checker<'_> {
             self.error(&place, format!("{}, {error}", path.display()));
         }
         basic.users = path;
+    }
+
+    /// How answers are compressed.
+    fn compression(&mut self, place: &Place, compression: Option<&Compression>) {
+        let Some(compression) = compression else { return };
+        self.within(&place.name("gzip_level"), compression.gzip_level, 1, 9);
+        self.within(&place.name("brotli_level"), compression.brotli_level, 0, 11);
+        self.within(&place.name("zstd_level"), compression.zstd_level, 1, 19);
+        self.codings(&place.name("codings"), &compression.codings);
+        if compression.codings.is_empty() {
+            self.error(&place.name("codings"), "there is no coding to compress with: leave `compress` out instead");
+        }
+        for (index, kind) in compression.types.iter().enumerate() {
+            let part =
+                |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte));
+            if !kind.split_once('/').is_some_and(|(one, other)| part(one) && part(other)) {
+                let place = place.name("types").index(index);
+                self.error(&place, format!("{kind:?} is no content type: write for example \"text/html\", without parameters"));
+            }
+        }
+    }
+
+    /// Codings, each once.
+    pub(super) fn codings(&mut self, place: &Place, codings: &[Coding]) {
+        for (index, coding) in codings.iter().enumerate() {
+            if codings[..index].contains(coding) {
+                self.error(&place.index(index), format!("{coding:?} stands twice"));
+            }
+        }
     }
 
     /// Addresses with their socket paths made absolute.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::http::http1::HeadLimits;
 use crate::net::{Address, Network};
+use crate::request::compression::Compression;
 use crate::request::route::Route;
 use crate::secret::Secret;
 use crate::servers::limits::{HttpTimeouts, Uploads};
@@ -29,6 +30,8 @@ pub struct FastCgi {
     pub allow: Vec<Network>,
     /// Which application answers what.
     pub routes: Vec<Route>,
+    /// How answers are compressed for clients that can take that: `()` for the defaults. None: they are not.
+    pub compress: Option<Box<Compression>>,
     /// The most parameters of a request. More: 431.
     pub max_parameters: u32,
     /// The most bytes of parameters of a request. More: 431.
@@ -54,6 +57,7 @@ impl Default for FastCgi {
             listen: vec![Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)))],
             allow: vec![alone(Ipv4Addr::LOCALHOST.into()), alone(Ipv6Addr::LOCALHOST.into())],
             routes: Vec::new(),
+            compress: None,
             max_parameters: 200,
             max_parameter_bytes: HumanSize::kib(64),
             max_body: HumanSize::mib(64),
@@ -80,6 +84,7 @@ impl FastCgi {
             max_connections: self.max_connections.into(),
             uploads: &self.uploads,
             websocket: Settings::from(&WebSocket::default()),
+            compress: self.compress.as_deref(),
             users,
         }
     }

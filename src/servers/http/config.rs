@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::http::http1::HeadLimits;
 use crate::net::Address;
 use crate::net::tls_files::TlsFiles;
+use crate::request::compression::Compression;
 use crate::request::route::Route;
 use crate::secret::Secret;
 use crate::servers::limits::{HttpTimeouts, Uploads};
@@ -26,6 +27,8 @@ pub struct Http {
     pub tls: Option<TlsFiles>,
     /// Which application answers what.
     pub routes: Vec<Route>,
+    /// How answers are compressed for clients that can take that: `()` for the defaults. None: they are not.
+    pub compress: Option<Box<Compression>>,
     /// The longest request line. Longer: 414.
     pub max_line: HumanSize,
     /// The most header fields of a request. More: 431.
@@ -59,6 +62,7 @@ impl Default for Http {
             listen: Vec::new(),
             tls: None,
             routes: Vec::new(),
+            compress: None,
             max_line: HumanSize::kib(8),
             max_headers: 100,
             max_header_bytes: HumanSize::kib(32),
@@ -91,6 +95,7 @@ impl Http {
             max_connections: self.max_connections.into(),
             uploads: &self.uploads,
             websocket: Settings::from(&*self.websocket),
+            compress: self.compress.as_deref(),
             users,
         }
     }
