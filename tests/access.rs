@@ -1,7 +1,6 @@
 //! Routes that are not for everybody, in the real binary: addresses, names and passwords.
 
 #[path = "support/mod.rs"]
-#[allow(dead_code, reason = "not every test needs all of it")]
 mod support;
 
 use std::fs;

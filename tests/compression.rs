@@ -1,7 +1,6 @@
 //! Compressed answers of the real binary, read by curl: over HTTP, and over FastCGI behind nginx.
 
 #[path = "support/mod.rs"]
-#[allow(dead_code, reason = "not every test needs all of it")]
 mod support;
 
 use std::fs;

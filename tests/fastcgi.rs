@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
@@ -58,14 +59,17 @@ struct Front {
     kept: SocketAddr,
     /// Opens a connection over TCP for each request, and collects bodies first.
     fresh: SocketAddr,
+    /// Passes no body on, only the names of files that have them, and sends the files that answers name.
+    files: SocketAddr,
 }
 
 impl Front {
     fn start() -> Self {
         let site = Site::new();
-        let (kept, fresh, tcp) = (free_address(), free_address(), free_address());
+        let (kept, fresh, files, tcp) = (free_address(), free_address(), free_address(), free_address());
         site.write("apps/site/main.luau", APP);
         site.write("public/file.txt", &"0123456789".repeat(100_000));
+        fs::create_dir(site.path().join("body")).expect("a folder");
         let web = site.address;
         site.write(
             "config.ron",
@@ -74,7 +78,8 @@ impl Front {
                  workers: (start: 2, min: 2, max: 2, min_spare: 0, max_spare: 2), admin: (listen: []),\n\
                  apps: {{\"site\": Script(path: \"apps/site\"), \"files\": Files(root: \"public\")}},\n\
                  servers: {{\"web\": Http(listen: [\"{web}\"], routes: [(path: \"/\", app: \"site\")]),\n\
-                 \"fcgi\": FastCgi(listen: [\"{tcp}\", \"unix:run/fcgi.sock\"], max_body: \"1 GiB\",\n\
+                 \"fcgi\": FastCgi(listen: [\"{tcp}\", \"unix:run/fcgi.sock\"], max_body: \"1 GiB\", body_files: [\"body\"],\n\
+                 sendfile: (directory: \"spool\", field: AccelRedirect, prefix: \"/spool/\", min: \"1 KiB\", max_file: \"4 MiB\", max_total: \"8 MiB\", keep: \"300ms\"),\n\
                  routes: [(path: \"/\", app: \"site\"), (path: \"/files\", app: \"files\")])}})\n"
             ),
         );
@@ -91,7 +96,13 @@ impl Front {
                  upstream skep {{ server unix:{folder}/run/fcgi.sock; keepalive 16; }}\n\
                  server {{ listen {kept}; location / {{ include /etc/nginx/fastcgi_params; fastcgi_pass skep; fastcgi_keep_conn on;\n\
                  fastcgi_request_buffering off; fastcgi_buffering off; }} }}\n\
-                 server {{ listen {fresh}; location / {{ include /etc/nginx/fastcgi_params; fastcgi_pass {tcp}; }} }} }}\n"
+                 server {{ listen {fresh}; location / {{ include /etc/nginx/fastcgi_params; fastcgi_pass {tcp}; }} }}\n\
+                 server {{ listen {files}; client_body_in_file_only clean;\n\
+                 include /etc/nginx/fastcgi_params; fastcgi_pass_request_body off;\n\
+                 fastcgi_param USE_SENDFILE 1; fastcgi_param DONT_USE_SENDFILE $arg_direct; fastcgi_param REQUEST_BODY_FILE $request_body_file;\n\
+                 location / {{ fastcgi_pass skep; fastcgi_keep_conn on; }}\n\
+                 location /outside {{ include /etc/nginx/fastcgi_params; fastcgi_param REQUEST_BODY_FILE /etc/passwd; fastcgi_pass skep; }}\n\
+                 location /spool/ {{ internal; alias {folder}/spool/; }} }} }}\n"
             ),
         );
         let skep = site.start();
@@ -103,8 +114,8 @@ impl Front {
             .stderr(output)
             .spawn()
             .unwrap_or_else(|error| panic!("nginx: {error}: tests/peers/http.sh installs it"));
-        let front = Self { skep, nginx, kept, fresh };
-        for address in front.both() {
+        let front = Self { skep, nginx, kept, fresh, files };
+        for address in [kept, fresh, files] {
             wait::until("nginx to answer", || get(address, "/").is_ok());
         }
         front
@@ -151,6 +162,55 @@ fn requests_and_replies_come_through_whole() {
         assert_eq!(get(address, "/nothing/../..").map_or(400, |reply| reply.status), 400);
         assert_eq!(get(address, "/").expect("a reply").status, 201, "the others go on");
     }
+}
+
+/// Files of answers that lie there.
+fn spooled(front: &Front) -> Vec<PathBuf> {
+    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
+    entries(&front.skep.site.path().join("spool")).iter().flat_map(|folder| entries(folder)).collect()
+}
+
+#[test]
+fn answers_go_as_files_and_leave_none_behind() {
+    let front = Front::start();
+    // nginx gives what it sends from a file a tag.
+    let as_file = |reply: &Reply| reply.header("etag").is_some();
+    let big = get(front.files, "/big").expect("a reply");
+    assert_eq!((big.status, as_file(&big), big.body.len()), (200, true, 3_000_000));
+    assert!(big.body.iter().all(|&byte| byte == b'x'));
+    let part = ask(front.files, "GET /big HTTP/1.1\r\nHost: a\r\nRange: bytes=5-14\r\n\r\n", b"");
+    assert_eq!((part.status, part.text().as_str()), (206, "xxxxxxxxxx"));
+    let lines = get(front.files, "/stream").expect("a reply");
+    assert_eq!((as_file(&lines), lines.text().as_str()), (true, "line 1\nline 2\nline 3\nline 4\nline 5\n"));
+
+    for (path, status, length) in [("/big?direct=1", 200, 3_000_000), ("/", 201, 4), ("/fail", 500, 0)] {
+        let reply = get(front.files, path).expect("a reply");
+        assert_eq!((reply.status, as_file(&reply)), (status, false), "{path}");
+        assert!(reply.body.len() >= length, "{path}");
+    }
+    // More than may lie there: the rest goes as it is.
+    let replies: Vec<_> = (0..8).map(|_| get(front.files, "/big").expect("a reply")).collect();
+    assert!(replies.iter().all(|reply| reply.status == 200 && reply.body.len() == 3_000_000));
+    wait::until("the files to go", || spooled(&front).is_empty());
+
+    // Workers that are killed leave theirs to who comes next.
+    wait::until("a file to lie there", || get(front.files, "/big").is_ok() && !spooled(&front).is_empty());
+    for worker in front.skep.settled(2).workers {
+        send(worker.pid, Signal::SIGKILL);
+    }
+    wait::until("the files of dead workers to go", || spooled(&front).is_empty());
+}
+
+#[test]
+fn bodies_are_read_from_where_the_front_has_put_them() {
+    let front = Front::start();
+    let body = vec![b'b'; 5_000_000];
+    let reply = ask(front.files, &format!("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()), &body);
+    assert_eq!((reply.status, reply.text().as_str()), (200, "5000000"));
+    let reply = ask(front.files, "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", b"");
+    assert_eq!((reply.status, reply.text().as_str()), (200, "0"));
+    assert_eq!(get(front.files, "/outside").expect("a reply").status, 500);
+    wait::until("the log to say why", || front.skep.output().contains("REQUEST_BODY_FILE: \"/etc/passwd\" lies in none of `body_files`"));
 }
 
 #[test]

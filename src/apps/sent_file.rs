@@ -1,42 +1,32 @@
 //! Files that a program has sent in the place of its own body, by `X-Sendfile`: from directories of the configuration only.
 
 use std::fmt;
-use std::fs::{File, Metadata};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use nix::fcntl::OFlag;
-
-use super::root::{Refusal, Root};
 use crate::codec::http::{FieldError, Fields, RequestHead};
-use crate::request::file::{Content, Describer, respond};
+use crate::request::file::{Content, Describer, Roots, Unopened, respond};
 use crate::request::{Response, StartError};
 
-/// The directories.
+/// The directories, and what is told of files in them.
 pub(super) struct SentFiles {
-    roots: Vec<(PathBuf, Arc<Root>)>,
+    roots: Roots,
     describer: Describer,
 }
 
 /// Why a file is not sent, for the log.
 #[derive(Debug)]
 pub(super) enum Unsent {
-    /// It lies in none of the directories.
-    Outside(String),
-    /// It cannot be opened.
-    Refused(String, Refusal),
+    File(Unopened),
     Field(FieldError),
 }
 
 impl fmt::Display for Unsent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Outside(path) => write!(f, "{path:?} lies in none of `sendfile_roots`"),
-            Self::Refused(path, Refusal::Failed(error)) => write!(f, "{path:?} cannot be opened: {error}"),
-            Self::Refused(path, Refusal::Forbidden) => write!(f, "{path:?} may not be read"),
-            Self::Refused(path, _) => write!(f, "{path:?} is no file there"),
+            Self::File(Unopened::Outside(path)) => write!(f, "{path:?} lies in none of `sendfile_roots`"),
+            Self::File(why) => why.fmt(f),
             Self::Field(error) => error.fmt(f),
         }
     }
@@ -51,12 +41,8 @@ impl SentFiles {
     /// # Errors
     /// One is not there.
     pub(super) fn open(roots: &[PathBuf]) -> Result<Self, StartError> {
-        let open = |path: &PathBuf| match Root::open(path, true) {
-            Ok(root) => Ok((path.clone(), Arc::new(root))),
-            Err(error) => Err(StartError(format!("cannot open the directory {}: {error}", path.display()))),
-        };
-        let roots = roots.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { roots, describer: Describer::default() })
+        let failed = |(path, error): (PathBuf, _)| StartError(format!("cannot open the directory {}: {error}", path.display()));
+        Ok(Self { roots: Roots::open(roots).map_err(failed)?, describer: Describer::default() })
     }
 
     /// Whether there is any.
@@ -66,7 +52,7 @@ impl SentFiles {
 
     /// The answer with the file at an absolute path: with ranges and conditions where the program's own status is 200, and with its fields.
     pub(super) async fn respond(&self, path: &str, status: u16, head: &RequestHead, fields: &Fields) -> Result<Response, Unsent> {
-        let (file, metadata) = self.file(path).await?;
+        let (file, metadata) = self.roots.file(path).await.map_err(Unsent::File)?;
         let kind = fields.get_str("content-type").map_or_else(|| self.describer.content_type(path), str::to_owned);
         let facts = self.describer.describe_as(kind, &metadata, SystemTime::now()).map_err(Unsent::Field)?;
         let mut response = if status == 200 {
@@ -83,31 +69,5 @@ impl SentFiles {
             response.fields.push(name, value).map_err(Unsent::Field)?;
         }
         Ok(response)
-    }
-
-    async fn file(&self, path: &str) -> Result<(File, Metadata), Unsent> {
-        let below = |(directory, root): &(PathBuf, Arc<Root>)| {
-            let rest = Path::new(path).strip_prefix(directory).ok()?.to_str()?.to_owned();
-            Some((root.clone(), rest))
-        };
-        let found: Vec<_> = self.roots.iter().filter_map(below).collect();
-        if found.is_empty() {
-            return Err(Unsent::Outside(path.to_owned()));
-        }
-        let open = move || {
-            let mut last = Refusal::NotFound;
-            for (root, rest) in found {
-                match root.open_below(&rest, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, true) {
-                    Ok(fd) => {
-                        let file = File::from(fd);
-                        let metadata = file.metadata()?;
-                        return if metadata.is_file() { Ok((file, metadata)) } else { Err(Refusal::NotFound) };
-                    }
-                    Err(refusal) => last = refusal,
-                }
-            }
-            Err(last)
-        };
-        blocking::unblock(open).await.map_err(|refusal| Unsent::Refused(path.to_owned(), refusal))
     }
 }

@@ -142,7 +142,10 @@ impl Settings {
         for server in self.servers.values_mut() {
             match server {
                 Server::FlashPolicy(policy) => inside(&mut policy.file),
-                Server::FastCgi(fastcgi) => fastcgi.uploads.dir.as_mut().map_or((), inside),
+                Server::FastCgi(fastcgi) => {
+                    let sendfile = fastcgi.sendfile.as_mut().map(|sendfile| &mut sendfile.directory);
+                    fastcgi.uploads.dir.iter_mut().chain(&mut fastcgi.body_files).chain(sendfile).for_each(inside);
+                }
                 Server::Http(http) => http.uploads.dir.as_mut().map_or((), inside),
                 Server::Lock(_) | Server::Rtep(_) | Server::Script(_) => {}
             }

@@ -116,6 +116,22 @@ impl Socket {
         Ok((read > 0).then_some(byte[0]))
     }
 
+    /// Waits until more than `seen` bytes are there to be read and copies as many as fit into `buffer`; they stay. How many there are; no more than
+    /// `seen` at the end of the stream.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub async fn peek(&self, buffer: &mut [u8], seen: usize) -> io::Result<usize> {
+        loop {
+            let there = self.io.read_with(|fd| Ok(nix::sys::socket::recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_PEEK)?)).await?;
+            if there > seen || there == 0 || self.io.is_hung_up() {
+                return Ok(there);
+            }
+            // The next edge is of new bytes.
+            self.io.drained();
+        }
+    }
+
     /// Ready when a read may succeed: for who wants no buffer before there is something to put in it.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.io.poll_readable(cx)

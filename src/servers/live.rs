@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::limits::{HttpTimeouts, Uploads};
 use crate::codec::http::http1::HeadLimits;
+use crate::net::Network;
 use crate::request::compression::Compression;
 use crate::request::form::{FormLimits, UploadLimits};
 use crate::request::route::Route;
@@ -43,6 +44,8 @@ pub struct Terms<'a> {
     pub compress: Option<&'a Compression>,
     /// The files of users that routes name.
     pub users: &'a BTreeMap<PathBuf, Secret>,
+    /// Who announces connections by the PROXY protocol.
+    pub proxies: &'a [Network],
 }
 
 /// What a server serves now. Replaced as a whole by an update; an exchange ends with the one it began with.
@@ -58,6 +61,7 @@ pub struct Live {
     pub(in crate::servers) max_connections: u64,
     pub(in crate::servers) uploads: Rc<UploadLimits>,
     pub(in crate::servers) websocket: Settings,
+    pub(in crate::servers) proxies: Vec<Network>,
 }
 
 /// The times of [`HttpTimeouts`].
@@ -86,6 +90,7 @@ impl Live {
             max_connections: terms.max_connections,
             uploads: Rc::new(uploads(terms.uploads)),
             websocket: terms.websocket,
+            proxies: terms.proxies.to_vec(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Protocols that take connections: a folder each. What servers of requests share stands in files beside them: what they serve (`live`), how they are
-//! counted (`host`), what is kept of an exchange (`record`), whether an answer comes (`watch`), handlers that panic (`guarded`).
+//! counted (`host`), how connections begin (`opening`), what is kept of an exchange (`record`), whether an answer comes (`watch`), handlers that panic (`guarded`).
 
 pub mod fastcgi;
 pub mod flash_policy;
@@ -13,5 +13,6 @@ mod guarded;
 pub mod host;
 pub mod limits;
 pub mod live;
+mod opening;
 mod record;
 mod watch;

@@ -4,9 +4,9 @@ use std::fs::File;
 
 use nix::fcntl::OFlag;
 
-use crate::apps::root::{Refusal, Root};
 use crate::apps::target::{BadTarget, Target};
 use crate::codec::percent::decode_path;
+use crate::request::file::{Refusal, Root};
 
 /// A file to be run.
 #[derive(Debug, PartialEq, Eq)]

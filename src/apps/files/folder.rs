@@ -11,12 +11,11 @@ use std::time::SystemTime;
 use super::cache::{Cache, Kept};
 use super::config::Files;
 use super::source::{Found, Identity, Loaded, Opened, Source};
-use crate::apps::root::{Refusal, Root};
 use crate::apps::target::{BadTarget, Target};
 use crate::codec::http::{FieldError, Method};
 use crate::reactor;
 use crate::request::compression::Coding;
-use crate::request::file::{Content, Describer, Facts, respond};
+use crate::request::file::{Content, Describer, Facts, Refusal, Root, respond};
 use crate::request::{Answer, Connection, Handler, Request, Response, ResponseBody, StartError};
 
 /// A directory of files.

@@ -9,10 +9,10 @@ use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
 
-use crate::apps::root::{Refusal, Root};
 use crate::apps::target::{Target, is_visible};
 use crate::codec::http::date;
 use crate::codec::percent::encode_component;
+use crate::request::file::{Refusal, Root};
 
 /// More entries than this are not shown.
 const MAX_ENTRIES: usize = 10_000;

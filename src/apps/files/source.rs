@@ -7,9 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use nix::fcntl::OFlag;
 
 use super::listing;
-use crate::apps::root::{Refusal, Root};
 use crate::apps::target::Target;
 use crate::request::compression::Coding;
+use crate::request::file::{Refusal, Root};
 
 /// How often a small file is read again that changed while it was read.
 const ATTEMPTS: usize = 3;

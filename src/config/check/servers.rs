@@ -11,7 +11,7 @@ use crate::net::Address;
 use crate::request::access::{Auth, Basic, Users};
 use crate::request::compression::{Coding, Compression};
 use crate::request::route::{Action, Host, Route, RouteTable};
-use crate::servers::fastcgi::config::FastCgi;
+use crate::servers::fastcgi::config::{FastCgi, Field, SendFile};
 use crate::servers::http::config::Http;
 use crate::servers::limits::Uploads;
 use crate::servers::script::config::ScriptServer;
@@ -98,7 +98,30 @@ impl Checker<'_> {
         let listen = self.addresses(place, server.listen);
         let dir = self.upload_directory(&place.name("uploads").name("dir"), server.uploads.dir.as_deref(), data);
         let uploads = Uploads { dir: Some(dir), ..server.uploads };
-        FastCgi { listen, routes, uploads, ..server }
+        let body_files = place.name("body_files");
+        let read = server.body_files.iter().enumerate().map(|(index, path)| self.directory_to_read(&body_files.index(index), path));
+        let body_files = read.collect();
+        let sendfile = server.sendfile.map(|sendfile| self.sendfile(&place.name("sendfile"), sendfile));
+        FastCgi { listen, routes, uploads, body_files, sendfile, ..server }
+    }
+
+    fn sendfile(&mut self, place: &Place, sendfile: SendFile) -> SendFile {
+        let directory = self.worker_directory(&place.name("directory"), &sendfile.directory);
+        let prefix = match (sendfile.prefix, sendfile.field) {
+            (Some(prefix), _) => prefix,
+            // As the front sees it, which is not in the chroot.
+            (None, Field::Sendfile) => format!("{}/", directory.display()),
+            (None, Field::AccelRedirect) => {
+                self.error(&place.name("field"), "AccelRedirect needs `prefix`, the address of an internal location of the front");
+                String::new()
+            }
+        };
+        if prefix.contains(|c: char| c.is_control()) {
+            self.error(&place.name("prefix"), "`prefix` has a character that cannot stand in a field");
+        }
+        self.at_least(&place.name("keep"), sendfile.keep, HumanDuration::milliseconds(100));
+        self.at_least(&place.name("max_total"), sendfile.max_total, sendfile.max_file);
+        SendFile { directory, prefix: Some(prefix), ..sendfile }
     }
 
     fn raw(&mut self, place: &Place, script: ScriptServer, apps: &BTreeMap<String, App>) -> ScriptServer {

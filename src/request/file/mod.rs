@@ -1,7 +1,11 @@
-//! An open file as a response: what is told of it, and which part of it is sent.
+//! Files: directories that nothing leads out of, and an open file as a response: what is told of it, and which part of it is sent.
 
 mod facts;
 mod reply;
+mod root;
+mod roots;
 
 pub use facts::{Describer, Facts};
 pub use reply::{Content, respond};
+pub use root::{Refusal, Root};
+pub use roots::{Roots, Unopened};

@@ -46,6 +46,10 @@ pub struct FastCgi {
     pub timeouts: HttpTimeouts,
     /// What happens to files that clients send in forms.
     pub uploads: Uploads,
+    /// Directories in which the front stores request bodies, to name them as `REQUEST_BODY_FILE`. An empty list: it must not.
+    pub body_files: Vec<PathBuf>,
+    /// Answers that go to the front as files, which it sends itself. None: none do.
+    pub sendfile: Option<SendFile>,
     /// Applications that let a client wait for longer than this are reported in the log, as those of HTTP servers are. None: none.
     pub slow_request: Option<HumanDuration>,
 }
@@ -65,6 +69,8 @@ impl Default for FastCgi {
             max_requests: 100,
             timeouts: HttpTimeouts::default(),
             uploads: Uploads::default(),
+            body_files: Vec::new(),
+            sendfile: None,
             slow_request: Some(HumanDuration::seconds(5)),
         }
     }
@@ -86,6 +92,74 @@ impl FastCgi {
             websocket: Settings::from(&WebSocket::default()),
             compress: self.compress.as_deref(),
             users,
+            proxies: &[],
+        }
+    }
+}
+
+/// Answers that go to the front as files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SendFile {
+    /// Which answers: those to requests with the parameter `USE_SENDFILE`, or all but those with `DONT_USE_SENDFILE`.
+    pub when: When,
+    /// Where the files are written, best in memory. Made when it is not there.
+    pub directory: PathBuf,
+    /// The field that names a file to the front.
+    pub field: Field,
+    /// What stands in the field in the place of `directory` and the slash behind it: for `X-Accel-Redirect` the address of an internal location.
+    /// None: the directory itself.
+    pub prefix: Option<String>,
+    /// Shorter answers go as they are.
+    pub min: HumanSize,
+    /// Longer answers go as they are.
+    pub max_file: HumanSize,
+    /// What all files of a worker may take together. Beyond that, answers go as they are.
+    pub max_total: HumanSize,
+    /// How long the front has to open a file, which is then removed.
+    pub keep: HumanDuration,
+}
+
+/// When an answer goes as a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum When {
+    /// The parameter `USE_SENDFILE` says so, and not `DONT_USE_SENDFILE`.
+    Asked,
+    /// Unless the parameter `DONT_USE_SENDFILE` says no.
+    Always,
+}
+
+/// The field that names a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Field {
+    /// `X-Sendfile`: a path (Apache's mod_xsendfile, lighttpd).
+    Sendfile,
+    /// `X-Accel-Redirect`: an address within the front (nginx).
+    AccelRedirect,
+}
+
+impl Field {
+    /// As it stands in the answer.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sendfile => "X-Sendfile",
+            Self::AccelRedirect => "X-Accel-Redirect",
+        }
+    }
+}
+
+impl Default for SendFile {
+    fn default() -> Self {
+        Self {
+            when: When::Asked,
+            directory: "/dev/shm/skep".into(),
+            field: Field::Sendfile,
+            prefix: None,
+            min: HumanSize::kib(16),
+            max_file: HumanSize::mib(64),
+            max_total: HumanSize::mib(256),
+            keep: HumanDuration::seconds(10),
         }
     }
 }

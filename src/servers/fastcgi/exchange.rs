@@ -1,7 +1,7 @@
 //! One request from its parameters to its end.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -10,9 +10,12 @@ use super::connection::Connection;
 use super::inbox::Inbox;
 use super::reply::Reply;
 use super::server::Serving;
+use super::spool::Spool;
+use super::stored_body::{self, StoredBody};
 use crate::codec::fastcgi::ProtocolStatus;
 use crate::codec::http::Method;
 use crate::codec::websocket::handshake;
+use crate::log_warn;
 use crate::reactor::Alarm;
 use crate::request::{Answer, Body, Handler, Origin, Parameters, Request, Response, ResponseBody, Routed};
 use crate::servers::guarded::{broken, guarded};
@@ -57,52 +60,71 @@ impl Running {
         let live = &serving.live;
         let origin = Rc::new(origin);
         let exchange = Exchange::begin(&connection.server.host, live, &origin, &head, 0);
-        let head_only = head.method == Method::Head;
-        let limit = *serving.config.max_body;
+        let method = head.method.clone();
         let mut handler = None;
-        let answer = if length.is_some_and(|length| length > limit) {
-            Answer::Now(Response::error(413, &format!("the body may have at most {limit} bytes")))
-        } else {
-            match live.site.find(&mut head) {
-                Routed::Response(response) => Answer::Now(response),
-                Routed::App { .. } if handshake::is_asked(&head) => Answer::Now(Response::error(501, NO_WEBSOCKET)),
-                Routed::App { handler: found, name, base_length } => {
-                    exchange.goes_to(name);
-                    let body = if length == Some(0) { Body::empty() } else { Body::from_source(inbox.clone(), length) };
-                    let uploads = live.uploads.clone();
-                    let request =
-                        Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward(), user: None };
-                    handler = Some(found.clone());
-                    let answer = || {
-                        let _shown = exchange.show();
-                        found.request(request)
-                    };
-                    guarded(answer).unwrap_or_else(|| Answer::Now(self.failed(&exchange)))
+        let mut stored = None;
+        let answer = match self.body(&origin.parameters, length).await {
+            Err(response) => Answer::Now(response),
+            Ok((body, file)) => {
+                stored = file;
+                match live.site.find(&mut head) {
+                    Routed::Response(response) => Answer::Now(response),
+                    Routed::App { .. } if handshake::is_asked(&head) => Answer::Now(Response::error(501, NO_WEBSOCKET)),
+                    Routed::App { handler: found, name, base_length } => {
+                        exchange.goes_to(name);
+                        let uploads = live.uploads.clone();
+                        let request = Request {
+                            id: exchange.id(),
+                            head,
+                            body,
+                            origin: origin.clone(),
+                            base_length,
+                            uploads,
+                            onward: live.onward(),
+                            user: None,
+                        };
+                        handler = Some(found.clone());
+                        let answer = || {
+                            let _shown = exchange.show();
+                            found.request(request)
+                        };
+                        guarded(answer).unwrap_or_else(|| Answer::Now(self.failed(&exchange)))
+                    }
                 }
             }
         };
+        let received = || stored.as_ref().map_or_else(|| inbox.received(), |file| file.read());
         let response = match answer {
             Answer::Now(response) => Some(response),
             Answer::Later(future) => self.wait(future, &exchange, handler.as_ref()).await,
         };
         let Some(mut response) = response else {
-            exchange.received(inbox.received());
+            exchange.received(received());
             exchange.abandoned(live);
             return connection.end(*id, 0, ProtocolStatus::Complete);
         };
         if matches!(response.body, ResponseBody::Upgrade(_)) {
             response = Response::error(501, NO_WEBSOCKET);
         }
-        let status = response.status;
         exchange.answered_with(&response);
-        let reply = Reply::new(connection, *id, inbox, head_only);
+        let mut as_file = 0;
+        if let Some(spool) = serving.spool.as_ref().filter(|spool| spool.wants(&origin.parameters, &method, &response)) {
+            let Some(stored) = self.store(spool, response).await else {
+                exchange.received(received());
+                exchange.abandoned(live);
+                return connection.end(*id, 0, ProtocolStatus::Complete);
+            };
+            (response, as_file) = stored;
+        }
+        let status = response.status;
+        let reply = Reply::new(connection, *id, inbox, method == Method::Head);
         exchange.answered();
         let written = {
             let watch = Watch::new(live, &exchange, handler, &response);
             reply.write(response, Some(&watch)).await
         };
-        exchange.received(inbox.received());
-        exchange.finish(live, status, reply.sent(), written.as_ref().err());
+        exchange.received(received());
+        exchange.finish(live, status, as_file.max(reply.sent()), written.as_ref().err());
         match written {
             Err(error) if !inbox.is_aborted() => {
                 connection.tell(*id, &format!("the answer broke off: {error}\n"));
@@ -110,6 +132,46 @@ impl Running {
             }
             _ => connection.end(*id, 0, ProtocolStatus::Complete),
         }
+    }
+
+    /// The body of a request, from the connection or from where the front has stored it; else the answer.
+    async fn body(&self, parameters: &Parameters, length: Option<u64>) -> Result<(Body, Option<Rc<StoredBody>>), Response> {
+        let limit = *self.serving.config.max_body;
+        let too_large = || Response::error(413, &format!("the body may have at most {limit} bytes"));
+        if length.is_some_and(|length| length > limit) {
+            return Err(too_large());
+        }
+        let Some(path) = stored_body::named(parameters) else {
+            let body = if length == Some(0) { Body::empty() } else { Body::from_source(self.inbox.clone(), length) };
+            return Ok((body, None));
+        };
+        let file = StoredBody::open(&self.serving.body_files, path).await.map_err(|why| {
+            log_warn!("{}: {}", self.connection.server.name, stored_body::refusal(&why));
+            Response::error(500, "the web server has stored the body where it is not read; the log says why")
+        })?;
+        if file.length() > limit {
+            return Err(too_large());
+        }
+        if length.is_some_and(|length| length != file.length()) {
+            return Err(Response::error(400, "the stored body is shorter or longer than CONTENT_LENGTH"));
+        }
+        Ok((Body::from_source(file.clone(), Some(file.length())), Some(file)))
+    }
+
+    /// Makes a file of an answer, and tells its length; `None` when nobody wants it any more.
+    async fn store(&self, spool: &Spool, response: Response) -> Option<(Response, u64)> {
+        let mut storing = pin!(spool.store(response));
+        poll_fn(|cx| match storing.as_mut().poll(cx) {
+            Poll::Ready(stored) => Poll::Ready(Some(stored)),
+            Poll::Pending => self.inbox.poll_aborted(cx).map(|()| None),
+        })
+        .await
+        .map(|stored| {
+            stored.unwrap_or_else(|error| {
+                self.connection.tell(self.id, &format!("the answer broke off: {error}\n"));
+                (Response::error(502, "the answer broke off"), 0)
+            })
+        })
     }
 
     /// Waits for an answer; `None` when nobody wants it any more.

@@ -7,9 +7,11 @@
 //! | `connection` | one connection: records in, records out |
 //! | `incoming` | what a record means for the requests of a connection |
 //! | `inbox` | the body of a request while it arrives |
+//! | `stored_body` | a body that the front has stored in a file |
 //! | `asked` | a request from its parameters |
 //! | `exchange` | one request from its parameters to its end |
 //! | `reply` | writing a response |
+//! | `spool` | answers that go to the front as files |
 
 mod asked;
 pub mod config;
@@ -19,6 +21,8 @@ mod inbox;
 mod incoming;
 mod reply;
 mod server;
+mod spool;
+mod stored_body;
 
 pub use server::FastCgiServer;
 

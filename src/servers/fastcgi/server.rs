@@ -10,9 +10,12 @@ use slab::Slab;
 
 use super::config::FastCgi;
 use super::connection::Connection;
+use super::spool::Spool;
+use crate::log_error;
 use crate::net::{Accepted, Network, Peer, Socket, Stream};
 use crate::reactor::{self, Scope};
 use crate::request::Handler;
+use crate::request::file::Roots;
 use crate::scoreboard::{Slot, add, subtract};
 use crate::secret::Secret;
 use crate::servers::host::{Host, RequestIds};
@@ -23,6 +26,24 @@ use crate::telemetry::AccessLog;
 pub(super) struct Serving {
     pub(super) config: FastCgi,
     pub(super) live: Live,
+    /// Where bodies may lie that the front has stored.
+    pub(super) body_files: Roots,
+    pub(super) spool: Option<Rc<Spool>>,
+}
+
+impl Serving {
+    /// `before`: what was served until now.
+    fn new(config: FastCgi, live: Live, before: Option<&Self>) -> Rc<Self> {
+        let body_files = Roots::open(&config.body_files).unwrap_or_else(|(path, error)| {
+            log_error!("no body is read from a file: {} cannot be opened: {error}", path.display());
+            Roots::default()
+        });
+        let spool = config.sendfile.as_ref().map(|wanted| {
+            let same = before.and_then(|before| before.spool.as_ref()).filter(|spool| spool.config() == wanted);
+            same.map_or_else(|| Spool::new(wanted.clone()), Rc::clone)
+        });
+        Rc::new(Self { config, live, body_files, spool })
+    }
 }
 
 /// Serves FastCGI.
@@ -50,7 +71,7 @@ impl FastCgiServer {
         Rc::new(Self {
             name: name.into(),
             host: Rc::new(Host::new(name, slot, ids)),
-            serving: RefCell::new(Rc::new(Serving { config, live })),
+            serving: RefCell::new(Serving::new(config, live, None)),
             open: RefCell::default(),
             scope: Scope::new(),
         })
@@ -65,7 +86,8 @@ impl FastCgiServer {
         access: Option<Rc<AccessLog>>,
     ) {
         let live = Live::new(config.terms(users), apps, access, self.host.slot);
-        self.serving.replace(Rc::new(Serving { config, live }));
+        let serving = Serving::new(config, live, Some(&*self.serving()));
+        self.serving.replace(serving);
     }
 
     /// What it serves now.

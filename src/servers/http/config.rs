@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::http::http1::HeadLimits;
-use crate::net::Address;
 use crate::net::tls_files::TlsFiles;
+use crate::net::{Address, Network};
 use crate::request::compression::Compression;
 use crate::request::route::Route;
 use crate::secret::Secret;
@@ -25,6 +25,10 @@ pub struct Http {
     pub listen: Vec<Address>,
     /// Certificates and keys, for HTTPS (TLS 1.2 and 1.3). None: plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// Networks of proxies that announce each connection by the PROXY protocol, version 1 or 2
+    /// (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>): it then has the client's address. Theirs must be announced; what others
+    /// send is never taken for an announcement.
+    pub proxy_protocol: Vec<Network>,
     /// Which application answers what.
     pub routes: Vec<Route>,
     /// How answers are compressed for clients that can take that: `()` for the defaults. None: they are not.
@@ -61,6 +65,7 @@ impl Default for Http {
         Self {
             listen: Vec::new(),
             tls: None,
+            proxy_protocol: Vec::new(),
             routes: Vec::new(),
             compress: None,
             max_line: HumanSize::kib(8),
@@ -97,6 +102,7 @@ impl Http {
             websocket: Settings::from(&*self.websocket),
             compress: self.compress.as_deref(),
             users,
+            proxies: &self.proxy_protocol,
         }
     }
 }

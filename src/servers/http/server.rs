@@ -15,6 +15,7 @@ use crate::request::{Origin, Takeover, Upgraded};
 use crate::scoreboard::{Slot, add, subtract};
 use crate::servers::host::{Host, RequestIds};
 use crate::servers::live::Live;
+use crate::servers::opening::Opening;
 use crate::websocket::Sessions;
 use crate::{log_debug, log_error};
 
@@ -81,30 +82,22 @@ impl HttpServer {
     /// # Errors
     /// When the reactor cannot register it; the connection is closed then.
     pub fn serve(self: &Rc<Self>, accepted: Accepted, local: &Peer) -> io::Result<()> {
-        let socket = Socket::new(accepted.fd)?;
-        let tls = self.tls.borrow().clone();
-        let origin = Rc::new(Origin {
-            peer: accepted.peer,
-            local: local.clone(),
-            secure: tls.is_some(),
-            server: self.name.clone(),
-            parameters: crate::request::Parameters::default(),
-        });
+        let opening = Opening::new(accepted, local, &self.name, self.tls.borrow().clone(), &self.live.borrow().proxies)?;
         let entry = Entry { key: self.connections.borrow_mut().insert(None), server: self.clone() };
         add(self.host.slot.accepts(), 1);
         add(self.host.slot.connections(), 1);
-        match tls {
-            None => self.serve_stream(entry, Stream::from(socket), origin),
-            Some(tls) => {
-                let server = self.clone();
-                self.scope.spawn(async move {
-                    match tls.accept(socket).await {
-                        Ok(stream) => server.serve_stream(entry, stream, origin),
-                        Err(error) => log_debug!("{}: no TLS with {}: {error}", server.name, origin.peer),
-                    }
-                });
-            }
+        if opening.is_open() {
+            let (stream, origin) = opening.at_once();
+            self.serve_stream(entry, stream, origin);
+            return Ok(());
         }
+        let server = self.clone();
+        self.scope.spawn(async move {
+            match opening.opened().await {
+                Ok((stream, origin)) => server.serve_stream(entry, stream, origin),
+                Err(why) => log_debug!("{}: {why}", server.name),
+            }
+        });
         Ok(())
     }
 

@@ -19,6 +19,10 @@ pub struct ScriptServer {
     pub app: String,
     /// Networks that may connect. An empty list: everybody.
     pub allow: Vec<Network>,
+    /// Networks of proxies that announce each connection by the PROXY protocol, version 1 or 2
+    /// (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>): it then has the client's address. Theirs must be announced; what others
+    /// send is never taken for an announcement.
+    pub proxy_protocol: Vec<Network>,
     /// Connections open at the same time, in each worker. Further ones wait in the kernel's queue.
     pub max_connections: u32,
     /// How long neither side may send anything before the connection is closed. None: for ever.
@@ -30,6 +34,7 @@ impl Default for ScriptServer {
         Self {
             listen: Vec::new(),
             tls: None,
+            proxy_protocol: Vec::new(),
             app: String::new(),
             allow: Vec::new(),
             max_connections: 10_000,

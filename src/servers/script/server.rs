@@ -6,10 +6,11 @@ use std::rc::Rc;
 
 use super::config::ScriptServer;
 use crate::log_debug;
-use crate::net::{Accepted, Network, Peer, Socket, Stream, TlsServer};
+use crate::net::{Accepted, Network, Peer, TlsServer};
 use crate::reactor::Scope;
-use crate::request::{Connection, Handler, Origin};
+use crate::request::{Connection, Handler};
 use crate::scoreboard::{Slot, add, subtract};
+use crate::servers::opening::Opening;
 
 /// Gives each connection to its application as it is.
 pub struct RawServer {
@@ -67,26 +68,15 @@ impl RawServer {
             crate::log_info!("{}: {} may not connect", self.name, accepted.peer);
             return Ok(());
         }
-        let socket = Socket::new(accepted.fd)?;
-        let tls = self.tls.borrow().clone();
-        let origin = Rc::new(Origin {
-            peer: accepted.peer,
-            local: local.clone(),
-            secure: tls.is_some(),
-            server: self.name.clone(),
-            parameters: crate::request::Parameters::default(),
-        });
+        let opening = Opening::new(accepted, local, &self.name, self.tls.borrow().clone(), &live.config.proxy_protocol)?;
         let entry = Entry::new(self.clone());
         let idle = live.config.idle.map(|idle| *idle);
         let app = live.app.clone();
         self.scope.spawn(async move {
-            let _entry = entry;
-            let stream = match tls {
-                None => Stream::from(socket),
-                Some(tls) => match tls.accept(socket).await {
-                    Ok(stream) => stream,
-                    Err(error) => return log_debug!("{}: no TLS with {}: {error}", origin.server, origin.peer),
-                },
+            let entry = entry;
+            let (stream, origin) = match opening.opened().await {
+                Ok(opened) => opened,
+                Err(why) => return log_debug!("{}: {why}", entry.0.name),
             };
             let stream = Rc::new(stream);
             let watched = stream.clone();

@@ -13,7 +13,7 @@ const ATTEMPTS: usize = 8;
 
 /// Why something is not opened.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub enum Refusal {
     /// There is nothing, or nothing that may be served: 404.
     NotFound,
     /// The process may not read it, or it is a directory that is not shown: 403.
@@ -48,7 +48,7 @@ impl From<io::Error> for Refusal {
 
 /// A directory, opened once.
 #[derive(Debug)]
-pub(super) struct Root {
+pub struct Root {
     directory: OwnedFd,
     follow_links: bool,
     /// Whether the kernel has `openat2` (Linux 5.6) and lets us use it. Without it links are not followed at all.
@@ -57,7 +57,7 @@ pub(super) struct Root {
 
 impl Root {
     /// Opens the directory.
-    pub(super) fn open(path: &Path, follow_links: bool) -> io::Result<Self> {
+    pub fn open(path: &Path, follow_links: bool) -> io::Result<Self> {
         let directory = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
         let probe = openat2(&directory, ".", how(OFlag::O_PATH, ResolveFlag::RESOLVE_BENEATH));
         // Old sandboxes answer EPERM for a call that they do not know.
@@ -67,7 +67,7 @@ impl Root {
 
     /// Opens a path below the directory (empty: the directory itself). With `wait` false it is opened only if that
     /// cannot wait for a disk, else [`Refusal::Wait`].
-    pub(super) fn open_below(&self, path: &str, flags: OFlag, wait: bool) -> Result<OwnedFd, Refusal> {
+    pub fn open_below(&self, path: &str, flags: OFlag, wait: bool) -> Result<OwnedFd, Refusal> {
         let path = if path.is_empty() { "." } else { path };
         if !self.confined {
             return if wait { self.walk(path, flags) } else { Err(Refusal::Wait) };
