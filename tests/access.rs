@@ -30,7 +30,8 @@ const ROUTES: &str = r#"
     (path: "/fixed", reply: (body: "fixed"), deny: ["127.0.0.1"]),
     (path: "/moved", redirect: (to: "/fixed{rest}"), allow: ["127.0.0.1"]),
     (path: "/alias", rewrite: "/staff"),
-    (path: "/staff", app: "site", auth: Basic(realm: "the staff", users: "users")),
+    (path: "/staff", app: "site", auth: Basic(realm: "the staff", users: "users"),
+        headers: (set: {"X-Frame-Options": "DENY"}, remove: ["Content-Type"])),
     (path: "/few", app: "site", auth: Basic(realm: "few tries", users: "users", attempts: 3)),
     (path: "/forgetful", app: "site", auth: Basic(realm: "no memory", users: "users", remember: "0s")),
 "#;
@@ -98,6 +99,7 @@ fn passwords_decide_too() {
     let skep = start();
     let asked = ask(&skep, "/staff", None);
     assert_eq!((asked.status, asked.header("www-authenticate")), (401, Some("Basic realm=\"the staff\", charset=\"UTF-8\"")));
+    assert_eq!((asked.header("x-frame-options"), asked.header("content-type")), (Some("DENY"), None));
     for (credentials, status, text) in [
         ("kim:correct horse", 200, "kim /staff"),
         ("kim:correct horse", 200, "kim /staff"),

@@ -31,6 +31,7 @@ impl Config {
             path: path.to_owned(),
             access: None,
             compress: None,
+            headers: None,
             action: Action::App(name.to_owned()),
         };
         let routes = DEFAULT_APPS.map(route).to_vec();

@@ -55,7 +55,14 @@ impl Admin {
         });
         let handler: Rc<dyn Handler> = admin.clone();
         let config = Http {
-            routes: vec![Route { host: Host::Any, path: "/".into(), access: None, compress: None, action: Action::App("admin".into()) }],
+            routes: vec![Route {
+                host: Host::Any,
+                path: "/".into(),
+                access: None,
+                compress: None,
+                headers: None,
+                action: Action::App("admin".into()),
+            }],
             max_connections: MOST_CONNECTIONS,
             ..Http::default()
         };

@@ -10,6 +10,7 @@ pub mod compression;
 pub mod cookies;
 pub mod file;
 pub mod form;
+pub mod headers;
 mod onward;
 mod recording;
 pub mod registry;

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::{Access, Auth};
+use super::headers::Headers;
 use super::router::RouteIndex;
 use crate::net::Clients;
 
@@ -49,6 +50,9 @@ pub struct WrittenRoute {
     /// (docs/compression.md). None: as the server's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compress: Option<bool>,
+    /// Header fields that all its answers have or have not, refusals too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<Box<Headers>>,
 }
 
 /// A redirect.
@@ -100,6 +104,8 @@ pub struct Route {
     pub access: Option<Box<Access>>,
     /// Whether its answers are compressed; `None`: as the server's.
     pub compress: Option<bool>,
+    /// Header fields that all its answers have or have not.
+    pub headers: Option<Box<Headers>>,
     /// What it does.
     pub action: Action,
 }
@@ -165,6 +171,8 @@ pub enum RouteError {
     BadHeader(String),
     /// Demands on clients at a route that is left again.
     AccessOfRewrite,
+    /// Header fields at a route that is left again.
+    HeadersOfRewrite,
     /// A realm that cannot be sent.
     BadRealm,
 }
@@ -191,6 +199,9 @@ impl fmt::Display for RouteError {
                     f,
                     "`allow`, `deny` and `auth` stand at the route that answers: a rewritten request is routed again, and what that route demands counts"
                 )
+            }
+            Self::HeadersOfRewrite => {
+                write!(f, "`headers` stand at the route that answers: a rewritten request is routed again, and what stands there counts")
             }
             Self::BadRealm => write!(f, "a realm is printable ASCII without quotes and backslashes"),
             Self::BadHeader(name) => write!(
@@ -353,7 +364,14 @@ impl TryFrom<WrittenRoute> for Route {
         }
         let (_, action) = actions.pop().ok_or(RouteError::NoAction)?;
         let access = access(written.allow, written.deny, written.auth, &action)?;
-        Ok(Self { host, path, access, compress: written.compress, action })
+        let headers = written.headers.filter(|headers| !headers.is_empty());
+        if let Some(name) = headers.as_deref().and_then(Headers::unusable) {
+            return Err(RouteError::BadHeader(name.to_owned()));
+        }
+        if headers.is_some() && matches!(action, Action::Rewrite(_)) {
+            return Err(RouteError::HeadersOfRewrite);
+        }
+        Ok(Self { host, path, access, compress: written.compress, headers, action })
     }
 }
 
@@ -363,7 +381,7 @@ impl From<Route> for WrittenRoute {
             Host::Any => None,
             host => Some(host.to_string()),
         };
-        let mut written = Self { host, path: route.path, compress: route.compress, ..Self::default() };
+        let mut written = Self { host, path: route.path, compress: route.compress, headers: route.headers, ..Self::default() };
         if let Some(access) = route.access {
             let Access { allow, deny, auth } = *access;
             (written.allow, written.deny, written.auth) = (allow, deny, auth);

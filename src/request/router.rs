@@ -128,6 +128,7 @@ mod tests {
             path: (*path).to_owned(),
             access: None,
             compress: None,
+            headers: None,
             action: action(number),
         };
         RouteTable::new(routes.iter().enumerate().map(route).collect())

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::access::{Auth, Basic, Door, Gate};
 use super::compression::{Compression, Compressor};
+use super::headers::{Header, Hsts};
 use super::route::{Action, FixedReply, Redirect, Route, RouteTable};
 use super::{Answer, Connection, Handler, Request, Response, ResponseBody, ResponseFields};
 use crate::codec::http::{Method, RequestHead};
@@ -64,7 +65,7 @@ struct Prepared {
 impl Site {
     /// Joins routes and applications. A route whose application is missing answers 503: the configuration is checked before, so
     /// only an application that could not start is missing. `label` gives an application's name in reports; `files` has the files of users,
-    /// `compression` says how answers are compressed, if they are.
+    /// `compression` says how answers are compressed, if they are, `hsts` what browsers are told of HTTPS.
     #[must_use]
     pub fn new(
         routes: Vec<Route>,
@@ -72,6 +73,7 @@ impl Site {
         label: impl Fn(&str) -> Label,
         files: &BTreeMap<PathBuf, Secret>,
         compression: Option<&Compression>,
+        hsts: Option<&Hsts>,
     ) -> Self {
         let table = RouteTable::new(routes);
         let end = |route: &Route| match &route.action {
@@ -90,7 +92,8 @@ impl Site {
             let end = end(route);
             // What is sent elsewhere has nothing to compress.
             let compression = compression.as_ref().filter(|_| route.compress != Some(false) && !matches!(end, End::Elsewhere));
-            if route.access.is_none() && compression.is_none() {
+            let dressed = route.headers.is_some() || (hsts.is_some() && !matches!(route.action, Action::Rewrite(_)));
+            if route.access.is_none() && compression.is_none() && !dressed {
                 return end;
             }
             let (mut beyond, label): (Rc<dyn Handler>, Label) = match end {
@@ -100,9 +103,14 @@ impl Site {
             if let Some(compression) = compression {
                 beyond = Rc::new(Compressor::new(compression.clone(), beyond));
             }
-            let Some(access) = &route.access else { return End::App(beyond, label) };
-            let door = access.auth.as_ref().map(&mut door);
-            End::App(Rc::new(Gate::new((**access).clone(), door, beyond)), label)
+            if let Some(access) = &route.access {
+                let door = access.auth.as_ref().map(&mut door);
+                beyond = Rc::new(Gate::new((**access).clone(), door, beyond));
+            }
+            if dressed {
+                beyond = Rc::new(Header::new(route.headers.as_deref().cloned().unwrap_or_default(), hsts, beyond));
+            }
+            End::App(beyond, label)
         };
         let ends = table.routes().iter().map(guarded).collect();
         let guarded = table.routes().iter().any(|route| route.access.is_some());
@@ -358,8 +366,14 @@ mod tests {
     }
 
     fn site() -> Site {
-        let route =
-            |path: &str, action| Route { host: super::super::route::Host::Any, path: path.into(), access: None, compress: None, action };
+        let route = |path: &str, action| Route {
+            host: super::super::route::Host::Any,
+            path: path.into(),
+            access: None,
+            compress: None,
+            headers: None,
+            action,
+        };
         let routes = vec![
             route("/", Action::App("all".into())),
             route("/chat", Action::App("chat".into())),
@@ -375,6 +389,7 @@ mod tests {
             &[("all".to_owned(), handler.clone()), ("chat".to_owned(), handler)].into(),
             |_| Label::default(),
             &BTreeMap::new(),
+            None,
             None,
         )
     }

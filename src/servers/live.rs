@@ -10,6 +10,7 @@ use crate::codec::http::http1::HeadLimits;
 use crate::net::Network;
 use crate::request::compression::Compression;
 use crate::request::form::{FormLimits, UploadLimits};
+use crate::request::headers::Hsts;
 use crate::request::route::Route;
 use crate::request::{Handler, Onward, Site};
 use crate::scoreboard::Slot;
@@ -42,6 +43,8 @@ pub struct Terms<'a> {
     pub websocket: Settings,
     /// How answers are compressed, if they are.
     pub compress: Option<&'a Compression>,
+    /// What browsers are told of HTTPS.
+    pub hsts: Option<&'a Hsts>,
     /// The files of users that routes name.
     pub users: &'a BTreeMap<PathBuf, Secret>,
     /// Who announces connections by the PROXY protocol.
@@ -79,7 +82,7 @@ impl Live {
     pub fn new(terms: Terms<'_>, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>, slot: Slot) -> Self {
         let timeouts = terms.timeouts;
         Self {
-            site: Rc::new(Site::new(terms.routes.to_vec(), apps, |name| slot.label(name), terms.users, terms.compress)),
+            site: Rc::new(Site::new(terms.routes.to_vec(), apps, |name| slot.label(name), terms.users, terms.compress, terms.hsts)),
             access,
             head_limits: terms.head_limits,
             max_body: terms.max_body,

@@ -10,6 +10,7 @@ use crate::config::written::{Admin, App, Server};
 use crate::net::Address;
 use crate::request::access::{Auth, Basic, Users};
 use crate::request::compression::{Coding, Compression};
+use crate::request::headers::Hsts;
 use crate::request::route::{Action, Host, Route, RouteTable};
 use crate::servers::fastcgi::config::{FastCgi, Field, SendFile};
 use crate::servers::http::config::Http;
@@ -73,6 +74,10 @@ impl Checker<'_> {
         }
         let routes = self.routes(&place.name("routes"), http.routes, apps);
         self.compression(&place.name("compress"), http.compress.as_deref());
+        self.hsts(&place.name("hsts"), http.hsts.as_ref());
+        if http.hsts.is_some() && http.tls.is_none() {
+            self.warning(&place.name("hsts"), "this is told over encrypted connections alone, and the server has no `tls`");
+        }
         let listen = self.addresses(place, http.listen);
         let tls = http.tls.map(|tls| self.tls(&place.name("tls"), tls));
         let dir = self.upload_directory(&place.name("uploads").name("dir"), http.uploads.dir.as_deref(), data);
@@ -95,6 +100,7 @@ impl Checker<'_> {
         }
         let routes = self.routes(&place.name("routes"), server.routes, apps);
         self.compression(&place.name("compress"), server.compress.as_deref());
+        self.hsts(&place.name("hsts"), server.hsts.as_ref());
         let listen = self.addresses(place, server.listen);
         let dir = self.upload_directory(&place.name("uploads").name("dir"), server.uploads.dir.as_deref(), data);
         let uploads = Uploads { dir: Some(dir), ..server.uploads };
@@ -212,6 +218,16 @@ impl Checker<'_> {
                 let place = place.name("types").index(index);
                 self.error(&place, format!("{kind:?} is no content type: write for example \"text/html\", without parameters"));
             }
+        }
+    }
+
+    /// What browsers are told of HTTPS.
+    fn hsts(&mut self, place: &Place, hsts: Option<&Hsts>) {
+        let Some(hsts) = hsts else { return };
+        self.within(&place.name("max_age"), hsts.max_age, HumanDuration::seconds(0), HumanDuration::seconds(100 * 366 * 86_400));
+        // What https://hstspreload.org demands.
+        if hsts.preload && !(hsts.subdomains && hsts.max_age >= Hsts::default().max_age) {
+            self.error(&place.name("preload"), "browsers take over only who says `subdomains: true` and a `max_age` of at least a year");
         }
     }
 

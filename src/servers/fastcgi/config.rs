@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::http::http1::HeadLimits;
 use crate::net::{Address, Network};
 use crate::request::compression::Compression;
+use crate::request::headers::Hsts;
 use crate::request::route::Route;
 use crate::secret::Secret;
 use crate::servers::limits::{HttpTimeouts, Uploads};
@@ -32,6 +33,8 @@ pub struct FastCgi {
     pub routes: Vec<Route>,
     /// How answers are compressed for clients that can take that: `()` for the defaults. None: they are not.
     pub compress: Option<Box<Compression>>,
+    /// Tells browsers, over encrypted connections alone, that they are to come by HTTPS only: `()` for the defaults. None: they are told nothing.
+    pub hsts: Option<Hsts>,
     /// The most parameters of a request. More: 431.
     pub max_parameters: u32,
     /// The most bytes of parameters of a request. More: 431.
@@ -62,6 +65,7 @@ impl Default for FastCgi {
             allow: vec![alone(Ipv4Addr::LOCALHOST.into()), alone(Ipv6Addr::LOCALHOST.into())],
             routes: Vec::new(),
             compress: None,
+            hsts: None,
             max_parameters: 200,
             max_parameter_bytes: HumanSize::kib(64),
             max_body: HumanSize::mib(64),
@@ -91,6 +95,7 @@ impl FastCgi {
             uploads: &self.uploads,
             websocket: Settings::from(&WebSocket::default()),
             compress: self.compress.as_deref(),
+            hsts: self.hsts.as_ref(),
             users,
             proxies: &[],
         }

@@ -62,7 +62,8 @@ impl Front {
     fn new(change: impl FnOnce(&mut FastCgi)) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        let route = Route { host: Host::Any, path: "/".into(), access: None, compress: None, action: Action::App("probe".into()) };
+        let route =
+            Route { host: Host::Any, path: "/".into(), access: None, compress: None, headers: None, action: Action::App("probe".into()) };
         let mut config = FastCgi { routes: vec![route], ..FastCgi::default() };
         change(&mut config);
         let thread = std::thread::spawn(move || {

@@ -10,6 +10,7 @@ use crate::codec::http::http1::HeadLimits;
 use crate::net::tls_files::TlsFiles;
 use crate::net::{Address, Network};
 use crate::request::compression::Compression;
+use crate::request::headers::Hsts;
 use crate::request::route::Route;
 use crate::secret::Secret;
 use crate::servers::limits::{HttpTimeouts, Uploads};
@@ -33,6 +34,8 @@ pub struct Http {
     pub routes: Vec<Route>,
     /// How answers are compressed for clients that can take that: `()` for the defaults. None: they are not.
     pub compress: Option<Box<Compression>>,
+    /// Tells browsers, over encrypted connections alone, that they are to come by HTTPS only: `()` for the defaults. None: they are told nothing.
+    pub hsts: Option<Hsts>,
     /// The longest request line. Longer: 414.
     pub max_line: HumanSize,
     /// The most header fields of a request. More: 431.
@@ -68,6 +71,7 @@ impl Default for Http {
             proxy_protocol: Vec::new(),
             routes: Vec::new(),
             compress: None,
+            hsts: None,
             max_line: HumanSize::kib(8),
             max_headers: 100,
             max_header_bytes: HumanSize::kib(32),
@@ -101,6 +105,7 @@ impl Http {
             uploads: &self.uploads,
             websocket: Settings::from(&*self.websocket),
             compress: self.compress.as_deref(),
+            hsts: self.hsts.as_ref(),
             users,
             proxies: &self.proxy_protocol,
         }

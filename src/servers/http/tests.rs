@@ -71,7 +71,7 @@ struct Running {
 }
 
 fn config() -> Http {
-    let route = |path: &str, action| Route { host: Host::Any, path: path.into(), access: None, compress: None, action };
+    let route = |path: &str, action| Route { host: Host::Any, path: path.into(), access: None, compress: None, headers: None, action };
     Http {
         routes: vec![
             route("/", Action::App("probe".into())),
