@@ -27,6 +27,7 @@ setup:
 setup-test: setup
 	@tests/peers/cgi.sh
 	@tests/peers/http.sh
+	@tests/peers/http2.sh
 	@tests/peers/redis.sh
 	@tests/peers/tls.sh
 	@tests/peers/browser.sh

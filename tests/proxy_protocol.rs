@@ -3,6 +3,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +13,7 @@ use support::client::Client;
 use support::server::{Site, Skep, free_address, send};
 use support::wait;
 
-const APP: &str = r#"
+const APP: &str = r"
 local app = {}
 
 function app.request(req)
@@ -24,7 +25,7 @@ function app.connection(connection)
 end
 
 return app
-"#;
+";
 
 /// HAProxy in front of a skep, which trusts nobody else to announce.
 struct Front {
@@ -69,7 +70,7 @@ impl Front {
         let mut text =
             "global\n nbthread 1\ndefaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n".to_owned();
         for (number, (way, (address, how))) in std::iter::zip(ways, to).enumerate() {
-            text += &format!("listen way{number}\n bind {way}\n server skep {address} {how}\n");
+            let _ = write!(text, "listen way{number}\n bind {way}\n server skep {address} {how}\n");
         }
         site.write("haproxy.cfg", &text);
         let skep = site.start();

@@ -357,6 +357,7 @@ impl Server {
     #[must_use]
     pub fn protocols(&self) -> &'static [&'static str] {
         match self {
+            Self::Http(http) if http.http2.enabled => &["h2", "http/1.1"],
             Self::Http(_) => &["http/1.1"],
             _ => &[],
         }

@@ -69,6 +69,9 @@ impl Listener {
     /// # Errors
     /// When the reactor cannot register it.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        // Connections have it from their listener: a small piece of an answer does not wait until the client has acknowledged the one before
+        // (40 ms and more). A unix socket knows no such wait, and refuses.
+        let _unix = setsockopt(&fd, sockopt::TcpNoDelay, &true);
         Ok(Self { io: Io::listener(fd)? })
     }
 

@@ -35,6 +35,14 @@ impl Stream {
         }
     }
 
+    /// Whether this protocol was agreed upon in the TLS handshake (RFC 7301).
+    pub fn speaks(&self, protocol: &[u8]) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.borrow().get_ref().1.alpn_protocol() == Some(protocol),
+        }
+    }
+
     /// Reads into `buffer`; 0 is the end of the stream (of a buffer that is not empty).
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {

@@ -33,6 +33,7 @@ fn connects_accepts_and_talks() {
         scope.spawn(async move {
             let accepted = listener.accept(&Always, |error| panic!("{error}")).await.unwrap();
             assert!(accepted.peer.ip().unwrap().is_loopback());
+            assert!(nix::sys::socket::getsockopt(&accepted.fd, nix::sys::socket::sockopt::TcpNoDelay).unwrap());
             let stream = Stream::from(Socket::new(accepted.fd).unwrap());
             let mut buffer = [0; 64];
             let mut all = Vec::new();

@@ -225,8 +225,12 @@ impl Response {
     /// The value of the first field of this name, in any case, prepared or not.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&[u8]> {
-        let prepared = lines(self.prepared.as_deref().unwrap_or_default());
-        self.fields.iter().chain(prepared).find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        self.all_fields().find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// All fields, prepared ones behind the others.
+    pub fn all_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().chain(lines(self.prepared.as_deref().unwrap_or_default()))
     }
 
     /// Changes the values of fields one after the other, of prepared ones too; `None` leaves one out.

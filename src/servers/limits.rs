@@ -53,3 +53,34 @@ impl Default for Uploads {
         Self { dir: None, max_file: HumanSize::mib(32), max_files: 20, max_fields: 1000, memory: HumanSize::kib(64) }
     }
 }
+
+/// HTTP/2 connections: docs/http2.md.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http2 {
+    /// Whether it is spoken: with clients that choose it in the TLS handshake, and without TLS with those that begin with it.
+    pub enabled: bool,
+    /// Requests under way on one connection. Further ones are refused, and may be repeated.
+    pub streams: u32,
+    /// What a client may send of the body of one request before the application reads it.
+    pub window: HumanSize,
+    /// The same for all requests of a connection together.
+    pub connection_window: HumanSize,
+    /// What may wait to be sent of one answer.
+    pub send_buffer: HumanSize,
+    /// Requests that a client may begin and take back at once, before the connection is closed (CVE-2023-44487).
+    pub resets: u32,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            streams: 100,
+            window: HumanSize::kib(256),
+            connection_window: HumanSize::mib(1),
+            send_buffer: HumanSize::kib(64),
+            resets: 100,
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::limits::{HttpTimeouts, Uploads};
+use super::limits::{Http2, HttpTimeouts, Uploads};
 use crate::codec::http::http1::HeadLimits;
 use crate::net::Network;
 use crate::request::compression::Compression;
@@ -49,6 +49,8 @@ pub struct Terms<'a> {
     pub users: &'a BTreeMap<PathBuf, Secret>,
     /// Who announces connections by the PROXY protocol.
     pub proxies: &'a [Network],
+    /// HTTP/2 connections, where there are any.
+    pub http2: Http2,
 }
 
 /// What a server serves now. Replaced as a whole by an update; an exchange ends with the one it began with.
@@ -65,6 +67,7 @@ pub struct Live {
     pub(in crate::servers) uploads: Rc<UploadLimits>,
     pub(in crate::servers) websocket: Settings,
     pub(in crate::servers) proxies: Vec<Network>,
+    pub(in crate::servers) http2: Http2,
 }
 
 /// The times of [`HttpTimeouts`].
@@ -94,6 +97,7 @@ impl Live {
             uploads: Rc::new(uploads(terms.uploads)),
             websocket: terms.websocket,
             proxies: terms.proxies.to_vec(),
+            http2: terms.http2,
         }
     }
 }

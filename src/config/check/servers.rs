@@ -14,7 +14,7 @@ use crate::request::headers::Hsts;
 use crate::request::route::{Action, Host, Route, RouteTable};
 use crate::servers::fastcgi::config::{FastCgi, Field, SendFile};
 use crate::servers::http::config::Http;
-use crate::servers::limits::Uploads;
+use crate::servers::limits::{Http2, Uploads};
 use crate::servers::script::config::ScriptServer;
 use crate::units::{HumanDuration, HumanSize};
 
@@ -80,9 +80,20 @@ impl Checker<'_> {
         }
         let listen = self.addresses(place, http.listen);
         let tls = http.tls.map(|tls| self.tls(&place.name("tls"), tls));
+        self.http2(&place.name("http2"), &http.http2);
         let dir = self.upload_directory(&place.name("uploads").name("dir"), http.uploads.dir.as_deref(), data);
         let uploads = Uploads { dir: Some(dir), ..http.uploads };
         Http { listen, tls, routes, uploads, ..http }
+    }
+
+    fn http2(&mut self, place: &Place, http2: &Http2) {
+        self.within(&place.name("streams"), http2.streams, 1, 10_000);
+        // A window has 31 bits (RFC 9113 §6.9.1), and one below its first size would be too small for the preface to say.
+        let most = HumanSize::bytes((1 << 31) - 1);
+        self.within(&place.name("window"), http2.window, HumanSize::kib(1), most);
+        self.within(&place.name("connection_window"), http2.connection_window, HumanSize::bytes(65_535), most);
+        self.within(&place.name("send_buffer"), http2.send_buffer, HumanSize::kib(1), HumanSize::mib(64));
+        self.within(&place.name("resets"), http2.resets, 1, 100_000);
     }
 
     fn fastcgi(&mut self, place: &Place, server: FastCgi, apps: &BTreeMap<String, App>, data: &Path) -> FastCgi {

@@ -13,7 +13,7 @@ use crate::request::compression::Compression;
 use crate::request::headers::Hsts;
 use crate::request::route::Route;
 use crate::secret::Secret;
-use crate::servers::limits::{HttpTimeouts, Uploads};
+use crate::servers::limits::{Http2, HttpTimeouts, Uploads};
 use crate::servers::live::Terms;
 use crate::units::{HumanDuration, HumanSize};
 use crate::websocket::config::{Settings, WebSocket};
@@ -98,6 +98,7 @@ impl FastCgi {
             hsts: self.hsts.as_ref(),
             users,
             proxies: &[],
+            http2: Http2::default(),
         }
     }
 }

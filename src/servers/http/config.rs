@@ -13,7 +13,7 @@ use crate::request::compression::Compression;
 use crate::request::headers::Hsts;
 use crate::request::route::Route;
 use crate::secret::Secret;
-use crate::servers::limits::{HttpTimeouts, Uploads};
+use crate::servers::limits::{Http2, HttpTimeouts, Uploads};
 use crate::servers::live::Terms;
 use crate::units::{HumanDuration, HumanSize};
 use crate::websocket::config::{Settings, WebSocket};
@@ -52,6 +52,8 @@ pub struct Http {
     pub timeouts: HttpTimeouts,
     /// What happens to files that clients send in forms.
     pub uploads: Uploads,
+    /// HTTP/2 connections.
+    pub http2: Http2,
     /// WebSocket connections.
     pub websocket: Box<WebSocket>,
     /// Whether the Server header is sent.
@@ -80,6 +82,7 @@ impl Default for Http {
             keep_alive_requests: 10_000,
             timeouts: HttpTimeouts::default(),
             uploads: Uploads::default(),
+            http2: Http2::default(),
             websocket: Box::default(),
             server_tokens: true,
             slow_request: Some(HumanDuration::seconds(5)),
@@ -108,6 +111,7 @@ impl Http {
             hsts: self.hsts.as_ref(),
             users,
             proxies: &self.proxy_protocol,
+            http2: self.http2.clone(),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::body::{BodyLimits, WireBody};
+use super::http2::{self, PREFACE};
 use super::reply::{Framing, write_body, write_head};
 use super::server::HttpServer;
 use super::wire::{OUTPUT, Wire};
@@ -40,6 +41,8 @@ enum Next {
     TooSlow,
     /// The connection is over: closed by the client, idle for too long, or of no more use.
     Over,
+    /// The client speaks HTTP/2.
+    Http2,
 }
 
 /// How a connection goes on after an exchange.
@@ -63,6 +66,9 @@ impl Connection {
     /// Serves the connection until it ends.
     /// Gives the connection back when another protocol goes on with it.
     pub(super) async fn serve(self) -> Option<(Rc<Wire>, Takeover)> {
+        if self.wire.stream.speaks(b"h2") {
+            return Some((self.wire, http2::takeover(self.server, self.origin)));
+        }
         let mut live = self.server.live();
         let mut parser = RequestParser::new(live.head_limits);
         let mut count = 0u64;
@@ -86,6 +92,7 @@ impl Connection {
                     self.farewell().await;
                     return None;
                 }
+                Next::Http2 => return Some((self.wire, http2::takeover(self.server, self.origin))),
             };
             match after {
                 After::Keep => {}
@@ -123,6 +130,9 @@ impl Connection {
                         return Next::Request(parsed);
                     }
                     Ok(Parsed::Partial) => {}
+                    Err(_) if first && live.http2.enabled && self.wire.with_input(|input| input.starts_with(PREFACE)) => {
+                        return Next::Http2;
+                    }
                     Err(error) => return Next::Refused(error),
                 }
             }

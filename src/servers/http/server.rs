@@ -8,6 +8,7 @@ use std::time::Instant;
 use slab::Slab;
 
 use super::connection::Connection;
+use super::leaving::Leaving;
 use super::wire::Wire;
 use crate::net::{Accepted, Peer, Socket, Stream, TlsServer};
 use crate::reactor::{self, Scope};
@@ -29,6 +30,8 @@ pub struct HttpServer {
     connections: RefCell<Slab<Option<Rc<Wire>>>>,
     scope: Scope,
     pub(super) sockets: Rc<Sessions>,
+    /// HTTP/2 connections, which are told when the worker goes.
+    pub(super) leaving: Leaving,
     pub(super) host: Rc<Host>,
 }
 
@@ -44,6 +47,7 @@ impl HttpServer {
             connections: RefCell::default(),
             scope: Scope::new(),
             sockets,
+            leaving: Leaving::default(),
             host: Rc::new(Host::new(name, slot, ids)),
         })
     }
@@ -129,6 +133,7 @@ impl HttpServer {
                 wire.stream.with_socket(Socket::wake_reader);
             }
             self.sockets.drain();
+            self.leaving.tell();
         }
         self.scope.wait().await;
     }

@@ -1,0 +1,144 @@
+//! One stream from its request to its end.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::SendResponse;
+
+use super::asked::{Asked, Refusal};
+use super::body::StreamBody;
+use super::reply::Reply;
+use crate::codec::http::Method;
+use crate::reactor::{Alarm, timeout};
+use crate::request::{Answer, Body, Handler, Origin, Request, Response, ResponseBody, Routed};
+use crate::servers::guarded::{broken, guarded};
+use crate::servers::http::HttpServer;
+use crate::servers::live::Live;
+use crate::servers::record::Exchange;
+use crate::servers::watch::Watch;
+
+/// How long a body that nobody wants is read on behind its answer.
+const LINGER: Duration = Duration::from_secs(5);
+/// And how much of it.
+const LINGER_BYTES: u64 = 16 << 20;
+
+pub(super) struct Running {
+    pub(super) server: Rc<HttpServer>,
+    pub(super) origin: Rc<Origin>,
+    pub(super) live: Rc<Live>,
+    pub(super) respond: Rc<RefCell<SendResponse<Bytes>>>,
+}
+
+impl Running {
+    /// Answers a request, or says why it is none.
+    pub(super) async fn answer(self, request: http::Request<h2::RecvStream>) {
+        let limits = self.live.head_limits;
+        match Asked::read(request, limits.line, limits.fields) {
+            Ok(asked) => self.serve(asked).await,
+            Err(Refusal(status, why)) => {
+                let reply = self.reply(false);
+                // Who asked this may be gone already; it is recorded all the same.
+                let _gone = reply.write(Response::error(status, why), None).await;
+                Exchange::refused(&self.server.host, &self.live, &self.origin, status, reply.sent());
+            }
+        }
+    }
+
+    fn reply(&self, head_only: bool) -> Reply {
+        Reply::new(self.respond.clone(), head_only, self.live.server_tokens, self.live.timeouts.write)
+    }
+
+    async fn serve(self, asked: Asked) {
+        let Asked { mut head, body, length, expects } = asked;
+        let live = &self.live;
+        let exchange = Exchange::begin(&self.server.host, live, &self.origin, &head, 0);
+        let reply = self.reply(head.method == Method::Head);
+        let asks = expects.then(|| self.respond.clone());
+        let source = Rc::new(StreamBody::new(body, asks, live.max_body, live.timeouts.body));
+        let mut handler = None;
+        let answer = if length.is_some_and(|length| length > live.max_body) {
+            Answer::Now(Response::error(413, &format!("the body may have at most {} bytes", live.max_body)))
+        } else {
+            match live.site.find(&mut head) {
+                Routed::Response(response) => Answer::Now(response),
+                Routed::App { handler: found, name, base_length } => {
+                    exchange.goes_to(name);
+                    let body = if length == Some(0) { Body::empty() } else { Body::from_source(source.clone(), length) };
+                    let (origin, uploads) = (self.origin.clone(), live.uploads.clone());
+                    let request =
+                        Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward(), user: None };
+                    handler = Some(found.clone());
+                    let answer = || {
+                        let _shown = exchange.show();
+                        found.request(request)
+                    };
+                    guarded(answer).unwrap_or_else(|| Answer::Now(broken(exchange.id())))
+                }
+            }
+        };
+        let response = match answer {
+            Answer::Now(response) => Some(response),
+            Answer::Later(future) => self.wait(future, &exchange, handler.as_ref()).await,
+        };
+        let Some(mut response) = response else {
+            exchange.received(source.received());
+            return exchange.abandoned(live);
+        };
+        if matches!(response.body, ResponseBody::Upgrade(_)) {
+            response = Response::error(501, "another protocol cannot be begun on a stream of HTTP/2");
+        }
+        let status = response.status;
+        exchange.answered_with(&response);
+        exchange.answered();
+        let written = {
+            let watch = Watch::new(live, &exchange, handler, &response);
+            reply.write(response, Some(&watch)).await
+        };
+        exchange.received(source.received());
+        exchange.finish(live, status, reply.sent(), written.as_ref().err());
+        match written {
+            Err(_) => reply.reset(Reason::INTERNAL_ERROR),
+            // A body of which nobody wants the rest ends with the stream, once the answer is out (RFC 9113 §8.1): h2 sees to that. Clients that
+            // still send when they are told so lose the answer (curl 7): they have a moment to see it first.
+            Ok(()) => {
+                let _late = timeout(LINGER, source.discard(LINGER_BYTES)).await;
+            }
+        }
+    }
+
+    /// Waits for an answer; `None` when nobody wants it any more.
+    async fn wait(
+        &self,
+        mut future: Pin<Box<dyn Future<Output = Response>>>,
+        exchange: &Exchange,
+        handler: Option<&Rc<dyn Handler>>,
+    ) -> Option<Response> {
+        let slow = Alarm::new();
+        if let Some(at) = exchange.report_at(&self.live) {
+            slow.set_at(at);
+        }
+        poll_fn(|cx| {
+            let polled = guarded(|| {
+                let _shown = exchange.show();
+                future.as_mut().poll(cx)
+            });
+            match polled {
+                Some(Poll::Ready(response)) => return Poll::Ready(Some(response)),
+                Some(Poll::Pending) => {}
+                None => return Poll::Ready(Some(broken(exchange.id()))),
+            }
+            if slow.poll(cx).is_ready() {
+                slow.clear();
+                exchange.report_waiting(handler.and_then(|handler| handler.trace(exchange.id())).as_deref());
+            }
+            self.respond.borrow_mut().poll_reset(cx).map(|_| None)
+        })
+        .await
+    }
+}
