@@ -353,8 +353,16 @@ async fn answer_of(main: String, limits: Limits) -> String {
         server: "test".into(),
         parameters: skep::request::Parameters::default(),
     });
-    let request =
-        Request { id: RequestId(1), head, body: Body::empty(), origin, base_length: 0, uploads: Rc::default(), onward: Onward::default() };
+    let request = Request {
+        id: RequestId(1),
+        head,
+        body: Body::empty(),
+        origin,
+        base_length: 0,
+        uploads: Rc::default(),
+        onward: Onward::default(),
+        user: None,
+    };
     let response = match app.clone().request(request) {
         Answer::Now(response) => response,
         Answer::Later(response) => response.await,

@@ -36,8 +36,16 @@ async fn ask(app: &Rc<ScriptApp>, path: &str) -> (u16, String) {
         server: "test".into(),
         parameters: skep::request::Parameters::default(),
     });
-    let request =
-        Request { id: RequestId(1), head, body: Body::empty(), origin, base_length: 0, uploads: Rc::default(), onward: Onward::default() };
+    let request = Request {
+        id: RequestId(1),
+        head,
+        body: Body::empty(),
+        origin,
+        base_length: 0,
+        uploads: Rc::default(),
+        onward: Onward::default(),
+        user: None,
+    };
     let Response { status, body, .. } = match app.clone().request(request) {
         Answer::Now(response) => response,
         Answer::Later(response) => response.await,

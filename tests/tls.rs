@@ -205,6 +205,15 @@ fn only_the_newest_version_when_that_is_wanted() {
 }
 
 #[test]
+fn browsers_are_told_to_come_by_https_only_over_https() {
+    // The option stands behind the block of the certificates.
+    let secure = Secure::start(site(), &format!("{ONE}), hsts: (subdomains: true"));
+    let told = secure.asked("one.pem", "one.test", "/", &["--include"]);
+    assert!(told.contains("\r\nStrict-Transport-Security: max-age=31536000; includeSubDomains\r\n"), "{told}");
+    assert_eq!(told.matches("Strict-Transport-Security").count(), 1, "{told}");
+}
+
+#[test]
 fn the_certificate_is_chosen_by_the_name() {
     let site = site();
     certificate(site.path(), "two", "DNS:two.test,DNS:*.two.test");

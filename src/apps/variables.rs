@@ -79,8 +79,14 @@ pub(super) fn variables(request: &Request, script: &Script, length: Option<u64>,
     if let Some(kind) = head.fields.get("content-type") {
         all.push(("CONTENT_TYPE".into(), kind.to_vec()));
     }
+    // Whom the front knows is nobody here where the route has asked for a password itself.
+    if let Some(user) = &request.user {
+        all.push(("AUTH_TYPE".into(), b"Basic".to_vec()));
+        all.push(("REMOTE_USER".into(), user.as_bytes().to_vec()));
+    }
     for name in OF_THE_FRONT {
-        if let Some(value) = origin.parameters.get(name) {
+        let ours = request.user.is_some() && matches!(name, "AUTH_TYPE" | "REMOTE_USER");
+        if !ours && let Some(value) = origin.parameters.get(name) {
             all.push((name.into(), value.to_vec()));
         }
     }
@@ -140,6 +146,7 @@ mod tests {
             base_length: "/b%20c".len(),
             uploads: Rc::default(),
             onward: Onward::default(),
+            user: None,
         };
         let script = Script { root: "/srv".into(), path: "a.py".into(), info: "/x y".into() };
         let text = |(name, value): (Cow<'_, str>, Vec<u8>)| (name.into_owned(), String::from_utf8(value).unwrap());

@@ -12,6 +12,7 @@ mod hardstop;
 mod init;
 mod master;
 mod new;
+mod password;
 mod reload;
 mod reopenlog;
 mod restart;
@@ -79,6 +80,7 @@ enum Command {
     ConfigTest(configtest::ConfigTest),
     Init(init::Init),
     New(new::New),
+    Password(password::Password),
     Config(config::Config),
 }
 
@@ -134,6 +136,7 @@ impl Skep {
             Some(Command::ConfigTest(test)) => test.execute(before),
             Some(Command::Init(init)) => init.execute(),
             Some(Command::New(new)) => new.execute(),
+            Some(Command::Password(password)) => password.execute(),
             Some(Command::Config(which)) => which.execute(),
             None => {
                 complain("which command? `skep run` starts at once; `skep help` lists all");
@@ -176,6 +179,7 @@ mod tests {
             "configtest",
             "init",
             "new",
+            "password",
             "config",
         ];
         for command in commands {

@@ -183,13 +183,18 @@ fn servers(changes: &mut Changes, old: &Settings, new: &Settings) {
             continue;
         };
         let pem = |settings: &Settings, server: &Server| {
-            let read = |path: &PathBuf| settings.pem.get(path).cloned();
+            let read = |path: &PathBuf| settings.secrets.get(path).cloned();
             server.tls().map(|files| files.files().map(read).collect::<Vec<_>>())
         };
+        let users =
+            |settings: &Settings, server: &Server| server.users().map(|path| settings.secrets.get(path).cloned()).collect::<Vec<_>>();
         if without_listeners(before) == without_listeners(server) {
             if pem(old, before) != pem(new, server) {
                 changes.servers_changed.push(name.clone());
                 changes.applied.push(format!("certificates of server `{name}` changed"));
+            } else if users(old, before) != users(new, server) {
+                changes.servers_changed.push(name.clone());
+                changes.applied.push(format!("users of server `{name}` changed"));
             }
             continue;
         }

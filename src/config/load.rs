@@ -60,6 +60,7 @@ pub fn load_with(path: Option<&Path>, environment: &dyn Fn(&str) -> Option<Strin
     let Some(written) = written else { return Err(ConfigErrors { problems, files_read }) };
     let certificates = written.servers.values().filter_map(Server::tls).flat_map(TlsFiles::files);
     files_read.extend(certificates.map(|path| base.join(path)));
+    files_read.extend(written.servers.values().flat_map(Server::users).map(|path| base.join(path)));
     match check(written, &sources, &base) {
         Ok((settings, more)) if problems.is_empty() => {
             warnings.extend(more);

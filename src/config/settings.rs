@@ -66,8 +66,8 @@ pub struct Settings {
     pub apps: BTreeMap<String, App>,
     /// Servers, by name.
     pub servers: BTreeMap<String, Server>,
-    /// Certificates and keys by file, as they were when the configuration was read: before privileges were dropped.
-    pub pem: BTreeMap<PathBuf, Secret>,
+    /// Certificates, keys and files of users by file, as they were when the configuration was read: before privileges were dropped.
+    pub secrets: BTreeMap<PathBuf, Secret>,
 }
 
 /// Where documents are kept.
@@ -86,7 +86,7 @@ impl Settings {
     /// # Errors
     /// When they cannot be used, which the check of the configuration has ruled out.
     pub fn tls(&self, files: &TlsFiles, protocols: &[&str]) -> io::Result<TlsServer> {
-        let text = |path: &PathBuf| self.pem.get(path).map_or("", Secret::reveal);
+        let text = |path: &PathBuf| self.secrets.get(path).map_or("", Secret::reveal);
         let identities: Vec<Identity<'_>> =
             files.pairs().map(|(certificate, key)| Identity { certificate: text(certificate), key: text(key) }).collect();
         TlsServer::new(&identities, files.clients.as_ref().map(text), files.minimum, protocols, *files.handshake)
@@ -96,7 +96,7 @@ impl Settings {
     #[must_use]
     pub fn certificates(&self) -> BTreeMap<&Path, Certificate> {
         let files = self.servers.values().filter_map(Server::tls).flat_map(TlsFiles::pairs);
-        let read = |path: &PathBuf| self.pem.get(path).and_then(|pem| Certificate::read(pem.reveal()));
+        let read = |path: &PathBuf| self.secrets.get(path).and_then(|pem| Certificate::read(pem.reveal()));
         // The check of the configuration has warned of one that cannot be read.
         files.filter_map(|(path, _)| Some((path.as_path(), read(path).filter(|read| !read.is_placeholder)?))).collect()
     }
@@ -118,7 +118,7 @@ impl Settings {
                 Err(why) => troubles.push(why),
             }
         }
-        self.pem.extend(taken.into_iter().map(|(path, text)| (path, Secret::new(text))));
+        self.secrets.extend(taken.into_iter().map(|(path, text)| (path, Secret::new(text))));
         troubles
     }
 

@@ -17,6 +17,8 @@ pub use crate::events::config::Events;
 use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
 use crate::net::tls_files::TlsFiles;
+use crate::request::access::Auth;
+use crate::request::route::Route;
 use crate::script::config::ScriptApp;
 use crate::secret::Secret;
 use crate::servers::fastcgi::config::FastCgi;
@@ -369,6 +371,21 @@ impl Server {
             Self::Script(script) => script.tls.as_ref(),
             Self::FastCgi(_) | Self::FlashPolicy(_) | Self::Lock(_) | Self::Rtep(_) => None,
         }
+    }
+
+    /// What it serves, when it serves requests.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        match self {
+            Self::Http(http) => &http.routes,
+            Self::FastCgi(fastcgi) => &fastcgi.routes,
+            Self::FlashPolicy(_) | Self::Lock(_) | Self::Rtep(_) | Self::Script(_) => &[],
+        }
+    }
+
+    /// The files of users that its routes name.
+    pub fn users(&self) -> impl Iterator<Item = &PathBuf> {
+        self.routes().iter().filter_map(|route| route.access.as_ref()?.auth.as_ref().map(Auth::users))
     }
 
     /// The addresses it listens on.

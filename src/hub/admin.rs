@@ -55,11 +55,18 @@ impl Admin {
         });
         let handler: Rc<dyn Handler> = admin.clone();
         let config = Http {
-            routes: vec![Route { host: Host::Any, path: "/".into(), action: Action::App("admin".into()) }],
+            routes: vec![Route {
+                host: Host::Any,
+                path: "/".into(),
+                access: None,
+                compress: None,
+                headers: None,
+                action: Action::App("admin".into()),
+            }],
             max_connections: MOST_CONNECTIONS,
             ..Http::default()
         };
-        let live = Live::new(config.terms(), &[("admin".to_owned(), handler)].into(), None, slot);
+        let live = Live::new(config.terms(&std::collections::BTreeMap::new()), &[("admin".to_owned(), handler)].into(), None, slot);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
         admin.server.replace(Some(HttpServer::new("admin", live, slot, ids)));
         admin

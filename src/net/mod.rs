@@ -4,6 +4,7 @@ mod accept;
 pub mod acme;
 pub mod address;
 pub mod certificate;
+mod clients;
 mod dialing;
 mod listener;
 pub mod network;
@@ -18,6 +19,7 @@ pub mod tls_server;
 
 pub use address::Address;
 pub use certificate::Certificate;
+pub use clients::Clients;
 pub use dialing::connect_any;
 pub use listener::{Accepted, Balance, Listener};
 pub use network::Network;

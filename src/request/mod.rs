@@ -3,11 +3,14 @@
 //! A transport makes a [`Request`] and gives it to a [`Handler`]; the handler's [`Response`] goes back the same way. Neither side
 //! knows what the other is, so every application works behind every transport.
 
+pub mod access;
 mod app;
 mod body;
+pub mod compression;
 pub mod cookies;
 pub mod file;
 pub mod form;
+pub mod headers;
 mod onward;
 mod recording;
 pub mod registry;
@@ -100,6 +103,8 @@ pub struct Request {
     pub uploads: Rc<UploadLimits>,
     /// Where the request may be sent on to without its client.
     pub onward: Onward,
+    /// Who sent it, where the route asks for that and the password was right.
+    pub user: Option<Rc<str>>,
 }
 
 impl Request {

@@ -42,7 +42,8 @@ impl Onward {
             Routed::App { handler, base_length, .. } => {
                 let onward = Self { site: self.site.clone(), count: self.count + 1 };
                 let (origin, uploads) = (request.origin.clone(), request.uploads.clone());
-                let request = Request { id: request.id, head, body: Body::empty(), origin, base_length, uploads, onward };
+                let request =
+                    Request { id: request.id, head, body: Body::empty(), origin, base_length, uploads, onward, user: request.user.clone() };
                 match handler.request(request) {
                     Answer::Now(response) => response,
                     Answer::Later(response) => response.await,

@@ -1,5 +1,6 @@
 //! What a handler answers.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::pin::Pin;
@@ -197,6 +198,8 @@ pub struct Response {
     pub prepared: Option<Bytes>,
     /// The body. For a HEAD request its length is announced and nothing sent.
     pub body: ResponseBody,
+    /// Whom it is for, where the route asks for that: what the access log shows. Set by the route.
+    pub user: Option<Rc<str>>,
 }
 
 impl Response {
@@ -228,6 +231,21 @@ impl Response {
     /// All fields, prepared ones behind the others.
     pub fn all_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().chain(lines(self.prepared.as_deref().unwrap_or_default()))
+    }
+
+    /// Changes the values of fields one after the other, of prepared ones too; `None` leaves one out.
+    pub(super) fn map_fields(&mut self, mut change: impl for<'a> FnMut(&'a [u8], &'a [u8]) -> Option<Cow<'a, [u8]>>) {
+        let prepared = self.prepared.take().unwrap_or_default();
+        let mut fields =
+            ResponseFields { block: Vec::with_capacity(self.fields.block.len() + prepared.len() + 64), close: self.fields.close };
+        for (name, value) in self.fields.iter().chain(lines(&prepared)) {
+            if let Some(value) = change(name, value) {
+                for part in [name, b": ", &value, b"\r\n"] {
+                    fields.block.extend_from_slice(part);
+                }
+            }
+        }
+        self.fields = fields;
     }
 
     /// Sends the client elsewhere.

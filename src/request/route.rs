@@ -8,7 +8,10 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::access::{Access, Auth};
+use super::headers::Headers;
 use super::router::RouteIndex;
+use crate::net::Clients;
 
 /// One route as `config.ron` has it: what it matches, and exactly one of `app`, `redirect`, `reply`, `rewrite`.
 ///
@@ -34,6 +37,22 @@ pub struct WrittenRoute {
     /// Puts this path in the place of the matched one and routes the request again, at most ten times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<String>,
+    /// Clients that may use it: networks, addresses, or `"unix"` for who comes by a unix socket. Others: 403. An empty list: everybody.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Clients>,
+    /// Clients that may not, even if they are among `allow`: 403.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<Clients>,
+    /// How clients must say who they are, such as `Basic(realm: "staff", users: "users")`. None: they need not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// Whether its answers are compressed, where the server's are: `false` for those that have a secret beside something that others choose
+    /// (docs/compression.md). None: as the server's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compress: Option<bool>,
+    /// Header fields that all its answers have or have not, refusals too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<Box<Headers>>,
 }
 
 /// A redirect.
@@ -81,6 +100,12 @@ pub struct Route {
     pub host: Host,
     /// The path it is for: begins with a slash and ends with none, except `"/"` itself.
     pub path: String,
+    /// What it demands of clients, if it is not for everybody.
+    pub access: Option<Box<Access>>,
+    /// Whether its answers are compressed; `None`: as the server's.
+    pub compress: Option<bool>,
+    /// Header fields that all its answers have or have not.
+    pub headers: Option<Box<Headers>>,
     /// What it does.
     pub action: Action,
 }
@@ -144,6 +169,12 @@ pub enum RouteError {
     BadStatus(u16),
     /// A header whose name or value cannot be sent.
     BadHeader(String),
+    /// Demands on clients at a route that is left again.
+    AccessOfRewrite,
+    /// Header fields at a route that is left again.
+    HeadersOfRewrite,
+    /// A realm that cannot be sent.
+    BadRealm,
 }
 
 impl fmt::Display for RouteError {
@@ -163,6 +194,16 @@ impl fmt::Display for RouteError {
                 write!(f, "`{{{name}}}` stands for nothing: use {{host}}, {{uri}}, {{path}}, {{rest}} or {{query}}")
             }
             Self::BadStatus(status) => write!(f, "{status} is no status for a reply: 200 to 599"),
+            Self::AccessOfRewrite => {
+                write!(
+                    f,
+                    "`allow`, `deny` and `auth` stand at the route that answers: a rewritten request is routed again, and what that route demands counts"
+                )
+            }
+            Self::HeadersOfRewrite => {
+                write!(f, "`headers` stand at the route that answers: a rewritten request is routed again, and what stands there counts")
+            }
+            Self::BadRealm => write!(f, "a realm is printable ASCII without quotes and backslashes"),
             Self::BadHeader(name) => write!(
                 f,
                 "the header `{name}` cannot be sent: its name or value has characters that end or break a header line, or it is one the server sets itself"
@@ -280,6 +321,23 @@ impl FixedReply {
     }
 }
 
+/// What a route demands, if anything.
+fn access(allow: Vec<Clients>, deny: Vec<Clients>, auth: Option<Auth>, action: &Action) -> Result<Option<Box<Access>>, RouteError> {
+    if allow.is_empty() && deny.is_empty() && auth.is_none() {
+        return Ok(None);
+    }
+    if matches!(action, Action::Rewrite(_)) {
+        return Err(RouteError::AccessOfRewrite);
+    }
+    if let Some(Auth::Basic(basic)) = &auth {
+        let printable = |byte: u8| matches!(byte, b' '..=b'~') && !b"\"\\".contains(&byte);
+        if basic.realm.is_empty() || !basic.realm.bytes().all(printable) {
+            return Err(RouteError::BadRealm);
+        }
+    }
+    Ok(Some(Box::new(Access { allow, deny, auth })))
+}
+
 impl TryFrom<WrittenRoute> for Route {
     type Error = RouteError;
 
@@ -305,7 +363,15 @@ impl TryFrom<WrittenRoute> for Route {
             return Err(RouteError::ManyActions(actions.into_iter().map(|(name, _)| name).collect()));
         }
         let (_, action) = actions.pop().ok_or(RouteError::NoAction)?;
-        Ok(Self { host, path, action })
+        let access = access(written.allow, written.deny, written.auth, &action)?;
+        let headers = written.headers.filter(|headers| !headers.is_empty());
+        if let Some(name) = headers.as_deref().and_then(Headers::unusable) {
+            return Err(RouteError::BadHeader(name.to_owned()));
+        }
+        if headers.is_some() && matches!(action, Action::Rewrite(_)) {
+            return Err(RouteError::HeadersOfRewrite);
+        }
+        Ok(Self { host, path, access, compress: written.compress, headers, action })
     }
 }
 
@@ -315,7 +381,11 @@ impl From<Route> for WrittenRoute {
             Host::Any => None,
             host => Some(host.to_string()),
         };
-        let mut written = Self { host, path: route.path, ..Self::default() };
+        let mut written = Self { host, path: route.path, compress: route.compress, headers: route.headers, ..Self::default() };
+        if let Some(access) = route.access {
+            let Access { allow, deny, auth } = *access;
+            (written.allow, written.deny, written.auth) = (allow, deny, auth);
+        }
         match route.action {
             Action::App(app) => written.app = Some(app),
             Action::Redirect(redirect) => written.redirect = Some(redirect),

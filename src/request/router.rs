@@ -126,6 +126,9 @@ mod tests {
         let route = |(number, (host, path)): (usize, &(&str, &str))| Route {
             host: if host.is_empty() { Host::Any } else { Host::parse(host).unwrap() },
             path: (*path).to_owned(),
+            access: None,
+            compress: None,
+            headers: None,
             action: action(number),
         };
         RouteTable::new(routes.iter().enumerate().map(route).collect())

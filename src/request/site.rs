@@ -2,14 +2,21 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::access::{Auth, Basic, Door, Gate};
+use super::compression::{Compression, Compressor};
+use super::headers::{Header, Hsts};
 use super::route::{Action, FixedReply, Redirect, Route, RouteTable};
-use super::{Handler, Response, ResponseBody, ResponseFields};
+use super::{Answer, Connection, Handler, Request, Response, ResponseBody, ResponseFields};
 use crate::codec::http::{Method, RequestHead};
 use crate::scoreboard::Label;
+use crate::secret::Secret;
 
 /// How often a request may be rewritten before the rules are taken for a circle.
 const MOST_REWRITES: usize = 10;
@@ -44,6 +51,8 @@ pub struct Site {
     table: RouteTable,
     /// What each route of the table leads to.
     ends: Vec<End>,
+    /// Whether any route is not for everybody.
+    guarded: bool,
 }
 
 /// Where a route leads, looked up and made once.
@@ -65,17 +74,57 @@ struct Prepared {
 
 impl Site {
     /// Joins routes and applications. A route whose application is missing answers 503: the configuration is checked before, so
-    /// only an application that could not start is missing. `label` gives an application's name in reports.
+    /// only an application that could not start is missing. `label` gives an application's name in reports; `files` has the files of users,
+    /// `compression` says how answers are compressed, if they are, `hsts` what browsers are told of HTTPS.
     #[must_use]
-    pub fn new(routes: Vec<Route>, apps: &BTreeMap<String, Rc<dyn Handler>>, label: impl Fn(&str) -> Label) -> Self {
+    pub fn new(
+        routes: Vec<Route>,
+        apps: &BTreeMap<String, Rc<dyn Handler>>,
+        label: impl Fn(&str) -> Label,
+        files: &BTreeMap<PathBuf, Secret>,
+        compression: Option<&Compression>,
+        hsts: Option<&Hsts>,
+    ) -> Self {
         let table = RouteTable::new(routes);
         let end = |route: &Route| match &route.action {
             Action::App(name) => apps.get(name).map_or(End::Missing, |handler| End::App(handler.clone(), label(name))),
             Action::Reply(reply) => End::Reply(prepare(reply)),
             Action::Redirect(_) | Action::Rewrite(_) => End::Elsewhere,
         };
-        let ends = table.routes().iter().map(end).collect();
-        Self { first: None, table, ends }
+        let compression = compression.map(|compression| Rc::new(compression.clone()));
+        // One for all routes with the same terms, so that a password is checked once for all of them.
+        let mut doors: BTreeMap<Basic, Rc<Door>> = BTreeMap::new();
+        let mut door = |Auth::Basic(basic): &Auth| {
+            let text = files.get(&basic.users).map_or("", Secret::reveal);
+            doors.entry(basic.clone()).or_insert_with(|| Rc::new(Door::new(basic, text))).clone()
+        };
+        let guarded = |route: &Route| {
+            let end = end(route);
+            // What is sent elsewhere has nothing to compress.
+            let compression = compression.as_ref().filter(|_| route.compress != Some(false) && !matches!(end, End::Elsewhere));
+            let dressed = route.headers.is_some() || (hsts.is_some() && !matches!(route.action, Action::Rewrite(_)));
+            if route.access.is_none() && compression.is_none() && !dressed {
+                return end;
+            }
+            let (mut beyond, label): (Rc<dyn Handler>, Label) = match end {
+                End::App(handler, label) => (handler, label),
+                end => (Rc::new(Standing { end, route: route.clone() }), Label::default()),
+            };
+            if let Some(compression) = compression {
+                beyond = Rc::new(Compressor::new(compression.clone(), beyond));
+            }
+            if let Some(access) = &route.access {
+                let door = access.auth.as_ref().map(&mut door);
+                beyond = Rc::new(Gate::new((**access).clone(), door, beyond));
+            }
+            if dressed {
+                beyond = Rc::new(Header::new(route.headers.as_deref().cloned().unwrap_or_default(), hsts, beyond));
+            }
+            End::App(beyond, label)
+        };
+        let ends = table.routes().iter().map(guarded).collect();
+        let guarded = table.routes().iter().any(|route| route.access.is_some());
+        Self { first: None, table, ends, guarded }
     }
 
     /// With something that answers before the routes; `label` is its name in reports.
@@ -102,15 +151,16 @@ impl Site {
             let Some((index, route)) = self.table.position(&host, &path) else {
                 return Routed::Response(Response::error(404, "no route leads there"));
             };
+            if self.guarded && self.is_evasive(&host, head.path(), index) {
+                return Routed::Response(Response::error(404, "the path can be read in two ways"));
+            }
             match &self.ends[index] {
                 End::App(handler, name) => {
                     let base_length = base_length(route, head.path());
                     return Routed::App { handler: handler.clone(), name: *name, base_length };
                 }
                 End::Reply(reply) => return Routed::Response(reply.response()),
-                End::Missing => {
-                    return Routed::Response(Response::error(503, "the application could not be started; the log says why"));
-                }
+                End::Missing => return Routed::Response(missing()),
                 End::Elsewhere => {}
             }
             match &route.action {
@@ -129,6 +179,49 @@ impl Site {
         }
         Routed::Response(Response::error(500, "the rewrites of the routes go in a circle"))
     }
+
+    /// Whether an application that takes empty segments, encoded slashes or backslashes for plain slashes would see a path of another route in this
+    /// one, which is not for everybody: `//staff` or `/x/..%2fstaff`.
+    fn is_evasive(&self, host: &str, path: &str, index: usize) -> bool {
+        let path = crate::codec::percent::decode_lenient(path.as_bytes());
+        let mut segments: Vec<&[u8]> = Vec::new();
+        for segment in path.split(|&byte| byte == b'/' || byte == b'\\') {
+            match segment {
+                b"" | b"." => {}
+                b".." => drop(segments.pop()),
+                segment => segments.push(segment),
+            }
+        }
+        let mut plain = vec![b'/'];
+        plain.extend_from_slice(&segments.join(&b'/'));
+        let found = self.table.position(host, &String::from_utf8_lossy(&plain));
+        found.is_some_and(|(other, route)| other != index && route.access.is_some())
+    }
+}
+
+/// The end of a route without an application, behind a gate.
+struct Standing {
+    end: End,
+    route: Route,
+}
+
+impl Handler for Standing {
+    fn request(self: Rc<Self>, request: Request) -> Answer {
+        Answer::Now(match (&self.end, &self.route.action) {
+            (End::Reply(reply), _) => reply.response(),
+            (_, Action::Redirect(redirect)) => redirected(redirect, &self.route, &request.head),
+            _ => missing(),
+        })
+    }
+
+    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
+        drop(connection);
+        Box::pin(async {})
+    }
+}
+
+fn missing() -> Response {
+    Response::error(503, "the application could not be started; the log says why")
 }
 
 /// What is the same for every route: `OPTIONS *`, and TRACE, which would show a script the cookies that it must not see.
@@ -270,6 +363,7 @@ impl Prepared {
             fields: ResponseFields::default(),
             prepared: Some(self.fields.clone()),
             body: ResponseBody::Bytes(self.body.clone()),
+            user: None,
         }
     }
 }
@@ -278,8 +372,6 @@ impl Prepared {
 mod tests {
     use super::*;
     use crate::codec::http::Version;
-    use crate::request::{Answer, Connection, Request};
-    use std::pin::Pin;
 
     struct Named;
 
@@ -293,7 +385,14 @@ mod tests {
     }
 
     fn site() -> Site {
-        let route = |path: &str, action| Route { host: super::super::route::Host::Any, path: path.into(), action };
+        let route = |path: &str, action| Route {
+            host: super::super::route::Host::Any,
+            path: path.into(),
+            access: None,
+            compress: None,
+            headers: None,
+            action,
+        };
         let routes = vec![
             route("/", Action::App("all".into())),
             route("/chat", Action::App("chat".into())),
@@ -304,7 +403,14 @@ mod tests {
             route("/broken", Action::App("missing".into())),
         ];
         let handler: Rc<dyn Handler> = Rc::new(Named);
-        Site::new(routes, &[("all".to_owned(), handler.clone()), ("chat".to_owned(), handler)].into(), |_| Label::default())
+        Site::new(
+            routes,
+            &[("all".to_owned(), handler.clone()), ("chat".to_owned(), handler)].into(),
+            |_| Label::default(),
+            &BTreeMap::new(),
+            None,
+            None,
+        )
     }
 
     /// Where a target leads: `base path` of an application, or `status location`.

@@ -69,5 +69,5 @@ fn request(table: &Table) -> mlua::Result<Request> {
         server: SERVER.into(),
         parameters: crate::request::Parameters::default(),
     });
-    Ok(Request { id, head, body, origin, base_length: 0, uploads: Rc::default(), onward: Onward::default() })
+    Ok(Request { id, head, body, origin, base_length: 0, uploads: Rc::default(), onward: Onward::default(), user: None })
 }

@@ -72,6 +72,7 @@ pub struct ScriptRequest {
     body: RefCell<Body>,
     pub(super) origin: Rc<Origin>,
     base_length: usize,
+    user: Option<Rc<str>>,
     pub(super) uploads: Rc<UploadLimits>,
     pub(super) head_sent: Cell<bool>,
     woken: Cell<bool>,
@@ -109,6 +110,7 @@ impl ScriptRequest {
             body: RefCell::new(request.body),
             origin: request.origin,
             base_length: request.base_length,
+            user: request.user,
             uploads: request.uploads,
             head_sent: Cell::new(false),
             woken: Cell::new(false),
@@ -295,8 +297,8 @@ pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequest
 /// The names of the parts that [`field`] makes, and of those set at once; for the test of the descriptions.
 #[cfg(test)]
 pub(super) const FIELDS: &[&str] = &[
-    "method", "path", "id", "url", "base", "query", "get", "post", "form", "files", "cookies", "headers", "server", "remote", "onabort",
-    "onfinish",
+    "method", "path", "id", "url", "base", "query", "get", "post", "form", "files", "cookies", "headers", "server", "remote", "user",
+    "onabort", "onfinish",
 ];
 
 fn field(lua: &Lua, request: &ScriptRequest, key: &str) -> mlua::Result<Value> {
@@ -312,6 +314,7 @@ fn field(lua: &Lua, request: &ScriptRequest, key: &str) -> mlua::Result<Value> {
         "cookies" => cookies(lua, request),
         "headers" => headers(lua, &request.head),
         "server" => server(lua, request),
+        "user" => request.user.as_deref().map_or(Ok(Value::Nil), text),
         "remote" => peer(lua, &request.origin.peer),
         _ => Ok(Value::Nil),
     }

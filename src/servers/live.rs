@@ -1,16 +1,20 @@
 //! What a server serves now, in the form that its exchanges need.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::limits::{Http2, HttpTimeouts, Uploads};
 use crate::codec::http::http1::HeadLimits;
 use crate::net::Network;
+use crate::request::compression::Compression;
 use crate::request::form::{FormLimits, UploadLimits};
+use crate::request::headers::Hsts;
 use crate::request::route::Route;
 use crate::request::{First, Handler, Onward, Site};
 use crate::scoreboard::Slot;
+use crate::secret::Secret;
 use crate::telemetry::AccessLog;
 use crate::units::HumanDuration;
 use crate::websocket::config::Settings;
@@ -39,6 +43,12 @@ pub struct Terms<'a> {
     pub uploads: &'a Uploads,
     /// WebSocket connections.
     pub websocket: Settings,
+    /// How answers are compressed, if they are.
+    pub compress: Option<&'a Compression>,
+    /// What browsers are told of HTTPS.
+    pub hsts: Option<&'a Hsts>,
+    /// The files of users that routes name.
+    pub users: &'a BTreeMap<PathBuf, Secret>,
     /// Who announces connections by the PROXY protocol.
     pub proxies: &'a [Network],
     /// HTTP/2 connections, where there are any.
@@ -76,7 +86,7 @@ impl Live {
     #[must_use]
     pub fn new(terms: Terms<'_>, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>, slot: Slot) -> Self {
         let timeouts = terms.timeouts;
-        let site = Site::new(terms.routes.to_vec(), apps, |name| slot.label(name));
+        let site = Site::new(terms.routes.to_vec(), apps, |name| slot.label(name), terms.users, terms.compress, terms.hsts);
         let site = match terms.first {
             Some(first) => site.with_first(first, slot.label("acme")),
             None => site,

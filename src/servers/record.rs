@@ -1,6 +1,6 @@
 //! What is kept of an exchange: counters, latency, access log, the report of a slow one.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::live::Live;
 use crate::codec::http::{Method, RequestHead, Target};
 use crate::log_warn;
 use crate::reactor;
-use crate::request::{Origin, RequestId};
+use crate::request::{Origin, RequestId, Response};
 use crate::scoreboard::{Label, StepShown, add, now_ms};
 use crate::telemetry::{AccessLog, Record, clock};
 
@@ -30,6 +30,8 @@ pub(in crate::servers) struct Exchange {
     target: Target,
     /// The application that answers; no name when none does.
     app: Cell<Label>,
+    /// Whom the answer is for; empty where the route does not ask.
+    user: RefCell<Option<Rc<str>>>,
     /// What only the access log asks for.
     more: Option<Box<More>>,
     /// The longest that the client had to wait for something from the application, once that is not simply the time until the end.
@@ -78,6 +80,7 @@ impl Exchange {
             method: head.method.clone(),
             target: head.kept_target(),
             app: Cell::default(),
+            user: RefCell::default(),
             more: live.access.is_some().then(|| Box::new(More::of(head))),
             silent: Cell::new(None),
             reported: Cell::new(false),
@@ -92,6 +95,13 @@ impl Exchange {
     /// The application that answers is found.
     pub(in crate::servers) fn goes_to(&self, app: Label) {
         self.app.set(app);
+    }
+
+    /// There is a response.
+    pub(in crate::servers) fn answered_with(&self, response: &Response) {
+        if let Some(user) = &response.user {
+            self.user.replace(Some(user.clone()));
+        }
     }
 
     /// Shows that the application works on the request now, for as long as the guard lives.
@@ -204,11 +214,12 @@ fn write_line(
         None => origin.peer.to_string(),
     };
     let more = exchange.and_then(|exchange| exchange.more.as_deref());
+    let user = exchange.and_then(|exchange| exchange.user.borrow().clone());
     access.log(&Record {
         epoch_ms: clock::epoch_ms(),
         remote_addr: &address,
         remote_port: origin.peer.port().unwrap_or(0),
-        user: "",
+        user: user.as_deref().unwrap_or_default(),
         method: exchange.map_or("", |exchange| exchange.method.as_str()),
         uri: exchange.map_or(b"", |exchange| exchange.target.as_bytes()),
         protocol: more.map_or("", |more| more.version),

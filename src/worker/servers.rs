@@ -100,18 +100,27 @@ impl Servers {
             };
             match (server, self.running.get(name).map(|running| running.kind.clone())) {
                 (Server::Http(config), Some(Kind::Http(http))) => {
-                    http.replace(Live::new(Terms { first: first.clone(), ..config.terms() }, apps, access.cloned(), self.slot));
+                    http.replace(Live::new(
+                        Terms { first: first.clone(), ..config.terms(&settings.secrets) },
+                        apps,
+                        access.cloned(),
+                        self.slot,
+                    ));
                     http.speak(tls);
                 }
                 (Server::Http(config), _) => {
-                    let live = Live::new(Terms { first: first.clone(), ..config.terms() }, apps, access.cloned(), self.slot);
+                    let live =
+                        Live::new(Terms { first: first.clone(), ..config.terms(&settings.secrets) }, apps, access.cloned(), self.slot);
                     let http = HttpServer::new(name, live, self.slot, self.ids.clone());
                     http.speak(tls);
                     self.running.insert(name.clone(), Running { kind: Kind::Http(http), listeners: BTreeMap::new() });
                 }
-                (Server::FastCgi(config), Some(Kind::FastCgi(fastcgi))) => fastcgi.replace(config.clone(), apps, access.cloned()),
+                (Server::FastCgi(config), Some(Kind::FastCgi(fastcgi))) => {
+                    fastcgi.replace(config.clone(), apps, &settings.secrets, access.cloned());
+                }
                 (Server::FastCgi(config), _) => {
-                    let fastcgi = FastCgiServer::new(name, config.clone(), apps, access.cloned(), self.slot, self.ids.clone());
+                    let fastcgi =
+                        FastCgiServer::new(name, config.clone(), apps, &settings.secrets, access.cloned(), self.slot, self.ids.clone());
                     self.running.insert(name.clone(), Running { kind: Kind::FastCgi(fastcgi), listeners: BTreeMap::new() });
                 }
                 (Server::Lock(config), Some(Kind::Lock(lock))) => lock.replace(config.clone()),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::request::compression::Coding;
 use crate::units::{HumanDuration, HumanSize};
 
 /// Files of a directory. Names that begin with a dot are never served, and nothing outside the directory is.
@@ -24,6 +25,9 @@ pub struct Files {
     pub cache_control: Option<String>,
     /// Content types by file name extension, in addition to the usual ones and before them: `{"foo": "text/x-foo"}`.
     pub types: BTreeMap<String, String>,
+    /// Codings in which files may lie compressed beside others, the preferred one first: with `[Brotli, Gzip]` a client that takes it is sent
+    /// `app.js.br` for `app.js`, with a tag of its own. One that is older than what it lies beside is not used.
+    pub precompressed: Vec<Coding>,
     /// Small files kept in memory.
     pub cache: FileCache,
 }
@@ -37,6 +41,7 @@ impl Default for Files {
             follow_symlinks: true,
             cache_control: None,
             types: BTreeMap::new(),
+            precompressed: Vec::new(),
             cache: FileCache::default(),
         }
     }

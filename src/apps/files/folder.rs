@@ -1,5 +1,6 @@
 //! The application: a directory that answers requests.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
@@ -13,8 +14,8 @@ use super::source::{Found, Identity, Loaded, Opened, Source};
 use crate::apps::target::{BadTarget, Target};
 use crate::codec::http::{FieldError, Method};
 use crate::reactor;
-use crate::request::file::{Content, Describer, respond};
-use crate::request::file::{Refusal, Root};
+use crate::request::compression::Coding;
+use crate::request::file::{Content, Describer, Facts, Refusal, Root, respond};
 use crate::request::{Answer, Connection, Handler, Request, Response, ResponseBody, StartError};
 
 /// A directory of files.
@@ -22,6 +23,7 @@ use crate::request::{Answer, Connection, Handler, Request, Response, ResponseBod
 pub struct Folder {
     source: Arc<Source>,
     describer: Describer,
+    precompressed: Vec<Coding>,
     cache: RefCell<Cache>,
 }
 
@@ -38,11 +40,15 @@ impl Folder {
         let small = if config.cache.size.get() == 0 { 0 } else { config.cache.max_file.get() };
         let source = Source { root, index: config.index.clone(), listing: config.listing, small };
         let cache = Cache::new(config.cache.size.length(), config.cache.check.get());
-        Ok(Self { source: Arc::new(source), describer, cache: RefCell::new(cache) })
+        let precompressed = config.precompressed.clone();
+        Ok(Self { source: Arc::new(source), describer, precompressed, cache: RefCell::new(cache) })
     }
 
     fn answer(self: Rc<Self>, request: Request) -> Answer {
         let path = request.path();
+        if !self.precompressed.is_empty() {
+            return self.coded(request);
+        }
         let kept = self.cache.borrow_mut().fresh(path, reactor::now());
         if let Some(kept) = kept {
             return Answer::Now(from_memory(&request, &kept));
@@ -58,12 +64,12 @@ impl Folder {
                 let kept = self.cache.borrow_mut().confirm(path, identity, reactor::now());
                 match kept {
                     Some(kept) => Answer::Now(from_memory(&request, &kept)),
-                    None if opened.metadata.len() <= self.source.small => self.later(request, target),
+                    None if opened.metadata.len() <= self.source.small => self.later(request, target, Vec::new()),
                     None => Answer::Now(self.send(&request, *opened)),
                 }
             }
             Ok(Found::NeedsSlash) => Answer::Now(to_slash(&request)),
-            Ok(Found::Directory) | Err(Refusal::Wait) => self.later(request, target),
+            Ok(Found::Directory) | Err(Refusal::Wait) => self.later(request, target, Vec::new()),
             Err(refusal) => {
                 self.cache.borrow_mut().forget(path);
                 Answer::Now(refused(&refusal))
@@ -71,12 +77,27 @@ impl Folder {
         }
     }
 
+    /// Answers where files may lie compressed beside others.
+    fn coded(self: Rc<Self>, request: Request) -> Answer {
+        let codings = Coding::welcome(&request.head.fields, &self.precompressed);
+        let kept = self.cache.borrow_mut().fresh(&key(request.path(), &codings), reactor::now());
+        if let Some(kept) = kept {
+            return Answer::Now(from_memory(&request, &kept));
+        }
+        match Target::read(request.path()) {
+            Ok(target) => self.later(request, target, codings),
+            Err(BadTarget::Malformed) => Answer::Now(Response::error(400, "the path is not encoded properly")),
+            Err(BadTarget::Hidden) => Answer::Now(refused(&Refusal::NotFound)),
+        }
+    }
+
     /// Answers after the thread pool has looked, and read what is small.
-    fn later(self: Rc<Self>, request: Request, target: Target) -> Answer {
+    fn later(self: Rc<Self>, request: Request, target: Target, codings: Vec<Coding>) -> Answer {
         Answer::Later(Box::pin(async move {
             let source = self.source.clone();
-            match blocking::unblock(move || source.load(&target)).await {
-                Ok(Loaded::File { opened, content: Some(content) }) => self.keep(&request, &opened, content),
+            let key = key(request.path(), &codings).into_owned();
+            match blocking::unblock(move || source.load(&target, &codings)).await {
+                Ok(Loaded::File { opened, content: Some(content) }) => self.keep(&request, &key, &opened, content),
                 Ok(Loaded::File { opened, content: None }) => self.send(&request, *opened),
                 Ok(Loaded::NeedsSlash) => to_slash(&request),
                 Ok(Loaded::Listing(html)) => {
@@ -85,7 +106,7 @@ impl Folder {
                     response
                 }
                 Err(refusal) => {
-                    self.cache.borrow_mut().forget(request.path());
+                    self.cache.borrow_mut().forget(&key);
                     refused(&refusal)
                 }
             }
@@ -93,19 +114,27 @@ impl Folder {
     }
 
     /// Puts a file that was just read into memory, and answers with it.
-    fn keep(&self, request: &Request, opened: &Opened, content: Vec<u8>) -> Response {
-        let facts = match self.describer.describe(&opened.path, &opened.metadata, SystemTime::now()) {
+    fn keep(&self, request: &Request, key: &str, opened: &Opened, content: Vec<u8>) -> Response {
+        let facts = match self.facts(opened) {
             Ok(facts) => facts,
             Err(error) => return unsendable(error),
         };
         let kept = Rc::new(Kept { facts, content: content.into(), identity: Identity::of(&opened.metadata) });
-        self.cache.borrow_mut().keep(request.path(), kept.clone(), reactor::now());
+        self.cache.borrow_mut().keep(key, kept.clone(), reactor::now());
         from_memory(request, &kept)
+    }
+
+    fn facts(&self, opened: &Opened) -> Result<Facts, FieldError> {
+        let now = SystemTime::now();
+        if self.precompressed.is_empty() {
+            return self.describer.describe(&opened.path, &opened.metadata, now);
+        }
+        self.describer.describe_coded(&opened.path, opened.coding, &opened.metadata, now)
     }
 
     /// Answers with a file that is not kept.
     fn send(&self, request: &Request, opened: Opened) -> Response {
-        let facts = self.describer.describe(&opened.path, &opened.metadata, SystemTime::now());
+        let facts = self.facts(&opened);
         let content = Content::Disk(Rc::new(opened.file));
         facts.and_then(|facts| respond(&request.head, &facts, &content)).unwrap_or_else(unsendable)
     }
@@ -124,6 +153,15 @@ impl Handler for Folder {
         drop(connection);
         Box::pin(async {})
     }
+}
+
+/// Under what a file is kept: its path, and the codings that the client takes. A NUL is in no path.
+fn key<'a>(path: &'a str, codings: &[Coding]) -> Cow<'a, str> {
+    if codings.is_empty() {
+        return path.into();
+    }
+    let names: Vec<&str> = codings.iter().map(|coding| coding.name()).collect();
+    format!("{path}\0{}", names.join(",")).into()
 }
 
 fn from_memory(request: &Request, kept: &Kept) -> Response {

@@ -8,6 +8,7 @@ use nix::fcntl::OFlag;
 
 use super::listing;
 use crate::apps::target::Target;
+use crate::request::compression::Coding;
 use crate::request::file::{Refusal, Root};
 
 /// How often a small file is read again that changed while it was read.
@@ -39,8 +40,10 @@ pub(super) enum Found {
 pub(super) struct Opened {
     pub(super) file: File,
     pub(super) metadata: Metadata,
-    /// Its path below the directory: of the index file, where that answers.
+    /// Its path below the directory: of the index file, where that answers; of the original, where this is compressed.
     pub(super) path: String,
+    /// How it is compressed.
+    pub(super) coding: Option<Coding>,
 }
 
 /// What a target is, with the content where that is kept in memory.
@@ -90,15 +93,32 @@ impl Source {
     }
 
     /// Opens what a target names, reads it if it is small, lists it if it is a directory. May wait for a disk.
-    pub(super) fn load(&self, target: &Target) -> Result<Loaded, Refusal> {
+    /// Of a file the first of these codings that lies beside it is taken.
+    pub(super) fn load(&self, target: &Target, codings: &[Coding]) -> Result<Loaded, Refusal> {
         match self.find(target, true)? {
             Found::NeedsSlash => Ok(Loaded::NeedsSlash),
             Found::Directory => listing::render(&self.root, target).map(Loaded::Listing),
-            Found::File(mut opened) => {
+            Found::File(opened) => {
+                let mut opened = self.beside(opened, codings)?;
                 let content = if opened.metadata.len() <= self.small { self.read(&mut opened)? } else { None };
                 Ok(Loaded::File { opened, content })
             }
         }
+    }
+
+    /// A compressed file that lies beside another and is no older, or that other.
+    fn beside(&self, original: Box<Opened>, codings: &[Coding]) -> Result<Box<Opened>, Refusal> {
+        let changed = |opened: &Opened| (opened.metadata.mtime(), opened.metadata.mtime_nsec());
+        for &coding in codings {
+            match self.open(&format!("{}{}", original.path, coding.ending()), true) {
+                Ok(found) if found.metadata.is_file() && changed(&found) >= changed(&original) => {
+                    return Ok(Box::new(Opened { path: original.path, coding: Some(coding), ..found }));
+                }
+                Ok(_) | Err(Refusal::NotFound) => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(original)
     }
 
     fn open(&self, path: &str, wait: bool) -> Result<Opened, Refusal> {
@@ -106,7 +126,7 @@ impl Source {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let file = File::from(self.root.open_below(path, flags, wait)?);
         let metadata = file.metadata()?;
-        Ok(Opened { file, metadata, path: path.to_owned() })
+        Ok(Opened { file, metadata, path: path.to_owned(), coding: None })
     }
 
     /// The content, or `None` when the file grows or keeps changing: then it is sent from disk.

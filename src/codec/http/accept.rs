@@ -23,31 +23,38 @@ fn read_weight(value: &[u8]) -> Option<u16> {
     (sum <= 1000).then_some(sum)
 }
 
+/// The weight that `Accept-Encoding` gives a coding, by its name or by `*`.
+fn weight_of(fields: &Fields, coding: &str) -> Option<u16> {
+    let mut named = None;
+    let mut any = None;
+    for item in fields.get_all("accept-encoding").flat_map(list_items) {
+        let item = Parameterised::new(item);
+        if item.value.eq_ignore_ascii_case(coding.as_bytes()) {
+            named = named.or(Some(weight(&item)));
+        } else if item.value == b"*" {
+            any = any.or(Some(weight(&item)));
+        }
+    }
+    named.or(any)
+}
+
 /// The best of the codings that the server has (`"br"`, `"gzip"`; `"identity"` need not be named), or `None` for no coding.
 /// Of equally welcome codings the server's first wins, and any welcome coding wins over none unless `identity` weighs more.
 pub fn encoding<'a>(fields: &Fields, available: &[&'a str]) -> Option<&'a str> {
-    let weight_of = |coding: &str| {
-        let mut named = None;
-        let mut any = None;
-        for item in fields.get_all("accept-encoding").flat_map(list_items) {
-            let item = Parameterised::new(item);
-            if item.value.eq_ignore_ascii_case(coding.as_bytes()) {
-                named = named.or(Some(weight(&item)));
-            } else if item.value == b"*" {
-                any = any.or(Some(weight(&item)));
-            }
-        }
-        named.or(any)
-    };
-    let floor = weight_of("identity").unwrap_or(0);
+    let floor = weight_of(fields, "identity").unwrap_or(0);
     let mut best = None;
     for &coding in available {
-        let weight = weight_of(coding).unwrap_or(0);
+        let weight = weight_of(fields, coding).unwrap_or(0);
         if weight > 0 && weight >= floor && best.is_none_or(|(_, other)| weight > other) {
             best = Some((coding, weight));
         }
     }
     best.map(|(coding, _)| coding)
+}
+
+/// Whether the client refuses an answer without a coding: `identity;q=0`, or `*;q=0` where `identity` is not named.
+pub fn refuses_identity(fields: &Fields) -> bool {
+    weight_of(fields, "identity") == Some(0)
 }
 
 /// The weight that `Accept` gives a media type such as `text/html`, in thousandths: the most specific range counts.

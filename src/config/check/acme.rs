@@ -54,7 +54,7 @@ impl Checker<'_> {
         }
         if let Some(roots) = acme.roots.take() {
             let at = place.name("roots");
-            let (path, text) = self.pem(&at, &roots);
+            let (path, text) = self.secret(&at, &roots);
             if let Some(Err(error)) = text.map(|text| tls_server::check_authorities(&text)) {
                 self.error(&at, format!("{}: {error}", path.display()));
             }
@@ -71,7 +71,7 @@ impl Checker<'_> {
         });
         // Names that cannot be in a certificate were reported.
         if let Ok(text) = text {
-            self.pem.insert(file.to_owned(), Secret::new(text));
+            self.secrets.insert(file.to_owned(), Secret::new(text));
         }
     }
 

@@ -104,6 +104,7 @@ impl Checker<'_> {
         }
         let root = self.directory_to_read(&at, &files.root);
         self.index(place, &files.index);
+        self.codings(&place.name("precompressed"), &files.precompressed);
         if files.cache_control.as_deref().is_some_and(|value| value.contains(|c: char| c.is_control())) {
             self.error(&place.name("cache_control"), "a header has no line ends or other control characters");
         }

@@ -68,7 +68,7 @@ impl Sources {
 /// All errors, if there is one; else the settings with the warnings.
 pub fn check(written: Config, sources: &Sources, base: &Path) -> Result<(Settings, Vec<Problem>), Vec<Problem>> {
     let accounts = Accounts::load();
-    let mut checker = Checker { sources, base, problems: Vec::new(), chroot: None, reader: None, pem: BTreeMap::new() };
+    let mut checker = Checker { sources, base, problems: Vec::new(), chroot: None, reader: None, secrets: BTreeMap::new() };
     let accounts = accounts.unwrap_or_else(|error| {
         checker.problems.push(Problem::error(format!("cannot read the users and groups: {error}"), None));
         Accounts::default()
@@ -98,8 +98,8 @@ struct Checker<'a> {
     chroot: Option<PathBuf>,
     /// Who will read and write the files, when it is not who checks.
     reader: Option<disk::Reader>,
-    /// Certificates and keys that were read, by file.
-    pem: BTreeMap<PathBuf, Secret>,
+    /// Certificates, keys and files of users that were read, by file.
+    secrets: BTreeMap<PathBuf, Secret>,
 }
 
 impl Checker<'_> {
@@ -157,7 +157,7 @@ impl Checker<'_> {
             clients,
             apps,
             servers,
-            pem: std::mem::take(&mut self.pem),
+            secrets: std::mem::take(&mut self.secrets),
         };
         self.listeners(&settings);
         self.way_of_challenges(&settings);

@@ -8,6 +8,9 @@ use crate::config::problem::{Problem, did_you_mean};
 use crate::config::tree::Place;
 use crate::config::written::{Admin, App, Server};
 use crate::net::Address;
+use crate::request::access::{Auth, Basic, Users};
+use crate::request::compression::{Coding, Compression};
+use crate::request::headers::Hsts;
 use crate::request::route::{Action, Host, Route, RouteTable};
 use crate::servers::fastcgi::config::{FastCgi, Field, SendFile};
 use crate::servers::http::config::Http;
@@ -69,13 +72,18 @@ impl Checker<'_> {
         if http.routes.is_empty() {
             self.warning(place, "a server without `routes` answers everything with 404");
         }
-        self.routes(&place.name("routes"), &http.routes, apps);
+        let routes = self.routes(&place.name("routes"), http.routes, apps);
+        self.compression(&place.name("compress"), http.compress.as_deref());
+        self.hsts(&place.name("hsts"), http.hsts.as_ref());
+        if http.hsts.is_some() && http.tls.is_none() {
+            self.warning(&place.name("hsts"), "this is told over encrypted connections alone, and the server has no `tls`");
+        }
         let listen = self.addresses(place, http.listen);
         let tls = http.tls.map(|tls| self.tls(&place.name("tls"), tls, data));
         self.http2(&place.name("http2"), &http.http2);
         let dir = self.upload_directory(&place.name("uploads").name("dir"), http.uploads.dir.as_deref(), data);
         let uploads = Uploads { dir: Some(dir), ..http.uploads };
-        Http { listen, tls, uploads, ..http }
+        Http { listen, tls, routes, uploads, ..http }
     }
 
     fn http2(&mut self, place: &Place, http2: &Http2) {
@@ -101,7 +109,9 @@ impl Checker<'_> {
         if server.routes.is_empty() {
             self.warning(place, "a server without `routes` answers everything with 404");
         }
-        self.routes(&place.name("routes"), &server.routes, apps);
+        let routes = self.routes(&place.name("routes"), server.routes, apps);
+        self.compression(&place.name("compress"), server.compress.as_deref());
+        self.hsts(&place.name("hsts"), server.hsts.as_ref());
         let listen = self.addresses(place, server.listen);
         let dir = self.upload_directory(&place.name("uploads").name("dir"), server.uploads.dir.as_deref(), data);
         let uploads = Uploads { dir: Some(dir), ..server.uploads };
@@ -109,7 +119,7 @@ impl Checker<'_> {
         let read = server.body_files.iter().enumerate().map(|(index, path)| self.directory_to_read(&body_files.index(index), path));
         let body_files = read.collect();
         let sendfile = server.sendfile.map(|sendfile| self.sendfile(&place.name("sendfile"), sendfile));
-        FastCgi { listen, uploads, body_files, sendfile, ..server }
+        FastCgi { listen, routes, uploads, body_files, sendfile, ..server }
     }
 
     fn sendfile(&mut self, place: &Place, sendfile: SendFile) -> SendFile {
@@ -164,9 +174,10 @@ impl Checker<'_> {
         self.error_with(place, format!("there is no application `{name}`"), Some(help));
     }
 
-    fn routes(&mut self, place: &Place, routes: &[Route], apps: &BTreeMap<String, App>) {
+    /// Routes with the files that they name made absolute.
+    fn routes(&mut self, place: &Place, mut routes: Vec<Route>, apps: &BTreeMap<String, App>) -> Vec<Route> {
         let mut seen: HashMap<(&Host, &str), usize> = HashMap::new();
-        let table = RouteTable::new(routes.to_vec());
+        let table = RouteTable::new(routes.clone());
         for (index, route) in routes.iter().enumerate() {
             let place = place.index(index);
             if let Some(first) = seen.insert((&route.host, &route.path), index) {
@@ -179,6 +190,63 @@ impl Checker<'_> {
                     self.error(&place.name("rewrite"), format!("a request for {} is rewritten for ever", route.path));
                 }
                 _ => {}
+            }
+        }
+        for (index, route) in routes.iter_mut().enumerate() {
+            if let Some(Auth::Basic(basic)) = route.access.as_mut().and_then(|access| access.auth.as_mut()) {
+                self.file_of_users(&place.index(index).name("auth"), basic);
+            }
+        }
+        routes
+    }
+
+    /// A file of users, which is read here and nowhere else.
+    fn file_of_users(&mut self, place: &Place, basic: &mut Basic) {
+        self.at_least(&place.name("attempts"), basic.attempts, 1);
+        self.within(&place.name("remember"), basic.remember, HumanDuration::seconds(0), HumanDuration::seconds(3600));
+        let place = place.name("users");
+        let (path, text) = self.secret(&place, &basic.users);
+        if let Some(Err(error)) = text.map(|text| Users::read(&text)) {
+            self.error(&place, format!("{}, {error}", path.display()));
+        }
+        basic.users = path;
+    }
+
+    /// How answers are compressed.
+    fn compression(&mut self, place: &Place, compression: Option<&Compression>) {
+        let Some(compression) = compression else { return };
+        self.within(&place.name("gzip_level"), compression.gzip_level, 1, 9);
+        self.within(&place.name("brotli_level"), compression.brotli_level, 0, 11);
+        self.within(&place.name("zstd_level"), compression.zstd_level, 1, 19);
+        self.codings(&place.name("codings"), &compression.codings);
+        if compression.codings.is_empty() {
+            self.error(&place.name("codings"), "there is no coding to compress with: leave `compress` out instead");
+        }
+        for (index, kind) in compression.types.iter().enumerate() {
+            let part =
+                |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte));
+            if !kind.split_once('/').is_some_and(|(one, other)| part(one) && part(other)) {
+                let place = place.name("types").index(index);
+                self.error(&place, format!("{kind:?} is no content type: write for example \"text/html\", without parameters"));
+            }
+        }
+    }
+
+    /// What browsers are told of HTTPS.
+    fn hsts(&mut self, place: &Place, hsts: Option<&Hsts>) {
+        let Some(hsts) = hsts else { return };
+        self.within(&place.name("max_age"), hsts.max_age, HumanDuration::seconds(0), HumanDuration::seconds(100 * 366 * 86_400));
+        // What https://hstspreload.org demands.
+        if hsts.preload && !(hsts.subdomains && hsts.max_age >= Hsts::default().max_age) {
+            self.error(&place.name("preload"), "browsers take over only who says `subdomains: true` and a `max_age` of at least a year");
+        }
+    }
+
+    /// Codings, each once.
+    pub(super) fn codings(&mut self, place: &Place, codings: &[Coding]) {
+        for (index, coding) in codings.iter().enumerate() {
+            if codings[..index].contains(coding) {
+                self.error(&place.index(index), format!("{coding:?} stands twice"));
             }
         }
     }

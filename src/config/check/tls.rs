@@ -43,7 +43,7 @@ impl Checker<'_> {
         }
         let clients = tls.clients.as_deref().map(|path| {
             let place = place.name("clients");
-            let (path, text) = self.pem(&place, path);
+            let (path, text) = self.secret(&place, path);
             if let Some(Err(error)) = text.map(|text| tls_server::check_authorities(&text)) {
                 self.error(&place, format!("{}: {error}", path.display()));
             }
@@ -55,8 +55,8 @@ impl Checker<'_> {
     /// A certificate and its key, which must fit each other.
     fn identity(&mut self, place: &Place, certificate: &Path, key: &Path) -> (PathBuf, PathBuf) {
         let (at_certificate, at_key) = (place.name("certificate"), place.name("key"));
-        let (certificate, chain) = self.pem(&at_certificate, certificate);
-        let (key, secret) = self.pem(&at_key, key);
+        let (certificate, chain) = self.secret(&at_certificate, certificate);
+        let (key, secret) = self.secret(&at_key, key);
         if let (Some(chain), Some(secret)) = (&chain, &secret)
             && let Err(error) = tls_server::check(Identity { certificate: chain, key: secret })
         {
@@ -79,8 +79,8 @@ impl Checker<'_> {
         (certificate, key)
     }
 
-    /// Reads a file of certificates or keys, for the workers, which may not.
-    pub(super) fn pem(&mut self, place: &Place, path: &Path) -> (PathBuf, Option<String>) {
+    /// Reads a file of certificates, keys or users, for the workers, which may not.
+    pub(super) fn secret(&mut self, place: &Place, path: &Path) -> (PathBuf, Option<String>) {
         if path.as_os_str().is_empty() {
             self.error(place, "it must be said which file that is");
             return (PathBuf::new(), None);
@@ -97,7 +97,7 @@ impl Checker<'_> {
                 return (path, None);
             }
         };
-        self.pem.insert(path.clone(), Secret::new(text.clone()));
+        self.secrets.insert(path.clone(), Secret::new(text.clone()));
         (path, Some(text))
     }
 }
@@ -107,7 +107,7 @@ fn read_short(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     fs::File::open(path)?.take(LARGEST_PEM + 1).read_to_string(&mut text)?;
     if text.len() as u64 > LARGEST_PEM {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large for certificates or keys"));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
     }
     Ok(text)
 }

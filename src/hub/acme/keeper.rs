@@ -71,7 +71,7 @@ impl Keeper {
 
     /// Whether it keeps what these settings say.
     pub(super) fn is_for(&self, acme: &Acme, settings: &Settings) -> bool {
-        let roots = acme.roots.as_deref().and_then(|path| settings.pem.get(path));
+        let roots = acme.roots.as_deref().and_then(|path| settings.secrets.get(path));
         self.acme == *acme && self.roots.as_deref() == roots.map(crate::secret::Secret::reveal) && self.data == settings.data
     }
 

@@ -62,7 +62,7 @@ impl Orders {
         let wanted: BTreeMap<&Path, _> = settings.ordered().collect();
         keepers.retain(|file, kept| wanted.get(file.as_path()).is_some_and(|acme| kept.keeper.is_for(acme, settings)));
         for (file, acme) in wanted {
-            let pem = |path: &Path| settings.pem.get(path).map(|pem| pem.reveal().to_owned());
+            let pem = |path: &Path| settings.secrets.get(path).map(|pem| pem.reveal().to_owned());
             let served = pem(file).unwrap_or_default();
             if let Some(kept) = keepers.get(file) {
                 kept.keeper.serves(served);

@@ -16,6 +16,7 @@ use crate::codec::http::date;
 use crate::codec::http::etag::EntityTag;
 use crate::codec::http::fields::check_field;
 use crate::request::ResponseFields;
+use crate::request::compression::Coding;
 
 /// A file that was changed less than this long ago may change again without its time showing it.
 const SETTLES: Duration = Duration::from_secs(1);
@@ -53,6 +54,10 @@ struct Known {
     settled: bool,
     /// The date that clients are told.
     told: Option<SystemTime>,
+    /// How the file is compressed.
+    coding: Option<Coding>,
+    /// Whether clients that take other codings get another file.
+    varies: bool,
 }
 
 impl Describer {
@@ -92,19 +97,21 @@ impl Describer {
         self.describe_as(self.content_type(path), metadata, now)
     }
 
+    /// Describes a file that lies compressed beside the one of this path, or, with no coding, one beside which there could be others.
+    ///
+    /// # Errors
+    /// As [`Describer::describe`].
+    pub fn describe_coded(&self, path: &str, coding: Option<Coding>, metadata: &Metadata, now: SystemTime) -> Result<Facts, FieldError> {
+        let known = Known { coding, varies: true, ..known(metadata, now) };
+        self.facts(self.content_type(path), known)
+    }
+
     /// Describes a file whose type is known.
     ///
     /// # Errors
     /// A type that cannot be sent.
     pub fn describe_as(&self, content_type: String, metadata: &Metadata, now: SystemTime) -> Result<Facts, FieldError> {
-        let modified = time(metadata.mtime(), metadata.mtime_nsec());
-        let is_old = |time: SystemTime| now.duration_since(time).is_ok_and(|age| age >= SETTLES);
-        // A tag made of a time that may stay the same over a change is no strong one (RFC 9110 §8.8.1).
-        let weak = if is_old(modified) { "" } else { "W/" };
-        let settled = is_old(modified) && is_old(time(metadata.ctime(), metadata.ctime_nsec()));
-        let etag = format!("{weak}\"{:x}.{:x}-{:x}\"", metadata.mtime(), metadata.mtime_nsec(), metadata.size());
-        let known = Known { size: metadata.size(), modified, etag, settled, told: (modified <= now).then_some(modified) };
-        self.facts(content_type, known)
+        self.facts(content_type, known(metadata, now))
     }
 
     /// Describes bytes that cannot change while this program runs: their tag is made of what they are, and they have no date.
@@ -114,15 +121,24 @@ impl Describer {
     pub fn describe_bytes(&self, content_type: String, bytes: &[u8]) -> Result<Facts, FieldError> {
         let digest = Sha256::digest(bytes);
         let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..12]));
-        let known = Known { size: bytes.len() as u64, modified: SystemTime::UNIX_EPOCH, etag, settled: true, told: None };
+        let modified = SystemTime::UNIX_EPOCH;
+        let known = Known { size: bytes.len() as u64, modified, etag, settled: true, told: None, coding: None, varies: false };
         self.facts(content_type, known)
     }
 
-    fn facts(&self, content_type: String, known: Known) -> Result<Facts, FieldError> {
+    fn facts(&self, content_type: String, mut known: Known) -> Result<Facts, FieldError> {
         let mut fields = ResponseFields::with_capacity(256);
         fields.push("Content-Type", &content_type)?;
         let common = fields.block().len();
+        if let Some(coding) = known.coding {
+            fields.push_static("Content-Encoding", coding.name());
+            // The same time and length must not make it the same tag.
+            known.etag = format!("{}-{}\"", known.etag.trim_end_matches('"'), coding.name());
+        }
         fields.push("ETag", &known.etag)?;
+        if known.varies {
+            fields.push_static("Vary", "Accept-Encoding");
+        }
         // A time that is yet to come must not be told (RFC 9110 §8.8.2.1).
         if let Some(modified) = known.told {
             fields.push("Last-Modified", date::format(modified))?;
@@ -135,6 +151,18 @@ impl Describer {
         let Known { size, modified, etag, settled, .. } = known;
         Ok(Facts { size, modified, content_type, etag, fields, common, settled })
     }
+}
+
+/// What a file's metadata tell at `now`.
+fn known(metadata: &Metadata, now: SystemTime) -> Known {
+    let modified = time(metadata.mtime(), metadata.mtime_nsec());
+    let is_old = |time: SystemTime| now.duration_since(time).is_ok_and(|age| age >= SETTLES);
+    // A tag made of a time that may stay the same over a change is no strong one (RFC 9110 §8.8.1).
+    let weak = if is_old(modified) { "" } else { "W/" };
+    let settled = is_old(modified) && is_old(time(metadata.ctime(), metadata.ctime_nsec()));
+    let etag = format!("{weak}\"{:x}.{:x}-{:x}\"", metadata.mtime(), metadata.mtime_nsec(), metadata.size());
+    let told = (modified <= now).then_some(modified);
+    Known { size: metadata.size(), modified, etag, settled, told, coding: None, varies: false }
 }
 
 /// A file's time; those before 1970 count as 1970.

@@ -20,7 +20,7 @@ fn request(method: &str, target: &str, headers: &[(&str, &str)], body: impl Into
     let origin = Rc::new(Origin { peer, local, secure: false, server: "web".into(), parameters: crate::request::Parameters::default() });
     let body = body.into();
     let body = if body.is_empty() { Body::empty() } else { Body::full(body) };
-    Request { id: RequestId(7), head, body, origin, base_length: 0, uploads: Rc::default(), onward: Onward::default() }
+    Request { id: RequestId(7), head, body, origin, base_length: 0, uploads: Rc::default(), onward: Onward::default(), user: None }
 }
 
 async fn load_with(source: &str, limits: Limits, mode: Mode) -> Rc<ScriptApp> {

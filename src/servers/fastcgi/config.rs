@@ -1,5 +1,6 @@
 //! How a FastCGI server is configured.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -8,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::http::http1::HeadLimits;
 use crate::net::{Address, Network};
+use crate::request::compression::Compression;
+use crate::request::headers::Hsts;
 use crate::request::route::Route;
+use crate::secret::Secret;
 use crate::servers::limits::{Http2, HttpTimeouts, Uploads};
 use crate::servers::live::Terms;
 use crate::units::{HumanDuration, HumanSize};
@@ -27,6 +31,10 @@ pub struct FastCgi {
     pub allow: Vec<Network>,
     /// Which application answers what.
     pub routes: Vec<Route>,
+    /// How answers are compressed for clients that can take that: `()` for the defaults. None: they are not.
+    pub compress: Option<Box<Compression>>,
+    /// Tells browsers, over encrypted connections alone, that they are to come by HTTPS only: `()` for the defaults. None: they are told nothing.
+    pub hsts: Option<Hsts>,
     /// The most parameters of a request. More: 431.
     pub max_parameters: u32,
     /// The most bytes of parameters of a request. More: 431.
@@ -56,6 +64,8 @@ impl Default for FastCgi {
             listen: vec![Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)))],
             allow: vec![alone(Ipv4Addr::LOCALHOST.into()), alone(Ipv6Addr::LOCALHOST.into())],
             routes: Vec::new(),
+            compress: None,
+            hsts: None,
             max_parameters: 200,
             max_parameter_bytes: HumanSize::kib(64),
             max_body: HumanSize::mib(64),
@@ -71,8 +81,8 @@ impl Default for FastCgi {
 }
 
 impl FastCgi {
-    /// What its exchanges need of it.
-    pub(super) fn terms(&self) -> Terms<'_> {
+    /// What its exchanges need of it; `users` has the files of users that its routes name.
+    pub(super) fn terms<'a>(&'a self, users: &'a BTreeMap<PathBuf, Secret>) -> Terms<'a> {
         Terms {
             first: None,
             routes: &self.routes,
@@ -85,6 +95,9 @@ impl FastCgi {
             max_connections: self.max_connections.into(),
             uploads: &self.uploads,
             websocket: Settings::from(&WebSocket::default()),
+            compress: self.compress.as_deref(),
+            hsts: self.hsts.as_ref(),
+            users,
             proxies: &[],
             http2: Http2::default(),
         }

@@ -73,8 +73,16 @@ impl Running {
                     Routed::App { handler: found, name, base_length } => {
                         exchange.goes_to(name);
                         let uploads = live.uploads.clone();
-                        let request =
-                            Request { id: exchange.id(), head, body, origin: origin.clone(), base_length, uploads, onward: live.onward() };
+                        let request = Request {
+                            id: exchange.id(),
+                            head,
+                            body,
+                            origin: origin.clone(),
+                            base_length,
+                            uploads,
+                            onward: live.onward(),
+                            user: None,
+                        };
                         handler = Some(found.clone());
                         let answer = || {
                             let _shown = exchange.show();
@@ -98,6 +106,7 @@ impl Running {
         if matches!(response.body, ResponseBody::Upgrade(_)) {
             response = Response::error(501, NO_WEBSOCKET);
         }
+        exchange.answered_with(&response);
         let mut as_file = 0;
         if let Some(spool) = serving.spool.as_ref().filter(|spool| spool.wants(&origin.parameters, &method, &response)) {
             let Some(stored) = self.store(spool, response).await else {

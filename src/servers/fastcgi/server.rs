@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use slab::Slab;
@@ -16,6 +17,7 @@ use crate::reactor::{self, Scope};
 use crate::request::Handler;
 use crate::request::file::Roots;
 use crate::scoreboard::{Slot, add, subtract};
+use crate::secret::Secret;
 use crate::servers::host::{Host, RequestIds};
 use crate::servers::live::Live;
 use crate::telemetry::AccessLog;
@@ -54,17 +56,18 @@ pub struct FastCgiServer {
 }
 
 impl FastCgiServer {
-    /// A server for `apps`, shown in `slot`; `access` is where exchanges are recorded.
+    /// A server for `apps`, shown in `slot`; `users` has the files of users that routes name, `access` is where exchanges are recorded.
     #[must_use]
     pub fn new(
         name: &str,
         config: FastCgi,
         apps: &BTreeMap<String, Rc<dyn Handler>>,
+        users: &BTreeMap<PathBuf, Secret>,
         access: Option<Rc<AccessLog>>,
         slot: Slot,
         ids: Rc<RequestIds>,
     ) -> Rc<Self> {
-        let live = Live::new(config.terms(), apps, access, slot);
+        let live = Live::new(config.terms(users), apps, access, slot);
         Rc::new(Self {
             name: name.into(),
             host: Rc::new(Host::new(name, slot, ids)),
@@ -75,8 +78,14 @@ impl FastCgiServer {
     }
 
     /// Serves something else from the next request on. Connections stay.
-    pub fn replace(&self, config: FastCgi, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>) {
-        let live = Live::new(config.terms(), apps, access, self.host.slot);
+    pub fn replace(
+        &self,
+        config: FastCgi,
+        apps: &BTreeMap<String, Rc<dyn Handler>>,
+        users: &BTreeMap<PathBuf, Secret>,
+        access: Option<Rc<AccessLog>>,
+    ) {
+        let live = Live::new(config.terms(users), apps, access, self.host.slot);
         let serving = Serving::new(config, live, Some(&*self.serving()));
         self.serving.replace(serving);
     }

@@ -99,7 +99,8 @@ impl Spool {
             return false;
         }
         let is_own = |field: &str| response.field(field).is_some();
-        if is_own("x-sendfile") || is_own("x-accel-redirect") || is_own("content-range") {
+        // nginx sends the file without the Content-Encoding that the answer had.
+        if ["x-sendfile", "x-accel-redirect", "content-range", "content-encoding"].into_iter().any(is_own) {
             return false;
         }
         match &response.body {

@@ -62,7 +62,8 @@ impl Front {
     fn new(change: impl FnOnce(&mut FastCgi)) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        let route = Route { host: Host::Any, path: "/".into(), action: Action::App("probe".into()) };
+        let route =
+            Route { host: Host::Any, path: "/".into(), access: None, compress: None, headers: None, action: Action::App("probe".into()) };
         let mut config = FastCgi { routes: vec![route], ..FastCgi::default() };
         change(&mut config);
         let thread = std::thread::spawn(move || {
@@ -71,7 +72,15 @@ impl Front {
             reactor::run(async move {
                 let handler: Rc<dyn Handler> = Rc::new(Probe);
                 let apps = [("probe".to_owned(), handler)].into();
-                let server = FastCgiServer::new("fcgi", config, &apps, None, slot, Rc::new(RequestIds::new(0, 1)));
+                let server = FastCgiServer::new(
+                    "fcgi",
+                    config,
+                    &apps,
+                    &std::collections::BTreeMap::new(),
+                    None,
+                    slot,
+                    Rc::new(RequestIds::new(0, 1)),
+                );
                 server.serve(Accepted { fd: OwnedFd::from(theirs), peer: Peer::Unix(None) }, &Peer::Unknown).unwrap();
                 while server.connections() > 0 {
                     reactor::sleep(std::time::Duration::from_millis(1)).await;

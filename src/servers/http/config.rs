@@ -1,12 +1,18 @@
 //! How an HTTP server is configured.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::http::http1::HeadLimits;
 use crate::net::tls_files::TlsFiles;
 use crate::net::{Address, Network};
+use crate::request::compression::Compression;
+use crate::request::headers::Hsts;
 use crate::request::route::Route;
+use crate::secret::Secret;
 use crate::servers::limits::{Http2, HttpTimeouts, Uploads};
 use crate::servers::live::Terms;
 use crate::units::{HumanDuration, HumanSize};
@@ -26,6 +32,10 @@ pub struct Http {
     pub proxy_protocol: Vec<Network>,
     /// Which application answers what.
     pub routes: Vec<Route>,
+    /// How answers are compressed for clients that can take that: `()` for the defaults. None: they are not.
+    pub compress: Option<Box<Compression>>,
+    /// Tells browsers, over encrypted connections alone, that they are to come by HTTPS only: `()` for the defaults. None: they are told nothing.
+    pub hsts: Option<Hsts>,
     /// The longest request line. Longer: 414.
     pub max_line: HumanSize,
     /// The most header fields of a request. More: 431.
@@ -62,6 +72,8 @@ impl Default for Http {
             tls: None,
             proxy_protocol: Vec::new(),
             routes: Vec::new(),
+            compress: None,
+            hsts: None,
             max_line: HumanSize::kib(8),
             max_headers: 100,
             max_header_bytes: HumanSize::kib(32),
@@ -79,9 +91,9 @@ impl Default for Http {
 }
 
 impl Http {
-    /// What its exchanges need of it.
+    /// What its exchanges need of it; `users` has the files of users that its routes name.
     #[must_use]
-    pub fn terms(&self) -> Terms<'_> {
+    pub fn terms<'a>(&'a self, users: &'a BTreeMap<PathBuf, Secret>) -> Terms<'a> {
         let size = |size: HumanSize| usize::try_from(*size).unwrap_or(usize::MAX);
         let (line, fields) = (size(self.max_line), size(self.max_header_bytes));
         Terms {
@@ -96,6 +108,9 @@ impl Http {
             max_connections: self.max_connections.into(),
             uploads: &self.uploads,
             websocket: Settings::from(&*self.websocket),
+            compress: self.compress.as_deref(),
+            hsts: self.hsts.as_ref(),
+            users,
             proxies: &self.proxy_protocol,
             http2: self.http2.clone(),
         }

@@ -195,7 +195,8 @@ impl Connection {
                 Routed::App { handler, name, base_length } => {
                     exchange.goes_to(name);
                     let (origin, uploads) = (self.origin.clone(), live.uploads.clone());
-                    let request = Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward() };
+                    let request =
+                        Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward(), user: None };
                     asked = Some(handler.clone());
                     let answer = || {
                         let _shown = exchange.show();
@@ -281,6 +282,7 @@ impl Connection {
         let limit = live.timeouts.write;
         framing.keep_alive &= source.as_ref().is_none_or(|source| source.is_nearly_done(REST));
         let status = response.status;
+        exchange.answered_with(&response);
         let kept = write_head(&self.wire, &response, framing);
         exchange.head_ends(self.wire.sent.get() + self.wire.pending() as u64);
         let written = match response.body {

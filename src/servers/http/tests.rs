@@ -71,7 +71,7 @@ struct Running {
 }
 
 fn config() -> Http {
-    let route = |path: &str, action| Route { host: Host::Any, path: path.into(), action };
+    let route = |path: &str, action| Route { host: Host::Any, path: path.into(), access: None, compress: None, headers: None, action };
     Http {
         routes: vec![
             route("/", Action::App("probe".into())),
@@ -91,7 +91,7 @@ fn start(config: Http) -> Running {
         let slot = board.slot(0);
         reactor::run(async move {
             let handler: Rc<dyn Handler> = Rc::new(Probe);
-            let live = Live::new(config.terms(), &[("probe".to_owned(), handler)].into(), None, slot);
+            let live = Live::new(config.terms(&std::collections::BTreeMap::new()), &[("probe".to_owned(), handler)].into(), None, slot);
             let server = HttpServer::new("web", live, slot, Rc::new(RequestIds::new(0, 1)));
             let listener = Listener::new(OwnedFd::from(listener)).unwrap();
             let accepting = server.clone();
@@ -312,7 +312,7 @@ fn a_connection_stays_small() {
     ours.set_nonblocking(true).unwrap();
     let size = reactor::run(async move {
         let board = Scoreboard::new(1).unwrap();
-        let live = Live::new(config().terms(), &std::collections::BTreeMap::new(), None, board.slot(0));
+        let live = Live::new(config().terms(&std::collections::BTreeMap::new()), &std::collections::BTreeMap::new(), None, board.slot(0));
         let server = HttpServer::new("web", live, board.slot(0), Rc::new(RequestIds::new(0, 1)));
         let wire = Rc::new(Wire::new(Stream::from(Socket::new(OwnedFd::from(ours)).unwrap())));
         let origin = Rc::new(Origin {

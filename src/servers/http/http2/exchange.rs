@@ -71,7 +71,8 @@ impl Running {
                     exchange.goes_to(name);
                     let body = if length == Some(0) { Body::empty() } else { Body::from_source(source.clone(), length) };
                     let (origin, uploads) = (self.origin.clone(), live.uploads.clone());
-                    let request = Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward() };
+                    let request =
+                        Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward(), user: None };
                     handler = Some(found.clone());
                     let answer = || {
                         let _shown = exchange.show();
@@ -93,6 +94,7 @@ impl Running {
             response = Response::error(501, "another protocol cannot be begun on a stream of HTTP/2");
         }
         let status = response.status;
+        exchange.answered_with(&response);
         exchange.answered();
         let written = {
             let watch = Watch::new(live, &exchange, handler, &response);
