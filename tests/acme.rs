@@ -31,13 +31,10 @@ struct Pebble {
 
 impl Pebble {
     /// `seconds`: how long its certificates hold; `rejected`: how many of a hundred nonces it does not know any more. It asks where the site's plain
-    /// server is. `None` where there is no Pebble.
-    fn start(site: &Site, seconds: u32, rejected: u32) -> Option<Self> {
+    /// server is.
+    fn start(site: &Site, seconds: u32, rejected: u32) -> Self {
         let peer = |name: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/peers").join(name);
-        if !peer("pebble").exists() || !peer("pebble-challtestsrv").exists() {
-            eprintln!("there is no Pebble: tests/peers/acme.sh builds it");
-            return None;
-        }
+        assert!(peer("pebble").exists() && peer("pebble-challtestsrv").exists(), "there is no Pebble: tests/peers/acme.sh builds it");
         let (directory, management, names, dns) = (free_address(), free_address(), free_address(), free_address());
         let authority_key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
@@ -76,7 +73,7 @@ impl Pebble {
         for address in [directory, names] {
             wait::until("the authority", || std::net::TcpStream::connect(address).is_ok());
         }
-        Some(started)
+        started
     }
 
     /// Says that a name leads to this address only.
@@ -177,7 +174,7 @@ impl Ordered {
 #[test]
 fn certificates_are_ordered_and_renewed_without_a_failed_handshake() {
     let site = Site::new();
-    let Some(pebble) = Pebble::start(&site, 24, 5) else { return };
+    let pebble = Pebble::start(&site, 24, 5);
     let site = Ordered::start(site, &pebble);
     wait::until("a certificate", || site.is_served());
     let served = site.skep.status().master.certificates;
@@ -224,7 +221,7 @@ fn certificates_are_ordered_and_renewed_without_a_failed_handshake() {
 fn what_was_ordered_outlives_restarts_and_upgrades() {
     let site = Site::new();
     // A third of all nonces is refused.
-    let Some(pebble) = Pebble::start(&site, 90 * 24 * 60 * 60, 33) else { return };
+    let pebble = Pebble::start(&site, 90 * 24 * 60 * 60, 33);
     let mut site = Ordered::start(site, &pebble);
     wait::until("a certificate", || site.is_served());
     let first = site.shown(0);
@@ -255,7 +252,7 @@ fn it_is_ordered_without_any_rights_and_from_inside_a_chroot() {
         return;
     }
     let site = Site::new();
-    let Some(pebble) = Pebble::start(&site, 90 * 24 * 60 * 60, 5) else { return };
+    let pebble = Pebble::start(&site, 90 * 24 * 60 * 60, 5);
     let folder = site.path().to_owned();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
     fs::create_dir(folder.join("jail")).unwrap();
@@ -281,7 +278,7 @@ fn it_is_ordered_without_any_rights_and_from_inside_a_chroot() {
 #[test]
 fn an_order_that_fails_is_told_and_tried_again() {
     let site = Site::new();
-    let Some(pebble) = Pebble::start(&site, 90 * 24 * 60 * 60, 5) else { return };
+    let pebble = Pebble::start(&site, 90 * 24 * 60 * 60, 5);
     pebble.lead("two.test", "127.0.0.77");
     let site = Ordered::start(site, &pebble);
     wait::until("the order to fail", || site.state() == "failed");

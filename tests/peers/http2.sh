@@ -5,7 +5,7 @@ cd "$(dirname "$0")/../.."
 tools/need.sh curl=curl openssl=openssl h2load=nghttp2-client
 suite=$PWD/target/peers/h2spec
 [ ! -x "$suite" ] || exit 0
-tools/need.sh go=golang-go git=git
+go=$(tests/peers/go.sh)
 echo "building h2spec, once (half a minute)"
 mkdir -p "${suite%/*}"
-(cd tests/peers/h2spec && go build -trimpath -buildvcs=false -mod=readonly -o "$suite" github.com/summerwind/h2spec/cmd/h2spec)
+(cd tests/peers/h2spec && "$go" build -trimpath -buildvcs=false -mod=readonly -o "$suite" github.com/summerwind/h2spec/cmd/h2spec)
