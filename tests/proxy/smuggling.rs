@@ -276,6 +276,6 @@ const CASES: &[Case] = &[
     Case { name: "a forged address with underscores", sent: b"GET /a HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 1.2.3.4\r\n\r\n", skep: "200 | GET /a", nginx: "", why: "" },
     Case { name: "an expectation nobody knows", sent: b"POST /a HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 3\r\n\r\nabc", skep: "417", nginx: "200 | POST /a [abc]", why: "RFC 9110 §10.1.1: 417; nginx drops it" },
     Case { name: "an announced trailer", sent: b"POST /a HTTP/1.1\r\nHost: a\r\nTrailer: X-Smuggled\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Smuggled: 1\r\n\r\n", skep: "200 | POST /a", nginx: "200 | POST /a trailer=X-Smuggled", why: "trailers end at both, and at skep their announcement too" },
-    Case { name: "the preface of HTTP/2", sent: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", skep: "505", nginx: "400", why: "refused by both: to skep it is another version, to nginx a bad request" },
+    Case { name: "the preface of HTTP/2", sent: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", skep: "-", nginx: "400", why: "skep speaks HTTP/2 here and nothing is asked; nginx takes it for a bad request" },
     Case { name: "the beginning of TLS", sent: b"\x16\x03\x01\0\xa5\x01\0\0\xa1\x03\x03\r\n\r\n", skep: "400", nginx: "", why: "" },
 ];
