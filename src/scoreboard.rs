@@ -128,8 +128,6 @@ words! {
     bytes_out = 15;
     /// Resident memory, bytes, as last measured by the process itself.
     rss = 16;
-    /// When it last had something to do, milliseconds of [`now_ms`].
-    last_work_ms = 17;
     /// Lines of the log that had to be dropped because the reader was too slow.
     dropped_lines = 18;
     /// Applications loaded.
@@ -202,7 +200,6 @@ impl Slot {
         self.generation().store(generation, Relaxed);
         self.started_ms().store(epoch_ms(), Relaxed);
         self.beat(now_ms());
-        self.last_work_ms().store(now_ms(), Relaxed);
         self.role_word().store(role as u64, Release);
     }
 

@@ -39,6 +39,8 @@ pub struct Child {
     pub silent: bool,
     /// Its share of the jitter of recycling.
     pub early: f64,
+    /// How many requests it had answered when it was last looked at, and when that was last another number than before.
+    pub work: (u64, Instant),
 }
 
 impl Child {

@@ -14,7 +14,7 @@ use super::spawning::Wanted;
 use super::supervision::Phase;
 use super::{policy, recycling};
 use crate::config::Mpm;
-use crate::scoreboard::now_ms;
+use crate::scoreboard::{Role, now_ms};
 use crate::sys::fork::{Forked, fork};
 use crate::sys::{limits, memory};
 use crate::units::counted;
@@ -132,17 +132,23 @@ impl Master {
 
     /// Replaces a worker that has served long enough; one at a time.
     fn recycle(&mut self) {
+        let (board, now) = (self.board, Instant::now());
+        for child in self.children.iter_mut().filter(|child| child.role == Role::Worker) {
+            let slot = board.slot(child.slot);
+            let requests = slot.requests().load(Relaxed);
+            if requests != child.work.0 || slot.active().load(Relaxed) > 0 {
+                child.work = (requests, now);
+            }
+        }
         if self.workers().any(|c| matches!(c.phase, Phase::Retiring | Phase::Starting)) {
             return;
         }
-        let (board, now) = (self.board, now_ms());
         let due = self.workers().filter(|c| c.phase == Phase::Serving).find_map(|child| {
             let slot = board.slot(child.slot);
-            let idle = if slot.active().load(Relaxed) > 0 { 0 } else { now.saturating_sub(slot.last_work_ms().load(Relaxed)) };
             let record = recycling::Record {
                 requests: slot.requests().load(Relaxed),
                 memory: slot.rss().load(Relaxed),
-                idle: Duration::from_millis(idle),
+                idle: now.saturating_duration_since(child.work.1),
                 age: child.forked.elapsed(),
             };
             Some((child.pid, recycling::due(&record, child.early, &self.settings.workers)?))

@@ -142,6 +142,7 @@ impl Master {
                     failed: None,
                     silent: false,
                     early: recycling::early(pid.as_raw()),
+                    work: (0, Instant::now()),
                 });
                 match hub_pair {
                     Some((_, hub_end)) => self.introduce(slot, pid, hub_end),

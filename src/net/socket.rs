@@ -159,6 +159,16 @@ impl Socket {
         sent
     }
 
+    /// Writes some of `bytes` if there is room for them, for who does not wait.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is no room; what the socket says.
+    pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.io.try_write_with(|fd| send(fd.as_fd(), bytes, MsgFlags::MSG_NOSIGNAL.bits()))?;
+        self.moved.set(self.moved.get() + sent as u64);
+        Ok(sent)
+    }
+
     /// Sends up to `count` bytes of `file` from `offset` without copying them through this process; moves `offset`.
     /// 0 means that the file ends there.
     ///

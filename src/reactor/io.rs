@@ -144,6 +144,17 @@ impl<T: AsFd> Io<T> {
         }
     }
 
+    /// Tries `op` once, and only if the descriptor may be writable, for who does not wait.
+    ///
+    /// # Errors
+    /// `WouldBlock`, and whatever `op` gives.
+    pub fn try_write_with<R>(&self, op: impl FnOnce(&T) -> io::Result<R>) -> io::Result<R> {
+        if !self.source.writable.get() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        op(&self.inner)
+    }
+
     /// Has room to write told from now on, or not any more, where that is not always so.
     fn ask_for_room(&self, on: bool) -> io::Result<()> {
         if self.interest != Interest::Reading || self.asks_for_room.replace(on) == on {

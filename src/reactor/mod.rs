@@ -12,6 +12,7 @@ mod guarded;
 mod io;
 mod observer;
 mod poller;
+mod put_off;
 mod scope;
 mod tasks;
 mod timers;
@@ -19,6 +20,7 @@ mod timers;
 pub use alarm::{Alarm, TimedOut, timeout};
 pub use io::Io;
 pub use observer::Observer;
+pub use put_off::{PutOff, do_put_off, put_off};
 pub use scope::Scope;
 pub use tasks::{Task, spawn, yield_now};
 pub use timers::{Sleep, sleep, sleep_until};
@@ -30,6 +32,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use poller::Poller;
+use put_off::PutOffs;
 use tasks::Queue;
 use timers::Timers;
 
@@ -43,6 +46,7 @@ struct Reactor {
     queue: Rc<Queue>,
     now: Cell<Instant>,
     observer: RefCell<Option<Rc<dyn Observer>>>,
+    put_off: PutOffs,
 }
 
 thread_local! {
@@ -101,6 +105,7 @@ pub fn run<T: 'static>(main: impl Future<Output = T> + 'static) -> stdio::Result
         queue: queue.clone(),
         now: Cell::new(Instant::now()),
         observer: RefCell::default(),
+        put_off: PutOffs::default(),
     });
     CURRENT.set(Some(reactor.clone()));
     let _leave = Leave;
@@ -131,6 +136,7 @@ impl Drop for Leave {
 impl Reactor {
     /// Waits for readiness or time, and wakes who waited for it.
     fn turn(&self) -> stdio::Result<()> {
+        self.put_off.run();
         let observer = self.observer.borrow().clone();
         let timeout = if self.queue.is_empty() {
             let next = self.timers.borrow().next();

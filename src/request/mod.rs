@@ -9,6 +9,7 @@ mod body;
 pub mod compression;
 pub mod cookies;
 pub mod file;
+mod fixed;
 pub mod form;
 pub mod headers;
 mod onward;
@@ -21,6 +22,7 @@ mod site;
 
 pub use app::{Answer, App, Connection, Handler, StartError, Takeover, Upgraded};
 pub use body::{Body, BodyError, BodySource};
+pub use fixed::Standing;
 pub use onward::Onward;
 pub use recording::Recording;
 pub use response::{BodyStream, FileRange, Part, Response, ResponseBody, ResponseFields};

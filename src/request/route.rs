@@ -423,12 +423,12 @@ impl RouteTable {
     /// The route for a host (lower case, no port; empty when the request names none) and a decoded, normalised path.
     #[must_use]
     pub fn find(&self, host: &str, path: &str) -> Option<&Route> {
-        self.position(host, path).map(|(_, route)| route)
+        self.position(host, path.as_bytes()).map(|(_, route)| route)
     }
 
     /// [`RouteTable::find`] with the route's place in [`RouteTable::routes`].
     #[must_use]
-    pub fn position(&self, host: &str, path: &str) -> Option<(usize, &Route)> {
+    pub fn position(&self, host: &str, path: &[u8]) -> Option<(usize, &Route)> {
         let place = self.index.find(host, path)?;
         self.routes.get(place).map(|route| (place, route))
     }

@@ -16,7 +16,7 @@ pub(super) struct RouteIndex {
 /// The routes of one host by their paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct PathIndex {
-    places: BTreeMap<String, usize>,
+    places: BTreeMap<Vec<u8>, usize>,
     /// The place of the route `/`.
     root: Option<usize>,
     /// How long the longest path is: what is behind that in a request's path needs no look.
@@ -49,7 +49,7 @@ impl RouteIndex {
     }
 
     /// The place of the route for a host (lower case, no port) and a path.
-    pub(super) fn find(&self, host: &str, path: &str) -> Option<usize> {
+    pub(super) fn find(&self, host: &str, path: &[u8]) -> Option<usize> {
         if self.names_hosts() {
             if let Some(found) = self.exact.get(host).and_then(|paths| paths.find(path)) {
                 return Some(found);
@@ -73,23 +73,22 @@ impl PathIndex {
             if path.len() < LONG {
                 self.lengths |= 1 << path.len();
             }
-            self.places.entry(path.to_owned()).or_insert(place);
+            self.places.entry(path.into()).or_insert(place);
         }
     }
 
     /// The longest path that is the request's or ends at a border of its segments.
-    fn find(&self, path: &str) -> Option<usize> {
-        let bytes = path.as_bytes();
+    fn find(&self, path: &[u8]) -> Option<usize> {
         // A slash is never a part of a longer character, so every border is a character's border.
-        let border = |end: usize| end == bytes.len() || bytes[end] == b'/';
+        let border = |end: usize| end == path.len() || path[end] == b'/';
         let look = |end: usize| if border(end) { self.places.get(&path[..end]).copied() } else { None };
-        if self.longest >= LONG && bytes.len() >= LONG {
-            let reach = bytes.len().min(self.longest);
+        if self.longest >= LONG && path.len() >= LONG {
+            let reach = path.len().min(self.longest);
             if let Some(place) = (LONG..=reach).rev().find_map(look) {
                 return Some(place);
             }
         }
-        let mut lengths = self.lengths & ((2 << bytes.len().min(LONG - 1)) - 1);
+        let mut lengths = self.lengths & ((2 << path.len().min(LONG - 1)) - 1);
         while lengths != 0 {
             let end = lengths.ilog2() as usize;
             if let Some(place) = look(end) {
@@ -155,7 +154,7 @@ mod tests {
         ) {
             let routes: Vec<_> = routes.iter().map(|(host, path)| (host.as_str(), path.as_str())).collect();
             let table = table(&routes);
-            prop_assert_eq!(table.position(&host, &path).map(|(place, _)| place), naive(&table, &host, &path));
+            prop_assert_eq!(table.position(&host, path.as_bytes()).map(|(place, _)| place), naive(&table, &host, &path));
         }
     }
 }

@@ -7,13 +7,12 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use bytes::Bytes;
-
 use super::access::{Auth, Basic, Door, Gate};
 use super::compression::{Compression, Compressor};
+use super::fixed::Prepared;
 use super::headers::{Header, Hsts};
-use super::route::{Action, FixedReply, Redirect, Route, RouteTable};
-use super::{Answer, Connection, Handler, Request, Response, ResponseBody, ResponseFields};
+use super::route::{Action, Redirect, Route, RouteTable};
+use super::{Answer, Connection, Handler, Request, Response, ResponseBody, Standing};
 use crate::codec::http::{Method, RequestHead};
 use crate::scoreboard::Label;
 use crate::secret::Secret;
@@ -65,13 +64,6 @@ enum End {
     Elsewhere,
 }
 
-/// A fixed reply, made once.
-struct Prepared {
-    status: u16,
-    fields: Bytes,
-    body: Bytes,
-}
-
 impl Site {
     /// Joins routes and applications. A route whose application is missing answers 503: the configuration is checked before, so
     /// only an application that could not start is missing. `label` gives an application's name in reports; `files` has the files of users,
@@ -88,7 +80,7 @@ impl Site {
         let table = RouteTable::new(routes);
         let end = |route: &Route| match &route.action {
             Action::App(name) => apps.get(name).map_or(End::Missing, |handler| End::App(handler.clone(), label(name))),
-            Action::Reply(reply) => End::Reply(prepare(reply)),
+            Action::Reply(reply) => End::Reply(Prepared::new(reply)),
             Action::Redirect(_) | Action::Rewrite(_) => End::Elsewhere,
         };
         let compression = compression.map(|compression| Rc::new(compression.clone()));
@@ -108,7 +100,7 @@ impl Site {
             }
             let (mut beyond, label): (Rc<dyn Handler>, Label) = match end {
                 End::App(handler, label) => (handler, label),
-                end => (Rc::new(Standing { end, route: route.clone() }), Label::default()),
+                end => (Rc::new(Replying { end, route: route.clone() }), Label::default()),
             };
             if let Some(compression) = compression {
                 beyond = Rc::new(Compressor::new(compression.clone(), beyond));
@@ -148,7 +140,7 @@ impl Site {
             }
             let host = if self.table.names_hosts() { comparable_host(head) } else { String::new() };
             let path = comparable(head);
-            let Some((index, route)) = self.table.position(&host, &path) else {
+            let Some((index, route)) = self.table.position(&host, path.as_bytes()) else {
                 return Routed::Response(Response::error(404, "no route leads there"));
             };
             if self.guarded && self.is_evasive(&host, head.path(), index) {
@@ -180,6 +172,21 @@ impl Site {
         Routed::Response(Response::error(500, "the rewrites of the routes go in a circle"))
     }
 
+    /// The reply that stands in the configuration for a path that can be read in one way only, where nothing else of the request matters.
+    /// What is found here, [`Site::find`] finds too.
+    #[must_use]
+    pub fn standing(&self, path: &[u8]) -> Option<&Standing> {
+        let is_first = self.first.as_ref().is_some_and(|(first, _)| path.starts_with(first.path.as_bytes()));
+        if self.guarded || is_first || self.table.names_hosts() {
+            return None;
+        }
+        let (index, _) = self.table.position("", path)?;
+        match &self.ends[index] {
+            End::Reply(reply) => reply.standing(),
+            _ => None,
+        }
+    }
+
     /// Whether an application that takes empty segments, encoded slashes or backslashes for plain slashes would see a path of another route in this
     /// one, which is not for everybody: `//staff` or `/x/..%2fstaff`.
     fn is_evasive(&self, host: &str, path: &str, index: usize) -> bool {
@@ -194,18 +201,18 @@ impl Site {
         }
         let mut plain = vec![b'/'];
         plain.extend_from_slice(&segments.join(&b'/'));
-        let found = self.table.position(host, &String::from_utf8_lossy(&plain));
+        let found = self.table.position(host, String::from_utf8_lossy(&plain).as_bytes());
         found.is_some_and(|(other, route)| other != index && route.access.is_some())
     }
 }
 
 /// The end of a route without an application, behind a gate.
-struct Standing {
+struct Replying {
     end: End,
     route: Route,
 }
 
-impl Handler for Standing {
+impl Handler for Replying {
     fn request(self: Rc<Self>, request: Request) -> Answer {
         Answer::Now(match (&self.end, &self.route.action) {
             (End::Reply(reply), _) => reply.response(),
@@ -344,34 +351,11 @@ fn redirected(redirect: &Redirect, route: &Route, head: &RequestHead) -> Respons
     Response::redirect(redirect.status, &location).unwrap_or_else(|_| Response::error(400, "the redirect has no valid target"))
 }
 
-fn prepare(reply: &FixedReply) -> Prepared {
-    let mut fields = ResponseFields::default();
-    // Checked with the configuration: a field that cannot be sent is refused there.
-    let checked = [("Content-Type", reply.content_type.as_str())]
-        .into_iter()
-        .chain(reply.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    for (name, value) in checked {
-        let _ = fields.push(name, value);
-    }
-    Prepared { status: reply.status, fields: Bytes::copy_from_slice(fields.block()), body: Bytes::copy_from_slice(reply.body.as_bytes()) }
-}
-
-impl Prepared {
-    fn response(&self) -> Response {
-        Response {
-            status: self.status,
-            fields: ResponseFields::default(),
-            prepared: Some(self.fields.clone()),
-            body: ResponseBody::Bytes(self.body.clone()),
-            user: None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::codec::http::Version;
+    use crate::request::route::FixedReply;
 
     struct Named;
 

@@ -11,7 +11,7 @@ use crate::codec::http::{Method, RequestHead, Target};
 use crate::log_warn;
 use crate::reactor;
 use crate::request::{Origin, RequestId, Response};
-use crate::scoreboard::{Label, StepShown, add, now_ms};
+use crate::scoreboard::{Label, StepShown, add};
 use crate::telemetry::{AccessLog, Record, clock};
 
 /// The status under which the log shows a client that left before its answer (nginx's number).
@@ -162,7 +162,7 @@ impl Exchange {
     }
 
     /// The response is written, or could not be.
-    pub(in crate::servers) fn finish(self, live: &Live, status: u16, sent: u64, failure: Option<&io::Error>) {
+    pub(in crate::servers) fn finish(&self, live: &Live, status: u16, sent: u64, failure: Option<&io::Error>) {
         let server = &self.open.0;
         let elapsed = self.begun.elapsed();
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
@@ -181,20 +181,29 @@ impl Exchange {
             crate::log_debug!(request = &self.id.to_string(); "{subject}: the answer was not sent whole: {error}");
         }
         if let Some(access) = &live.access {
-            write_line(access, &self.origin, Some(&self), (status, sent.saturating_sub(self.sent_before.get()), micros), self.id);
+            write_line(access, &self.origin, Some(self), (status, sent.saturating_sub(self.sent_before.get()), micros), self.id);
         }
     }
 
     /// The client left before there was an answer.
-    pub(in crate::servers) fn abandoned(self, live: &Live) {
+    pub(in crate::servers) fn abandoned(&self, live: &Live) {
         let sent = self.sent_before.get();
         self.finish(live, CLIENT_LEFT, sent, None);
+    }
+
+    /// A reply that stands in the configuration was copied to the connection: nothing was asked of anybody, nobody waited. Only for who keeps no
+    /// access log.
+    pub(in crate::servers) fn standing(server: &Host, status: u16) {
+        add(server.slot.requests(), 1);
+        if status >= 500 {
+            add(server.slot.errors(), 1);
+        }
+        server.slot.record_latency(0);
     }
 
     /// Something that was no request was answered.
     pub(in crate::servers) fn refused(server: &Rc<Host>, live: &Live, origin: &Origin, status: u16, sent: u64) {
         add(server.slot.requests(), 1);
-        server.slot.last_work_ms().store(now_ms(), std::sync::atomic::Ordering::Relaxed);
         if let Some(access) = &live.access {
             write_line(access, origin, None, (status, sent, 0), server.ids.next());
         }

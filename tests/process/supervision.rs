@@ -158,6 +158,20 @@ fn a_worker_is_replaced_when_it_had_nothing_to_do_or_has_too_much_memory() {
 }
 
 #[test]
+fn a_worker_that_has_something_to_do_is_not_idle() {
+    let instance = Instance::new(r#"workers: (start: 1, min: 1, max: 1, max_idle: "2s"), "#).start();
+    let first = workers(&instance.status())[0];
+    let began = Instant::now();
+    // Short requests all the time, far longer than it may be idle: looked at from outside, there is hardly ever one under way.
+    wait_for("a while", || {
+        assert_eq!(instance.get().status, 200);
+        began.elapsed() > Duration::from_secs(6)
+    });
+    assert!(lives(first), "{}", instance.log());
+    wait_for("its end once it is left alone", || !lives(first));
+}
+
+#[test]
 fn a_worker_without_descriptors_waits_for_some_and_goes_on() {
     let instance = Instance::new("workers: (start: 1, min: 1, max: 1), ");
     let start = format!("ulimit -n 64 && exec {SKEP} start");

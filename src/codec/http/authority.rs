@@ -38,7 +38,10 @@ pub fn parse(text: &[u8]) -> Option<Authority<'_>> {
 
 /// Whether [`parse`] accepts it; quicker for what is usual.
 pub(super) fn is_valid(text: &[u8]) -> bool {
-    let host = text.iter().position(|&byte| !is_host_byte(byte)).unwrap_or(text.len());
+    let mut host = 0;
+    while host < text.len() && is_host_byte(text[host]) {
+        host += 1;
+    }
     match &text[host..] {
         [] => host > 0,
         // At most four digits cannot be too large a number.

@@ -57,8 +57,8 @@ thread_local! {
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        if self.arena.capacity() == 0 || self.arena.capacity() > POOLED_BYTES || self.entries.capacity() > POOLED_BYTES / size_of::<Entry>()
-        {
+        let (bytes, entries) = (self.arena.capacity(), self.entries.capacity());
+        if bytes + entries == 0 || bytes > POOLED_BYTES || entries > POOLED_BYTES / size_of::<Entry>() {
             return;
         }
         self.clear();

@@ -1,31 +1,24 @@
 //! One HTTP/1.1 connection from its first byte to its last (RFC 9112).
 
-use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::body::{BodyLimits, WireBody};
+use super::exchange::Asked;
 use super::http2::{self, PREFACE};
-use super::reply::{Framing, write_body, write_head};
+use super::reply::{Framing, write_body, write_head, write_standing};
 use super::server::HttpServer;
 use super::wire::{OUTPUT, Wire};
-use crate::codec::http::http1::{BodyFraming, HeadError, Parsed, ParsedRequest, RequestParser};
-use crate::codec::http::{Method, Version};
-use crate::codec::websocket::handshake;
+use crate::codec::http::Version;
+use crate::codec::http::http1::{HeadError, Parsed, RequestParser};
 use crate::net::Stream;
 use crate::reactor::{self, Alarm, timeout};
-use crate::request::{Answer, Body, Handler, Origin, Request, Response, ResponseBody, Routed, Takeover};
-use crate::servers::guarded::{broken, guarded};
+use crate::request::{Origin, Response, Takeover};
 use crate::servers::live::Live;
 use crate::servers::record::Exchange;
-use crate::servers::watch::Watch;
 
-/// A rest of a request body up to this size is read away, so that the connection can be kept.
-const REST: u64 = 256 << 10;
 /// How long a closing connection goes on reading, so that what we sent last is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
 /// And how much it reads meanwhile.
@@ -33,20 +26,67 @@ const LINGER_BYTES: usize = 1 << 20;
 /// How long an idle connection stays when the worker drains: time for a request that is on its way.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
-/// What came at the place where a request should begin.
+/// What came at the place where a request should begin, and cannot be answered at once.
 enum Next {
-    Request(ParsedRequest),
+    /// A request whose answer takes its time, or is large.
+    Asked(Box<Asked>),
     Refused(HeadError),
     /// The client did not send a whole head in time.
     TooSlow,
+    /// The client does not take what it is sent.
+    Full,
     /// The connection is over: closed by the client, idle for too long, or of no more use.
     Over,
     /// The client speaks HTTP/2.
     Http2,
 }
 
+/// What the deadline of the connection is set for while a head is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deadline {
+    None,
+    /// The first byte of a head.
+    Begin,
+    /// The rest of it.
+    Rest,
+}
+
+/// How requests are read, one after the other.
+struct Reading {
+    live: Rc<Live>,
+    parser: RequestParser,
+    /// Requests so far.
+    count: u64,
+    /// All that is to go out stands in the configuration: it was made at once, and can wait for the end of the turn.
+    standing: bool,
+    deadline: Deadline,
+}
+
+impl Reading {
+    fn new(live: Rc<Live>) -> Self {
+        let parser = RequestParser::new(live.head_limits);
+        Self { live, parser, count: 0, standing: false, deadline: Deadline::None }
+    }
+
+    /// Follows an update.
+    fn refresh(&mut self, server: &HttpServer) {
+        if !server.serves(&self.live) {
+            self.live = server.live();
+            self.parser = RequestParser::new(self.live.head_limits);
+        }
+    }
+}
+
+/// What lies at the front of the input.
+#[allow(clippy::large_enum_variant, reason = "it is taken apart at once; a box would be an allocation a request")]
+enum Look {
+    /// A request of so many bytes, which is answered.
+    Standing(usize),
+    Parsed(Parsed),
+}
+
 /// How a connection goes on after an exchange.
-enum After {
+pub(super) enum After {
     Keep,
     /// Close; everything that the client sent was read.
     Close,
@@ -69,27 +109,26 @@ impl Connection {
         if self.wire.stream.speaks(b"h2") {
             return Some((self.wire, http2::takeover(self.server, self.origin)));
         }
-        let mut live = self.server.live();
-        let mut parser = RequestParser::new(live.head_limits);
-        let mut count = 0u64;
+        let mut reading = Reading::new(self.server.live());
         loop {
-            let next = self.next(&live, &mut parser, count == 0).await;
-            let current = self.server.live();
-            if !Rc::ptr_eq(&live, &current) {
-                live = current;
-                parser = RequestParser::new(live.head_limits);
-            }
+            let next = poll_fn(|cx| self.poll_next(cx, &mut reading)).await;
+            reading.deadline = Deadline::None;
+            let live = &reading.live;
             let after = match next {
-                Next::Request(parsed) => {
-                    count += 1;
-                    let last = count >= live.keep_alive_requests;
-                    self.exchange(&live, parsed, last).await
-                }
+                Next::Asked(asked) => self.conclude(live, asked).await,
                 // What is rare is boxed, here and below: a connection is as large as the largest thing it may ever wait for.
-                Next::Refused(error) => Box::pin(self.refuse(&live, error.status(), error.reason())).await,
-                Next::TooSlow => Box::pin(self.refuse(&live, 408, "the request head came too slowly")).await,
-                Next::Over => {
+                Next::Refused(error) => Box::pin(self.refuse(live, error.status(), error.reason())).await,
+                Next::TooSlow => Box::pin(self.refuse(live, 408, "the request head came too slowly")).await,
+                Next::Full if self.wire.flush(&[], live.timeouts.write).await.is_ok() => After::Keep,
+                Next::Full => {
                     self.farewell().await;
+                    return None;
+                }
+                Next::Over => {
+                    // An answer may still be put off.
+                    if self.wire.pending() == 0 || self.wire.flush(&[], live.timeouts.write).await.is_ok() {
+                        self.farewell().await;
+                    }
                     return None;
                 }
                 Next::Http2 => return Some((self.wire, http2::takeover(self.server, self.origin))),
@@ -117,42 +156,92 @@ impl Connection {
         }
     }
 
-    /// Waits for the next request head.
-    async fn next(&self, live: &Live, parser: &mut RequestParser, first: bool) -> Next {
-        let timeouts = &live.timeouts;
-        let most = live.head_limits.total + OUTPUT;
-        let begun = Cell::new(false);
+    /// Answers requests until there is one that takes its time, or something else.
+    fn poll_next(&self, cx: &mut Context<'_>, reading: &mut Reading) -> Poll<Next> {
         loop {
-            if self.wire.has_input() {
-                match self.wire.with_input(|input| parser.parse(input)) {
-                    Ok(Parsed::Complete(parsed)) => {
-                        self.wire.consume(parsed.consumed);
-                        return Next::Request(parsed);
-                    }
-                    Ok(Parsed::Partial) => {}
-                    Err(_) if first && live.http2.enabled && self.wire.with_input(|input| input.starts_with(PREFACE)) => {
-                        return Next::Http2;
-                    }
-                    Err(error) => return Next::Refused(error),
+            if let Some(next) = self.at_once(reading) {
+                return Poll::Ready(next);
+            }
+            if self.wire.pending() > 0 && !(std::mem::take(&mut reading.standing) && self.wire.put_off()) {
+                match self.wire.poll_drain(cx, false) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(Next::Over),
+                    Poll::Pending => return Poll::Ready(Next::Full),
                 }
             }
-            if self.wire.pending() > 0 && self.wire.flush(&[], timeouts.write).await.is_err() {
-                return Next::Over;
+            let timeouts = &reading.live.timeouts;
+            // The time for a head counts from its first byte, however it trickles in.
+            let deadline = if self.wire.has_input() { Deadline::Rest } else { Deadline::Begin };
+            if deadline != reading.deadline {
+                reading.deadline = deadline;
+                let first = reading.count == 0;
+                self.wire.alarm.set(if first || deadline == Deadline::Rest { timeouts.header } else { timeouts.idle });
             }
-            if self.wire.has_input() {
-                // The time for a head counts from its first byte, however it trickles in.
-                if !begun.replace(true) {
-                    self.wire.alarm.set(timeouts.header);
-                }
-            } else {
+            if deadline == Deadline::Begin {
                 self.wire.rest();
-                self.wire.alarm.set(if first { timeouts.header } else { timeouts.idle });
             }
-            match poll_fn(|cx| self.poll_more(cx, most, begun.get())).await {
-                Some(Ok(read)) if read > 0 => {}
-                None if begun.get() => return Next::TooSlow,
-                _ => return Next::Over,
+            let begun = deadline == Deadline::Rest;
+            match self.poll_more(cx, reading.live.head_limits.total + OUTPUT, begun) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(read))) if read > 0 => {}
+                Poll::Ready(None) if begun => return Poll::Ready(Next::TooSlow),
+                Poll::Ready(_) => return Poll::Ready(Next::Over),
             }
+        }
+    }
+
+    /// Answers the requests that have arrived, as far as nothing has to be waited for. `None`: no whole one is left.
+    fn at_once(&self, reading: &mut Reading) -> Option<Next> {
+        while self.wire.has_input() {
+            if self.wire.pending() >= OUTPUT {
+                return Some(Next::Full);
+            }
+            reading.refresh(&self.server);
+            let Reading { live, parser, count, standing, deadline } = reading;
+            let last = *count + 1 >= live.keep_alive_requests || self.server.draining_since().is_some();
+            let empty = self.wire.pending() == 0;
+            let parsed = match self.wire.with_input(|input| self.look(live, parser, last, input)) {
+                Ok(Look::Standing(consumed)) => {
+                    *standing = *standing || empty;
+                    self.wire.consume(consumed);
+                    *count += 1;
+                    *deadline = Deadline::None;
+                    continue;
+                }
+                Ok(Look::Parsed(Parsed::Complete(parsed))) => parsed,
+                Ok(Look::Parsed(Parsed::Partial)) => return None,
+                Err(_) if *count == 0 && live.http2.enabled && self.wire.with_input(|input| input.starts_with(PREFACE)) => {
+                    return Some(Next::Http2);
+                }
+                Err(error) => return Some(Next::Refused(error)),
+            };
+            self.wire.consume(parsed.consumed);
+            *count += 1;
+            *deadline = Deadline::None;
+            *standing = false;
+            reactor::do_put_off();
+            let asked = self.ask(live, parsed, last);
+            if let Some(asked) = self.answer_at_once(live, asked) {
+                return Some(Next::Asked(Box::new(asked)));
+            }
+        }
+        None
+    }
+
+    /// Looks for a request in the input. One that the configuration answers is answered here, without ever being taken apart.
+    fn look(&self, live: &Live, parser: &mut RequestParser, last: bool, input: &[u8]) -> Result<Look, HeadError> {
+        let Some(usual) = parser.usual(input) else { return parser.parse_lines(input).map(Look::Parsed) };
+        if !last
+            && live.access.is_none()
+            && let Some(standing) = usual.plain_path().and_then(|path| live.site.standing(path))
+        {
+            write_standing(&self.wire, standing, usual.is_head(), live.server_tokens);
+            Exchange::standing(&self.server.host, standing.status);
+            return Ok(Look::Standing(usual.consumed()));
+        }
+        match usual.into_request() {
+            Some(parsed) => Ok(Look::Parsed(Parsed::Complete(parsed))),
+            None => parser.parse_lines(input).map(Look::Parsed),
         }
     }
 
@@ -166,164 +255,6 @@ impl Connection {
                 }
                 self.wire.alarm.poll(cx).map(|()| None)
             }
-        }
-    }
-
-    /// Answers one request.
-    async fn exchange(&self, live: &Rc<Live>, parsed: ParsedRequest, last: bool) -> After {
-        let ParsedRequest { mut head, framing, keep_alive, expect_continue, upgrade, .. } = parsed;
-        let keep_alive = keep_alive && !last && self.server.draining_since().is_none();
-        let framing_of_reply = Framing {
-            version: head.version,
-            head_only: head.method == Method::Head,
-            keep_alive,
-            tell_keep_alive: head.version == Version::Http10,
-            server_token: live.server_tokens,
-        };
-        let exchange = Exchange::begin(&self.server.host, live, &self.origin, &head, self.wire.sent.get() + self.wire.pending() as u64);
-        let (body, source) = self.body(live, framing, expect_continue);
-        let mut asked = None;
-        let answer = match framing {
-            BodyFraming::Length(length) if length > live.max_body => {
-                if let Some(source) = &source {
-                    source.close();
-                }
-                Answer::Now(Response::error(413, &format!("the body may have at most {} bytes", live.max_body)))
-            }
-            _ => match live.site.find(&mut head) {
-                Routed::Response(response) => Answer::Now(response),
-                Routed::App { handler, name, base_length } => {
-                    exchange.goes_to(name);
-                    let (origin, uploads) = (self.origin.clone(), live.uploads.clone());
-                    let request =
-                        Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward(), user: None };
-                    asked = Some(handler.clone());
-                    let answer = || {
-                        let _shown = exchange.show();
-                        if upgrade && source.is_none() && handshake::is_asked(&request.head) {
-                            handler.websocket(request, &self.server.sockets)
-                        } else {
-                            handler.request(request)
-                        }
-                    };
-                    guarded(answer).unwrap_or_else(|| Answer::Now(broken(exchange.id())))
-                }
-            },
-        };
-        let response = match answer {
-            Answer::Now(response) => Some(response),
-            Answer::Later(future) => Box::pin(self.wait(live, future, source.as_ref(), &exchange, asked.as_ref())).await,
-        };
-        let Some(response) = response else {
-            exchange.received(source.as_ref().map_or(0, |source| source.taken()));
-            exchange.abandoned(live);
-            return After::Close;
-        };
-        self.reply(live, response, framing_of_reply, source, (exchange, asked)).await
-    }
-
-    /// The body that goes with a head, and our end of it when there is anything to receive.
-    fn body(&self, live: &Live, framing: BodyFraming, expects: bool) -> (Body, Option<Rc<WireBody>>) {
-        let length = match framing {
-            BodyFraming::Length(0) | BodyFraming::None | BodyFraming::UntilClose => return (Body::empty(), None),
-            BodyFraming::Length(length) => Some(length),
-            BodyFraming::Chunked => None,
-        };
-        let limits = BodyLimits { size: live.max_body, time: live.timeouts.body };
-        let source = Rc::new(WireBody::new(self.wire.clone(), framing, expects, limits));
-        (Body::from_source(source.clone(), length), Some(source))
-    }
-
-    /// Waits for an answer; `None` when the client left first. What was answered before goes out meanwhile.
-    async fn wait(
-        &self,
-        live: &Live,
-        mut future: Pin<Box<dyn Future<Output = Response>>>,
-        source: Option<&Rc<WireBody>>,
-        exchange: &Exchange,
-        handler: Option<&Rc<dyn Handler>>,
-    ) -> Option<Response> {
-        if self.wire.pending() > 0 && self.wire.flush(&[], live.timeouts.write).await.is_err() {
-            return None;
-        }
-        let slow = Alarm::new();
-        if let Some(at) = exchange.report_at(live) {
-            slow.set_at(at);
-        }
-        poll_fn(|cx| {
-            let polled = guarded(|| {
-                let _shown = exchange.show();
-                future.as_mut().poll(cx)
-            });
-            match polled {
-                Some(Poll::Ready(response)) => return Poll::Ready(Some(response)),
-                Some(Poll::Pending) => {}
-                None => return Poll::Ready(Some(broken(exchange.id()))),
-            }
-            if slow.poll(cx).is_ready() {
-                slow.clear();
-                exchange.report_waiting(handler.and_then(|handler| handler.trace(exchange.id())).as_deref());
-            }
-            // A client may close its side only after it has sent everything; before, the body's reader is who notices.
-            if source.is_none_or(|source| source.is_done()) { self.wire.stream.poll_hang_up(cx).map(|()| None) } else { Poll::Pending }
-        })
-        .await
-    }
-
-    /// Sends a response, and sees to the rest of the request.
-    async fn reply(
-        &self,
-        live: &Live,
-        response: Response,
-        mut framing: Framing,
-        source: Option<Rc<WireBody>>,
-        (exchange, handler): (Exchange, Option<Rc<dyn Handler>>),
-    ) -> After {
-        let limit = live.timeouts.write;
-        framing.keep_alive &= source.as_ref().is_none_or(|source| source.is_nearly_done(REST));
-        let status = response.status;
-        exchange.answered_with(&response);
-        let kept = write_head(&self.wire, &response, framing);
-        exchange.head_ends(self.wire.sent.get() + self.wire.pending() as u64);
-        let written = match response.body {
-            // The common small answer needs no further wait.
-            ResponseBody::Bytes(bytes) if !framing.head_only && bytes.len() <= 4096 => {
-                self.wire.with_output(|out| out.extend_from_slice(&bytes));
-                Ok(())
-            }
-            ResponseBody::Upgrade(takeover) => {
-                exchange.finish(live, status, self.wire.sent.get() + self.wire.pending() as u64, None);
-                return if self.wire.flush(&[], limit).await.is_ok() { After::Upgrade(takeover) } else { After::Close };
-            }
-            _ => {
-                exchange.answered();
-                let watch = Watch::new(live, &exchange, handler, &response);
-                Box::pin(write_body(&self.wire, response, framing, limit, Some(&watch))).await
-            }
-        };
-        exchange.received(source.as_ref().map_or(0, |source| source.taken()));
-        exchange.finish(live, status, self.wire.sent.get() + self.wire.pending() as u64, written.as_ref().err());
-        if written.is_err() {
-            return After::Close;
-        }
-        let read = match &source {
-            Some(source) if kept && !source.is_done() => Box::pin(source.discard(REST)).await,
-            Some(source) => source.is_done(),
-            None => true,
-        };
-        if let Some(source) = source {
-            source.close();
-        }
-        if kept && read && self.wire.pending() < OUTPUT {
-            return After::Keep;
-        }
-        if self.wire.flush(&[], limit).await.is_err() {
-            return After::Close;
-        }
-        match (kept, read) {
-            (true, true) => After::Keep,
-            (false, true) if !self.wire.has_input() => After::Close,
-            _ => After::Linger,
         }
     }
 

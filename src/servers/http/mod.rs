@@ -14,6 +14,7 @@
 mod body;
 pub mod config;
 mod connection;
+mod exchange;
 mod http2;
 mod leaving;
 mod reply;

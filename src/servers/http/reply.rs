@@ -13,7 +13,7 @@ use crate::codec::http::http1::write::write_status_line;
 use crate::codec::http::{Version, status};
 use crate::net::Stream;
 use crate::reactor;
-use crate::request::{BodyStream, FileRange, Part, Response, ResponseBody};
+use crate::request::{BodyStream, FileRange, Part, Response, ResponseBody, Standing};
 use crate::servers::watch::Watch;
 
 /// A body up to this size is copied behind its head; a larger one is written from where it is.
@@ -106,6 +106,18 @@ pub(super) fn write_head(wire: &Wire, response: &Response, framing: Framing) -> 
         }
     });
     keep_alive
+}
+
+/// Writes a reply that stands in the configuration, for a connection that is kept.
+pub(super) fn write_standing(wire: &Wire, standing: &Standing, head_only: bool, server_token: bool) {
+    wire.with_output(|out| {
+        out.reserve(256 + standing.head.len() + standing.body.len());
+        out.extend_from_slice(&standing.head);
+        push_tail(out, server_token, true);
+        if !head_only {
+            out.extend_from_slice(&standing.body);
+        }
+    });
 }
 
 /// Writes the body behind the head. What is small stays in the output, for the caller to flush. `watch` looks at who makes a stream.

@@ -58,6 +58,11 @@ impl HttpServer {
         self.live.borrow().clone()
     }
 
+    /// Whether it is `live` that it serves now.
+    pub(super) fn serves(&self, live: &Rc<Live>) -> bool {
+        Rc::ptr_eq(&self.live.borrow(), live)
+    }
+
     /// Serves something else from the next request on. Connections stay.
     pub fn replace(&self, live: Live) {
         self.sockets.replace(live.websocket.clone());

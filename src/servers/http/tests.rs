@@ -175,6 +175,53 @@ fn requests_are_answered_one_after_another() {
 }
 
 #[test]
+fn a_reply_that_stands_is_the_same_whichever_way_it_is_found() {
+    let server = start(config());
+    let without_date = |answer: &str| answer.lines().filter(|line| !line.starts_with("Date: ")).collect::<Vec<_>>().join("\n");
+    for method in ["GET", "HEAD"] {
+        let mut stream = server.connect();
+        // The second has an empty line in front, which is not usual.
+        write!(stream, "{method} /fixed?a HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let short = read_until(&mut stream, if method == "GET" { "\r\n\r\nfixed" } else { "\r\n\r\n" });
+        write!(stream, "\r\n{method} /fixed?a HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(without_date(&short), without_date(&read_all(&mut stream)));
+        assert!(short.contains("Content-Length: 5\r\n") && short.contains("Content-Type: ") && short.contains("Date: "), "{short}");
+    }
+}
+
+#[test]
+fn replies_that_stand_keep_their_place_among_others_and_reach_who_has_said_all() {
+    let server = start(config());
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let answers = server.talk(&["/fixed", "/a", "/fixed", "/fixed", "/stream", "/fixed"].map(ask).concat());
+    let bodies: Vec<&str> = answers.split("HTTP/1.1 200 OK").skip(1).map(|answer| answer.split_once("\r\n\r\n").unwrap().1).collect();
+    assert_eq!(bodies, ["fixed", "GET /a", "fixed", "fixed", "4\r\none \r\n4\r\ntwo \r\n5\r\nthree\r\n0\r\n\r\n", "fixed"]);
+}
+
+#[test]
+fn replies_that_stand_wait_for_a_slow_reader_and_none_is_lost() {
+    let server = start(Http { keep_alive_requests: 1 << 20, ..config() });
+    let mut stream = server.connect();
+    let mut writer = stream.try_clone().unwrap();
+    // More answers than the buffers of two sockets hold, asked in many pieces while nothing is read.
+    let count = 60_000;
+    let asks = "GET /fixed HTTP/1.1\r\nHost: x\r\n\r\n".repeat(count);
+    let writing = std::thread::spawn(move || {
+        for piece in asks.as_bytes().chunks(1000) {
+            writer.write_all(piece).unwrap();
+        }
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut beginning = [0; 100];
+    stream.read_exact(&mut beginning).unwrap();
+    let rest = read_all(&mut stream);
+    writing.join().unwrap();
+    assert_eq!(String::from_utf8_lossy(&beginning).matches("HTTP/1.1 200 OK").count() + statuses(&rest).len(), count);
+    assert!(rest.ends_with("\r\n\r\nfixed"));
+}
+
+#[test]
 fn pipelined_requests_keep_their_order() {
     let server = start(config());
     let body = "x".repeat(100);

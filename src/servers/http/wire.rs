@@ -3,11 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::net::Stream;
-use crate::reactor::{Alarm, TimedOut};
+use crate::reactor::{self, Alarm, PutOff, TimedOut};
 
 /// The first size of an input buffer; it grows up to what a head may take.
 const INPUT: usize = 16 << 10;
@@ -29,6 +30,8 @@ pub(super) struct Wire {
     pub(super) alarm: Alarm,
     pub(super) received: Cell<u64>,
     pub(super) sent: Cell<u64>,
+    /// The output goes at the end of the turn.
+    put_off: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -56,6 +59,26 @@ fn give_back(buffer: Vec<u8>) {
     }
 }
 
+impl PutOff for Wire {
+    fn run(&self) {
+        self.put_off.set(false);
+        let mut output = self.output.borrow_mut();
+        let Stream::Plain(socket) = &self.stream else { return };
+        if output.is_empty() {
+            return;
+        }
+        match socket.try_send(&output) {
+            Ok(written) if written == output.len() => self.advance(&mut output, written),
+            // The connection's own task sees to the rest: it may wait, and it knows what to do when the client is gone.
+            Ok(written) => {
+                self.advance(&mut output, written);
+                socket.wake_reader();
+            }
+            Err(_) => socket.wake_reader(),
+        }
+    }
+}
+
 impl Wire {
     pub(super) fn new(stream: Stream) -> Self {
         Self {
@@ -65,6 +88,7 @@ impl Wire {
             alarm: Alarm::new(),
             received: Cell::new(0),
             sent: Cell::new(0),
+            put_off: Cell::new(false),
         }
     }
 
@@ -141,6 +165,18 @@ impl Wire {
         Poll::Ready(Ok(read))
     }
 
+    /// Notes that so much of the output was written.
+    fn advance(&self, output: &mut Vec<u8>, written: usize) {
+        self.sent.set(self.sent.get() + written as u64);
+        if written < output.len() {
+            output.drain(..written);
+        } else if output.capacity() <= OUTPUT {
+            output.clear();
+        } else {
+            *output = Vec::new();
+        }
+    }
+
     /// Adds to what is to go out.
     pub(super) fn with_output<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         f(&mut self.output.borrow_mut())
@@ -163,16 +199,21 @@ impl Wire {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.sent.set(self.sent.get() + written as u64);
-            if written < output.len() {
-                output.drain(..written);
-            } else if output.capacity() <= OUTPUT {
-                output.clear();
-            } else {
-                *output = Vec::new();
-            }
+            self.advance(&mut output, written);
         }
         self.stream.poll_flush(cx)
+    }
+
+    /// Lets the output go at the end of the turn, in company. `false`: it is to go now.
+    pub(super) fn put_off(self: &Rc<Self>) -> bool {
+        if let Stream::Tls(_) = &self.stream {
+            return false;
+        }
+        if !self.put_off.replace(true) {
+            let wire: Weak<Self> = Rc::downgrade(self);
+            reactor::put_off(wire);
+        }
+        true
     }
 
     /// Writes what is to go out, with `body` behind it, within `limit` for each write that makes progress.

@@ -11,6 +11,7 @@ pub mod write;
 pub use chunked::{ChunkError, ChunkEvent, ChunkedDecoder};
 pub use request::{HeadError, Parsed, ParsedRequest, RequestParser, parse_request};
 pub use response::{ParsedResponse, ResponseError, ResponseParser};
+pub use usual::Usual;
 
 /// How the end of a body is found (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

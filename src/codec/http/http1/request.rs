@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use super::framing::{Declared, Framing, FramingError, Persistence};
 use super::lines::{LineError, LineScanner};
-use super::{BodyFraming, HeadLimits, MAX_FIELDS, usual};
+use super::{BodyFraming, HeadLimits, MAX_FIELDS, Usual};
 use crate::codec::http::authority;
 use crate::codec::http::fields::{Fields, Span, check_name, is_token_byte};
 use crate::codec::http::head::{Placement, RequestHead, TargetError, Version};
@@ -208,11 +208,17 @@ impl RequestParser {
     /// # Errors
     /// See [`HeadError`]; the parser is of no further use then.
     pub fn parse(&mut self, buf: &[u8]) -> Result<Parsed, HeadError> {
-        if self.is_fresh()
-            && let Some(parsed) = usual::read(buf, &self.limits)
-        {
+        if let Some(parsed) = self.usual(buf).and_then(Usual::into_request) {
             return Ok(Parsed::Complete(parsed));
         }
+        self.parse_lines(buf)
+    }
+
+    /// [`RequestParser::parse`] for who knows already that the head is not [`usual`](RequestParser::usual).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_lines(&mut self, buf: &[u8]) -> Result<Parsed, HeadError> {
         if !self.skip_empty_line(buf)? || !self.check_method(buf)? {
             return Ok(Parsed::Partial);
         }
@@ -226,8 +232,10 @@ impl RequestParser {
         Ok(Parsed::Complete(parsed))
     }
 
-    fn is_fresh(&self) -> bool {
-        self.start == 0 && self.method == Some(0)
+    /// Looks for a head of the usual kind at the start of `buf`, and takes nothing of it. `None` says nothing: [`RequestParser::parse`] does.
+    pub fn usual<'a>(&self, buf: &'a [u8]) -> Option<Usual<'a>> {
+        let is_fresh = self.start == 0 && self.method == Some(0);
+        if is_fresh { Usual::read(buf, &self.limits) } else { None }
     }
 
     /// One empty line in front of a request is tolerated (RFC 9112 §2.2). Whether enough arrived to go on.

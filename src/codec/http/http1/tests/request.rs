@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use crate::codec::http::http1::{
-    BodyFraming, HeadError, HeadLimits, MAX_FIELDS, Parsed, ParsedRequest, RequestParser, parse_request, usual,
+    BodyFraming, HeadError, HeadLimits, MAX_FIELDS, Parsed, ParsedRequest, RequestParser, Usual, parse_request,
 };
 use crate::codec::http::{Method, TargetError, Version};
 
@@ -334,7 +334,7 @@ fn meaning(parsed: &ParsedRequest) -> impl PartialEq + std::fmt::Debug + use<> {
 #[test]
 fn the_usual_is_read_at_once() {
     for text in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST /a?b=c HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nX:\ty \r\n\r\nab"] {
-        let parsed = usual::read(text.as_bytes(), &HeadLimits::default()).unwrap();
+        let parsed = Usual::read(text.as_bytes(), &HeadLimits::default()).and_then(Usual::into_request).unwrap();
         assert_eq!(parsed.consumed, text.find("\r\n\r\n").unwrap() + 4);
     }
 }
@@ -346,7 +346,7 @@ proptest! {
     fn the_short_way_reads_what_the_long_way_reads(bytes in prop_oneof![4 => nearly_usual(), 1 => head_like()], most in 1usize..80) {
         let small = HeadLimits { line: most, field: most, fields: most % 5, total: most * 2 };
         for limits in [HeadLimits::default(), small] {
-            if let Some(short) = usual::read(&bytes, &limits) {
+            if let Some(short) = Usual::read(&bytes, &limits).and_then(Usual::into_request) {
                 // An empty line in front leads the long way.
                 let limits = HeadLimits { total: limits.total + 2, ..limits };
                 let Ok(Parsed::Complete(long)) = RequestParser::new(limits).parse(&[b"\r\n", &bytes[..]].concat()) else {
