@@ -42,6 +42,26 @@ function app.request(req)
     return `{req.method} {req.path} {req.headers.host} {req.server.scheme}`
 end
 
+app.websocket_protocols = { "chat.2" }
+local ended = "nothing"
+
+function app.websocket(ws)
+    local req = ws.request
+    ws:send(`{req.method} {req.path} {req.headers.host} {req.headers["x-more"]}`)
+    ws.onclose = function(code)
+        ended = tostring(code)
+    end
+    for message in ws:messages() do
+        if message == "much" then
+            ws:send(string.rep("m", 300000))
+        elseif message == "ended" then
+            ws:send(ended)
+        else
+            ws:send(message)
+        end
+    end
+end
+
 return app
 "#;
 
@@ -55,7 +75,7 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let site = Site::new();
-        let (plain, secure) = (site.address, free_address());
+        let (plain, secure, inner) = (site.address, free_address(), free_address());
         let made = Command::new("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=one.test"])
             .args(["-addext", "subjectAltName=DNS:one.test", "-keyout", "key.pem", "-out", "cert.pem"])
@@ -66,13 +86,15 @@ impl Server {
         site.write("apps/site.luau", APP);
         site.write("public/file.txt", &"0123456789".repeat(300_000));
         let common = "http2: (streams: 50, resets: 20), timeouts: (header: \"2s\", write: \"1s\"),\n\
-                      routes: [(path: \"/\", app: \"site\"), (path: \"/files\", app: \"files\"), (path: \"/fixed\", reply: (body: \"here\"))]";
+                      routes: [(path: \"/\", app: \"site\"), (path: \"/files\", app: \"files\"), (path: \"/onward\", app: \"onward\"), (path: \"/fixed\", reply: (body: \"here\"))]";
         site.write(
             "config.ron",
             &format!(
                 "Config(data: \"data\", run: \"run\", pid_file: \"run/skep.pid\", auto_reload: false, log: (level: Warn),\n\
                  workers: (start: 2, min: 2, max: 2, min_spare: 0, max_spare: 2), admin: (listen: []),\n\
-                 apps: {{\"site\": Script(path: \"apps/site.luau\"), \"files\": Files(root: \"public\")}}, servers: {{\n\
+                 apps: {{\"site\": Script(path: \"apps/site.luau\"), \"files\": Files(root: \"public\"), \"onward\": Proxy(to: [\"http://{inner}\"])}},\n\
+                 servers: {{\n\
+                 \"inner\": Http(listen: [\"{inner}\"], routes: [(path: \"/\", app: \"site\")]),\n\
                  \"plain\": Http(listen: [\"{plain}\"], max_body: \"1 GiB\", {common}),\n\
                  \"secure\": Http(listen: [\"{secure}\"], max_body: \"1 MiB\", tls: (certificate: \"cert.pem\", key: \"key.pem\"), {common})}})\n"
             ),
@@ -247,6 +269,67 @@ impl Frames {
         self.send(HEADERS, END_STREAM | END_HEADERS, stream, &block)
     }
 
+    /// Asks for another protocol on a stream (RFC 8441): fields as in [`Frames::get`].
+    fn ask_for(&mut self, stream: u32, protocol: &str, path: &str, fields: &[(&str, &str)]) -> io::Result<()> {
+        let text = |block: &mut Vec<u8>, text: &str| {
+            block.push(u8::try_from(text.len()).unwrap_or(0));
+            block.extend(text.as_bytes());
+        };
+        // The method, and the scheme http.
+        let mut block = vec![0x02];
+        text(&mut block, "CONNECT");
+        block.push(0x86);
+        block.push(0x04);
+        text(&mut block, path);
+        block.extend([0x01, 1, b'a']);
+        for (name, value) in [(":protocol", protocol)].iter().chain(fields) {
+            block.push(0x00);
+            text(&mut block, name);
+            text(&mut block, value);
+        }
+        self.send(HEADERS, END_HEADERS, stream, &block)
+    }
+
+    /// Begins WebSocket on a stream; gives the first message.
+    fn websocket(&mut self, stream: u32, path: &str) -> io::Result<String> {
+        let fields = [("sec-websocket-version", "13"), ("sec-websocket-protocol", "chat.1, chat.2"), ("x-more", "yes")];
+        self.ask_for(stream, "websocket", path, &fields)?;
+        let head = self.until(HEADERS, stream)?;
+        // 200 has a number of its own.
+        assert_eq!((head.flags & END_STREAM, head.payload.first()), (0, Some(&0x88)), "{:?}", String::from_utf8_lossy(&head.payload));
+        self.message(stream)
+    }
+
+    /// Sends a short text message.
+    fn say(&mut self, stream: u32, message: &str) -> io::Result<()> {
+        let mut frame = vec![0x81, 0x80 | u8::try_from(message.len()).unwrap_or(0), 0, 0, 0, 0];
+        frame.extend(message.as_bytes());
+        self.send(DATA, 0, stream, &frame)
+    }
+
+    /// The next message of WebSocket on a stream, in as many frames of HTTP/2 as it needs; its windows are opened for it.
+    fn message(&mut self, stream: u32) -> io::Result<String> {
+        let mut bytes = Vec::new();
+        loop {
+            let (from, length) = match bytes.get(1) {
+                Some(127) if bytes.len() >= 10 => (10, u64::from_be_bytes(bytes[2..10].try_into().unwrap_or_default()) as usize),
+                Some(126) if bytes.len() >= 4 => (4, usize::from(u16::from_be_bytes([bytes[2], bytes[3]]))),
+                Some(&short) if short < 126 => (2, usize::from(short)),
+                _ => (0, usize::MAX),
+            };
+            if length <= bytes.len() - from.min(bytes.len()) && from > 0 {
+                assert_eq!((bytes[0], bytes.len()), (0x81, from + length), "one whole text message, and nothing else");
+                return Ok(String::from_utf8_lossy(&bytes[from..]).into_owned());
+            }
+            let data = self.until(DATA, stream)?;
+            assert_eq!(data.flags & END_STREAM, 0, "the stream goes on");
+            let credit = u32::try_from(data.payload.len()).unwrap_or(0).to_be_bytes();
+            self.send(WINDOW_UPDATE, 0, 0, &credit)?;
+            self.send(WINDOW_UPDATE, 0, stream, &credit)?;
+            bytes.extend(data.payload);
+        }
+    }
+
     fn read(&mut self) -> io::Result<Frame> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head)?;
@@ -370,6 +453,120 @@ fn what_is_taken_back_ends_and_too_much_is_refused() {
     wait::until("all to end", || active() == 0);
     client.get(103, "/fixed").expect("sent");
     assert_eq!(client.until(DATA, 103).expect("a body").payload, b"here");
+}
+
+/// A setting of the server (RFC 8441 §3): other protocols may be asked for.
+const ENABLE_CONNECT_PROTOCOL: [u8; 6] = [0, 8, 0, 0, 0, 1];
+
+#[test]
+fn websocket_is_spoken_on_streams() {
+    let server = Server::start();
+    let mut client = Frames::connect(server.plain, &[]).expect("a connection");
+    let settings = client.read().expect("a frame");
+    assert_eq!(settings.kind, SETTINGS);
+    assert!(settings.payload.chunks(6).any(|setting| setting == ENABLE_CONNECT_PROTOCOL), "{:?}", settings.payload);
+    // Two of them, and requests between.
+    assert_eq!(client.websocket(1, "/ws").expect("a message"), "GET /ws a yes");
+    assert_eq!(client.websocket(3, "/ws").expect("a message"), "GET /ws a yes");
+    for (stream, message) in [(1, "one"), (3, "three"), (1, "")] {
+        client.say(stream, message).expect("sent");
+        assert_eq!(client.message(stream).expect("a message"), message);
+    }
+    client.get(7, "/fixed").expect("sent");
+    assert_eq!(client.until(DATA, 7).expect("a body").payload, b"here");
+    // More than a window.
+    client.say(1, "much").expect("sent");
+    assert_eq!(client.message(1).expect("a message").len(), 300_000);
+    // One is closed as it should be: our close is answered, and the stream ends. The other is broken off.
+    client.send(DATA, 0, 1, &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]).expect("sent");
+    let close = client.until(DATA, 1).expect("a close");
+    assert_eq!(close.payload, [0x88, 0x02, 0x03, 0xe8]);
+    let last = if close.flags & END_STREAM == 0 { client.until(DATA, 1).expect("the end") } else { close };
+    assert_eq!(last.flags & END_STREAM, END_STREAM);
+    // The same worker tells what it has seen of the ends.
+    client.websocket(9, "/ws").expect("a message");
+    let mut ended = |code: &str| {
+        client.say(9, "ended").expect("sent");
+        client.message(9).expect("a message") == code
+    };
+    wait::until("the end to be seen", || ended("1000"));
+    client.send(RST_STREAM, 0, 3, &8u32.to_be_bytes()).expect("sent");
+    let mut ended = |code: &str| {
+        client.say(9, "ended").expect("sent");
+        client.message(9).expect("a message") == code
+    };
+    wait::until("the other end to be seen", || ended("1006"));
+}
+
+#[test]
+fn websocket_on_a_stream_passes_the_proxy() {
+    let server = Server::start();
+    let mut client = Frames::connect(server.plain, &[]).expect("a connection");
+    assert_eq!(client.websocket(1, "/onward/ws").expect("a message"), "GET /onward/ws a yes");
+    client.say(1, "through").expect("sent");
+    assert_eq!(client.message(1).expect("a message"), "through");
+    client.say(1, "much").expect("sent");
+    assert_eq!(client.message(1).expect("a message").len(), 300_000);
+}
+
+#[test]
+fn what_speaks_no_websocket_says_so_and_never_with_200() {
+    let server = Server::start();
+    // SETTINGS_HEADER_TABLE_SIZE 0: every status stands in its own head.
+    let mut client = Frames::connect(server.plain, &[0, 1, 0, 0, 0, 0]).expect("a connection");
+    let version = ("sec-websocket-version", "13");
+    for (stream, protocol, path, fields, status) in [
+        (1, "websocket", "/fixed", vec![version], "501"),
+        (3, "websocket", "/files/file.txt", vec![version], "501"),
+        (5, "connect-udp", "/ws", vec![version], "501"),
+        (7, "websocket", "/ws", vec![("sec-websocket-version", "12")], "426"),
+        (9, "websocket", "/ws", vec![version, ("origin", "http://elsewhere.test")], "403"),
+        (11, "websocket", "/files/none", vec![version], "404"),
+    ] {
+        client.ask_for(stream, protocol, path, &fields).expect("sent");
+        let head = client.until(HEADERS, stream).expect("a head");
+        assert_eq!(status_of(&head.payload), status, "{path}: {:x?}", head.payload);
+    }
+    assert!(is_answered(&server));
+}
+
+/// The status, which comes first: 404 has a number of its own, others are literals behind the number of their name, in Huffman's code or not (RFC 7541).
+fn status_of(block: &[u8]) -> String {
+    // What is said of the table's size is no field.
+    let block = block.strip_prefix(&[0x20]).unwrap_or(block);
+    match block {
+        [0x8d, ..] => "404".to_owned(),
+        [0x48 | 0x08, 3, text @ ..] => String::from_utf8_lossy(&text[..3]).into_owned(),
+        [0x48 | 0x08, length, text @ ..] if length & 0x80 != 0 => {
+            let bits: String = text[..usize::from(length & 0x7f)].iter().map(|byte| format!("{byte:08b}")).collect();
+            digits(&bits)
+        }
+        _ => format!("{block:x?}"),
+    }
+}
+
+/// Digits in Huffman's code have five or six bits (RFC 7541, appendix B).
+fn digits(mut bits: &str) -> String {
+    const CODES: [&str; 10] = ["00000", "00001", "00010", "011001", "011010", "011011", "011100", "011101", "011110", "011111"];
+    let mut text = String::new();
+    while let Some(digit) = CODES.iter().position(|code| bits.starts_with(code)) {
+        text.push_str(&digit.to_string());
+        bits = &bits[CODES[digit].len()..];
+    }
+    text
+}
+
+#[test]
+fn a_worker_that_goes_closes_websocket_on_streams_with_a_word() {
+    let server = Server::start();
+    let mut client = Frames::connect(server.plain, &[]).expect("a connection");
+    client.websocket(1, "/ws").expect("a message");
+    server.skep.order("reload");
+    assert_eq!(client.until(GOAWAY, 0).expect("a word").payload[4..8], [0; 4], "no error");
+    let close = client.until(DATA, 1).expect("a close");
+    assert_eq!(close.payload[..4], [0x88, close.payload[1], 0x03, 0xe9], "1001, going away");
+    client.send(DATA, END_STREAM, 1, &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]).expect("sent");
+    assert!(matches!(client.end(), None | Some(0)), "no error");
 }
 
 #[test]

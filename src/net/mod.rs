@@ -25,7 +25,7 @@ pub use listener::{Accepted, Balance, Listener};
 pub use network::Network;
 pub use peer::Peer;
 pub use socket::Socket;
-pub use stream::Stream;
+pub use stream::{Stream, Substream};
 pub use tls_client::{TlsSettings, connect_tls, connect_tls_with};
 pub use tls_server::TlsServer;
 

@@ -140,7 +140,7 @@ impl Connection {
 
     /// A connection over a socket.
     pub(super) fn of_stream(module: &'static str, stream: Stream, permit: Permit) -> Connection {
-        let (remote, local) = stream.with_socket(|socket| (socket.peer(), socket.local()));
+        let (remote, local) = stream.ends();
         Connection { remote: remote.clone(), local, ..Connection::new(module, remote.to_string(), Rc::new(stream), Some(permit)) }
     }
 

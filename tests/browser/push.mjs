@@ -42,6 +42,18 @@ function listen(page, user, way) {
 }
 
 export async function push(suite, server) {
+  await suite.check("push: over HTTPS the browser speaks WebSocket on a stream of HTTP/2", { ignoreHTTPSErrors: true, baseURL: server.secure, expected: [/a request elsewhere/] }, async (page) => {
+    await enter(page, "hedda");
+    const seen = async () => {
+      const asked = (await server.requests()).filter(({ uri, protocol }) => uri.startsWith("/push/live") && protocol === "HTTP/2.0");
+      return asked.map(({ status }) => status);
+    };
+    const { pages } = await send(page, { user: "hedda", title: "On a stream", text: "Of many.", icon: "bell" });
+    equal(pages, 1, "the open pages");
+    await says(page, ".message h2", /^On a stream$/);
+    await page.waitForFunction(() => performance.getEntriesByType("resource").every(({ nextHopProtocol }) => nextHopProtocol === "h2"));
+    equal((await seen()).join(" "), "200", "the requests for WebSocket over HTTP/2");
+  });
   await suite.check("push: who is away gets it later, who is there at once, on every page", {}, async (page) => {
     await send(page, { user: "ann", title: "While you were away", text: "It waited.", icon: "gift" });
     await enter(page, "ann");

@@ -1,6 +1,6 @@
 // Starts the binary under test with the example applications, on free ports and in a directory of its own.
 import { execFile, spawn } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +10,7 @@ import { promisify } from "node:util";
 
 const APPS = fileURLToPath(new URL("../../apps", import.meta.url));
 const START_LIMIT = 30_000;
+const run = promisify(execFile);
 
 function freePort() {
   return new Promise((done, fail) => {
@@ -22,10 +23,11 @@ function freePort() {
 }
 
 // The same application three times: at the root, below a path, and with the right to run programs.
-function configuration(web, admin) {
+function configuration(web, secure, admin) {
   const path = JSON.stringify(join(APPS, "examples"));
   return `Config(
     dev: true,
+    access_log: (file: "access.log", format: Json),
     workers: (start: 2, min: 2, max: 2, min_spare: 0, max_spare: 2),
     admin: (listen: ["127.0.0.1:${admin}"]),
     apps: {
@@ -45,6 +47,7 @@ function configuration(web, admin) {
             (path: "/push", app: "push"),
             (path: "/chat", app: "chat"),
         ]),
+        "secure": Http(listen: ["127.0.0.1:${secure}"], tls: (certificate: "cert.pem", key: "key.pem"), routes: [(path: "/push", app: "push")]),
     },
 )
 `;
@@ -60,12 +63,14 @@ async function answers(origin, ended) {
   throw new Error(ended() ? "the server ended before it answered" : "the server does not answer");
 }
 
-/** Gives `origin`, `log()`, `reload()` and `stop()`. Rejects with the server's own words when it does not come up. */
+/** Gives `origin`, `secure` (the push over HTTPS), `log()`, `requests()` of the access log, `reload()` and `stop()`. Rejects with the server's own words when it does not come up. */
 export async function start(binary) {
   const directory = await mkdtemp(join(tmpdir(), "skep-browser-"));
-  const [web, admin] = [await freePort(), await freePort()];
+  const [web, secure, admin] = [await freePort(), await freePort(), await freePort()];
+  const names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"];
+  await run("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", ...names], { cwd: directory });
   const file = join(directory, "config.ron");
-  await writeFile(file, configuration(web, admin));
+  await writeFile(file, configuration(web, secure, admin));
   const child = spawn(binary, ["run", "--config", file], { cwd: directory, stdio: ["ignore", "pipe", "pipe"] });
   let log = "";
   child.stdout.on("data", (text) => (log += text));
@@ -80,7 +85,7 @@ export async function start(binary) {
     clearTimeout(late);
     await rm(directory, { recursive: true, force: true });
   };
-  const reload = () => promisify(execFile)(binary, ["reload", "--config", file]);
+  const reload = () => run(binary, ["reload", "--config", file]);
   const origin = `http://127.0.0.1:${web}`;
   try {
     await answers(origin, () => over);
@@ -88,5 +93,6 @@ export async function start(binary) {
     await stop();
     throw new Error(`${error.message}\n${log}`);
   }
-  return { origin, stop, reload, log: () => log };
+  const requests = async () => (await readFile(join(directory, "access.log"), "utf8")).trim().split("\n").map((line) => JSON.parse(line));
+  return { origin, secure: `https://127.0.0.1:${secure}`, stop, reload, requests, log: () => log };
 }

@@ -16,7 +16,7 @@ use super::upstream::Place;
 use crate::codec::websocket::close::Close;
 use crate::codec::websocket::frame::{Head, encode};
 use crate::codec::websocket::{Boundary, Opcode, handshake};
-use crate::net::{Socket, Stream};
+use crate::net::Stream;
 use crate::reactor::{Alarm, yield_now};
 use crate::request::{Request, Response, ResponseBody, Upgraded};
 use crate::websocket::Sessions;
@@ -103,7 +103,7 @@ impl Passing {
                 // The server's last word is with the client.
                 return Poll::Ready(());
             }
-            let moved = client.with_socket(Socket::moved) + self.upstream.with_socket(Socket::moved);
+            let moved = client.moved() + self.upstream.moved();
             let begun = bare.begun.get();
             if seen != (moved, begun) {
                 // What still moves does not put the end off.

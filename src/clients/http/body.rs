@@ -13,7 +13,6 @@ use super::pool::{Connection, Pool};
 use super::upload::{Unsent, Upload};
 use super::{ClientRequest, HttpError, Url};
 use crate::codec::http::http1::{BodyFraming, ChunkEvent, ChunkedDecoder};
-use crate::net::Socket;
 use crate::reactor::timeout;
 
 /// A body up to this size is read away, to keep the connection, rather than breaking it off.
@@ -183,7 +182,7 @@ impl Incoming {
     /// Bytes that went either way over the connection.
     #[must_use]
     pub fn moved(&self) -> u64 {
-        self.connection.stream.with_socket(Socket::moved)
+        self.connection.stream.moved()
     }
 
     /// All of the body, when its length is known and it has come already.

@@ -15,7 +15,6 @@ use super::upload::{Unsent, Upload};
 use super::{ClientRequest, ClientResponse, HttpError, RequestBody};
 use crate::codec::http::http1::{HeadLimits, ParsedResponse, ResponseParser, write};
 use crate::codec::http::{Fields, Method, RequestHead, ResponseHead, Version};
-use crate::net::Socket;
 use crate::reactor::Alarm;
 
 /// Fields that say how long the body is: ours to write.
@@ -98,7 +97,7 @@ pub async fn converse(
     written: Written,
     patience: Option<Patience>,
 ) -> Result<(ResponseHead, Incoming), Failure> {
-    let moved = connection.stream.with_socket(Socket::moved);
+    let moved = connection.stream.moved();
     let mut outgoing = Outgoing { upload: Some(Upload::new(&connection.stream, written.head, written.body)), failure: None };
     let parser = ResponseParser::new(written.method, written.upgrade, HeadLimits::default());
     match read_head(&mut connection, &mut outgoing, parser, patience).await {
@@ -110,7 +109,7 @@ pub async fn converse(
             Ok((parsed.head, Incoming::new(connection, parsed.framing, Ending { keep, upload })))
         }
         Err(error) => {
-            let unsent = connection.stream.with_socket(Socket::moved) == moved;
+            let unsent = connection.stream.moved() == moved;
             Err(Failure { error, silent: connection.input.is_empty(), unsent })
         }
     }
@@ -235,7 +234,7 @@ impl Watch {
         match upload {
             Some(upload) if upload.is_making() => self.alarm.clear(),
             Some(_) => {
-                let moved = connection.stream.with_socket(Socket::moved);
+                let moved = connection.stream.moved();
                 if self.moved.replace(moved) != moved || !self.alarm.is_set() {
                     self.alarm.set(patience.stall);
                 }

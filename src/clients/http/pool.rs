@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::{Connected, Url};
-use crate::net::{Socket, Stream};
+use crate::net::Stream;
 use crate::reactor::{sleep_until, spawn};
 
 /// Connections kept to one server.
@@ -78,7 +78,7 @@ impl Connection {
     /// request that may not be repeated must not go to who has closed already.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.stream.with_socket(Socket::recheck);
+        self.stream.recheck();
         self.stream.poll_read(&mut Context::from_waker(Waker::noop()), &mut [0; 1]).is_pending()
     }
 }

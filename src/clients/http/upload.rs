@@ -13,7 +13,7 @@ use futures_lite::StreamExt;
 
 use super::{BodyPieces, RequestBody};
 use crate::codec::http::http1::chunked;
-use crate::net::{Socket, Stream};
+use crate::net::Stream;
 use crate::reactor::sleep;
 
 /// A server that has answered and takes nothing more of the request for so long will not.
@@ -83,7 +83,7 @@ impl Upload {
     /// Sends the rest when the whole answer is there, so that the connection can serve another request.
     pub(super) async fn finish(mut self) -> Result<(), Unsent> {
         loop {
-            let before = self.stream.with_socket(Socket::moved);
+            let before = self.stream.moved();
             let mut pause = pin!(sleep(STALL));
             let ended = poll_fn(|cx| match self.poll(cx) {
                 Poll::Ready(result) => Poll::Ready(Some(result)),
@@ -92,7 +92,7 @@ impl Upload {
             if let Some(result) = ended.await {
                 return result;
             }
-            if !self.is_making() && self.stream.with_socket(Socket::moved) == before {
+            if !self.is_making() && self.stream.moved() == before {
                 return Err(io::Error::from(io::ErrorKind::TimedOut).into());
             }
         }

@@ -73,6 +73,16 @@ pub fn check(head: &RequestHead) -> Result<(), Refusal> {
     }
 }
 
+/// Gives a request that asks for WebSocket by another protocol's means (RFC 8441 §5) the fields with which HTTP/1.1 asks, so that whoever answers
+/// needs to know one form only.
+pub fn ask(head: &mut RequestHead, key: [u8; 16]) {
+    let fields = [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-key", &STANDARD.encode(key))];
+    for (name, value) in fields {
+        // They are valid, and so few that there is room.
+        let _ = head.fields.set(name, value);
+    }
+}
+
 /// The key of a request, as it was sent.
 #[must_use]
 pub fn key(head: &RequestHead) -> &[u8] {

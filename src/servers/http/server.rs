@@ -10,7 +10,7 @@ use slab::Slab;
 use super::connection::Connection;
 use super::leaving::Leaving;
 use super::wire::Wire;
-use crate::net::{Accepted, Peer, Socket, Stream, TlsServer};
+use crate::net::{Accepted, Peer, Stream, TlsServer};
 use crate::reactor::{self, Scope};
 use crate::request::{Origin, Takeover, Upgraded};
 use crate::scoreboard::{Slot, add, subtract};
@@ -135,7 +135,7 @@ impl HttpServer {
         if self.host.draining.get().is_none() {
             self.host.draining.set(Some(reactor::now()));
             for wire in self.connections.borrow().iter().filter_map(|(_, wire)| wire.as_ref()) {
-                wire.stream.with_socket(Socket::wake_reader);
+                wire.stream.wake_reader();
             }
             self.sockets.drain();
             self.leaving.tell();

@@ -194,7 +194,7 @@ impl Wire {
             let slices = [IoSlice::new(&output)];
             let written = ready!(match &self.stream {
                 Stream::Plain(socket) => socket.poll_send(cx, &slices, more),
-                stream @ Stream::Tls(_) => stream.poll_write_vectored(cx, &slices),
+                stream => stream.poll_write_vectored(cx, &slices),
             })?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -206,9 +206,7 @@ impl Wire {
 
     /// Lets the output go at the end of the turn, in company. `false`: it is to go now.
     pub(super) fn put_off(self: &Rc<Self>) -> bool {
-        if let Stream::Tls(_) = &self.stream {
-            return false;
-        }
+        let Stream::Plain(_) = &self.stream else { return false };
         if !self.put_off.replace(true) {
             let wire: Weak<Self> = Rc::downgrade(self);
             reactor::put_off(wire);

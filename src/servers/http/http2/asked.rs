@@ -3,6 +3,7 @@
 use h2::RecvStream;
 
 use crate::codec::http::{Method, RequestHead, Version};
+use crate::codec::websocket::handshake;
 
 /// What a client asks.
 pub(super) struct Asked {
@@ -12,6 +13,8 @@ pub(super) struct Asked {
     pub(super) length: Option<u64>,
     /// It waits to be told to send the body (RFC 9110 §10.1.1).
     pub(super) expects: bool,
+    /// It asks for WebSocket; what comes behind it is no body.
+    pub(super) websocket: bool,
 }
 
 /// Why a request is none: the status that answers it, and in words.
@@ -20,10 +23,14 @@ pub(super) struct Refusal(pub(super) u16, pub(super) &'static str);
 impl Asked {
     pub(super) fn read(request: http::Request<RecvStream>, most_line: usize, most_fields: usize) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
-        let method = Method::from_token(parts.method.as_str());
-        if method == Method::Connect {
-            return Err(Refusal(501, "CONNECT is not supported here"));
-        }
+        let protocol = parts.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str);
+        let method = match (Method::from_token(parts.method.as_str()), protocol) {
+            // RFC 8441: what HTTP/1.1 asks by a GET.
+            (Method::Connect, Some("websocket")) => Method::Get,
+            (Method::Connect, Some(_)) => return Err(Refusal(501, "of other protocols only websocket is spoken here")),
+            (Method::Connect, None) => return Err(Refusal(501, "CONNECT is not supported here")),
+            (method, _) => method,
+        };
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         if target.len() + parts.method.as_str().len() + " HTTP/2.0 ".len() > most_line {
             return Err(Refusal(414, "the request line is too long"));
@@ -55,17 +62,25 @@ impl Asked {
                 head.fields.push(name.as_str(), value.as_bytes()).map_err(malformed)?;
             }
         }
+        let websocket = protocol.is_some();
+        if websocket {
+            let mut key = [0; 16];
+            getrandom::fill(&mut key).map_err(|_| Refusal(503, "there is no randomness"))?;
+            handshake::ask(&mut head, key);
+        }
         let length = match one(&parts.headers, "content-length")? {
+            _ if websocket => Some(0),
             None if body.is_end_stream() => Some(0),
             None => None,
             Some(digits) => Some(digits.parse().map_err(|_| Refusal(400, "content-length is no number"))?),
         };
         let expects = match one(&parts.headers, "expect")? {
             None => false,
+            Some(_) if websocket => false,
             Some(wish) if wish.eq_ignore_ascii_case("100-continue") => length != Some(0),
             Some(_) => return Err(Refusal(417, "an expectation other than 100-continue is given")),
         };
-        Ok(Self { head, body, length, expects })
+        Ok(Self { head, body, length, expects, websocket })
     }
 }
 

@@ -41,7 +41,8 @@ fn builder(live: &Live, config: &Http2) -> Builder {
         .max_send_buffer_size(usize::try_from(*config.send_buffer).unwrap_or(usize::MAX))
         .max_header_list_size(bytes(live.head_limits.total as u64))
         .max_pending_accept_reset_streams(config.resets as usize)
-        .max_local_error_reset_streams(Some(ERRORS));
+        .max_local_error_reset_streams(Some(ERRORS))
+        .enable_connect_protocol();
     builder
 }
 

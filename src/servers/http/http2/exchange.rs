@@ -14,9 +14,11 @@ use h2::server::SendResponse;
 use super::asked::{Asked, Refusal};
 use super::body::StreamBody;
 use super::reply::Reply;
+use super::tunnel::Tunnel;
 use crate::codec::http::Method;
+use crate::net::Stream;
 use crate::reactor::{Alarm, timeout};
-use crate::request::{Answer, Body, Handler, Origin, Request, Response, ResponseBody, Routed};
+use crate::request::{Answer, Body, Handler, Origin, Request, Response, ResponseBody, Routed, Upgraded};
 use crate::servers::guarded::{broken, guarded};
 use crate::servers::http::HttpServer;
 use crate::servers::live::Live;
@@ -55,12 +57,15 @@ impl Running {
     }
 
     async fn serve(self, asked: Asked) {
-        let Asked { mut head, body, length, expects } = asked;
+        let Asked { mut head, body, length, expects, websocket } = asked;
         let live = &self.live;
         let exchange = Exchange::begin(&self.server.host, live, &self.origin, &head, 0);
         let reply = self.reply(head.method == Method::Head);
         let asks = expects.then(|| self.respond.clone());
-        let source = Rc::new(StreamBody::new(body, asks, live.max_body, live.timeouts.body));
+        // What comes on a stream that asks for WebSocket is for who takes it over.
+        let (body, mut tunnel) = if websocket { (None, Some(body)) } else { (Some(body), None) };
+        let source = body.map(|body| Rc::new(StreamBody::new(body, asks, live.max_body, live.timeouts.body)));
+        let received = || source.as_ref().map_or(0, |source| source.received());
         let mut handler = None;
         let answer = if length.is_some_and(|length| length > live.max_body) {
             Answer::Now(Response::error(413, &format!("the body may have at most {} bytes", live.max_body)))
@@ -69,14 +74,17 @@ impl Running {
                 Routed::Response(response) => Answer::Now(response),
                 Routed::App { handler: found, name, base_length } => {
                     exchange.goes_to(name);
-                    let body = if length == Some(0) { Body::empty() } else { Body::from_source(source.clone(), length) };
+                    let body = match &source {
+                        Some(source) if length != Some(0) => Body::from_source(source.clone(), length),
+                        _ => Body::empty(),
+                    };
                     let (origin, uploads) = (self.origin.clone(), live.uploads.clone());
                     let request =
                         Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward(), user: None };
                     handler = Some(found.clone());
                     let answer = || {
                         let _shown = exchange.show();
-                        found.request(request)
+                        if websocket { found.websocket(request, &self.server.sockets) } else { found.request(request) }
                     };
                     guarded(answer).unwrap_or_else(|| Answer::Now(broken(exchange.id())))
                 }
@@ -87,11 +95,16 @@ impl Running {
             Answer::Later(future) => self.wait(future, &exchange, handler.as_ref()).await,
         };
         let Some(mut response) = response else {
-            exchange.received(source.received());
+            exchange.received(received());
             return exchange.abandoned(live);
         };
-        if matches!(response.body, ResponseBody::Upgrade(_)) {
-            response = Response::error(501, "another protocol cannot be begun on a stream of HTTP/2");
+        if let (ResponseBody::Upgrade(_), Some(body)) = (&response.body, tunnel.take()) {
+            exchange.answered_with(&response);
+            return self.hand_over(response, body, exchange, &reply).await;
+        }
+        if websocket && (200..300).contains(&response.status) {
+            // It would mean that WebSocket begins (RFC 8441 §5).
+            response = Response::error(501, "this path speaks no WebSocket");
         }
         let status = response.status;
         exchange.answered_with(&response);
@@ -100,15 +113,29 @@ impl Running {
             let watch = Watch::new(live, &exchange, handler, &response);
             reply.write(response, Some(&watch)).await
         };
-        exchange.received(source.received());
+        exchange.received(received());
         exchange.finish(live, status, reply.sent(), written.as_ref().err());
         match written {
             Err(_) => reply.reset(Reason::INTERNAL_ERROR),
             // A body of which nobody wants the rest ends with the stream, once the answer is out (RFC 9113 §8.1): h2 sees to that. Clients that
             // still send when they are told so lose the answer (curl 7): they have a moment to see it first.
             Ok(()) => {
-                let _late = timeout(LINGER, source.discard(LINGER_BYTES)).await;
+                if let Some(source) = source {
+                    let _late = timeout(LINGER, source.discard(LINGER_BYTES)).await;
+                }
             }
+        }
+    }
+
+    /// Tells the client that WebSocket begins, and lets who answered go on with the stream.
+    async fn hand_over(&self, mut response: Response, body: h2::RecvStream, exchange: Exchange, reply: &Reply) {
+        let ResponseBody::Upgrade(takeover) = std::mem::take(&mut response.body) else { return };
+        let begun = reply.begin_tunnel(&response);
+        exchange.finish(&self.live, Reply::BEGUN, 0, begun.as_ref().err());
+        drop(exchange);
+        if let Ok(sending) = begun {
+            let stream = Stream::Sub(Box::new(Tunnel::new(body, sending, &self.origin)));
+            takeover(Upgraded { stream, early: Vec::new(), place: Box::new(()) }).await;
         }
     }
 

@@ -8,6 +8,7 @@
 //! | `exchange` | one stream from its request to its end |
 //! | `body` | the body of a request while it arrives |
 //! | `reply` | writing a response |
+//! | `tunnel` | a stream on which another protocol is spoken (RFC 8441) |
 
 mod asked;
 mod body;
@@ -15,6 +16,7 @@ mod connection;
 mod exchange;
 mod reply;
 mod transport;
+mod tunnel;
 
 pub(super) use connection::takeover;
 

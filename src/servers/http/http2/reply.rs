@@ -58,6 +58,9 @@ pub(super) struct Reply {
 }
 
 impl Reply {
+    /// With which another protocol begins (RFC 8441 §5): it stands for the 101 of HTTP/1.1, which HTTP/2 does not have.
+    pub(super) const BEGUN: u16 = 200;
+
     pub(super) fn new(respond: Rc<RefCell<SendResponse<Bytes>>>, head_only: bool, server_token: bool, limit: Duration) -> Self {
         Self { respond, head_only, server_token, limit, sent: Cell::new(0) }
     }
@@ -173,6 +176,18 @@ impl Reply {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Says that another protocol begins on the stream, with [`Reply::BEGUN`].
+    ///
+    /// # Errors
+    /// The stream or its connection is gone.
+    pub(super) fn begin_tunnel(&self, response: &Response) -> io::Result<SendStream<Bytes>> {
+        let mut head = self.head(response);
+        *head.status_mut() = http::StatusCode::from_u16(Self::BEGUN).map_err(io::Error::other)?;
+        head.headers_mut().remove(http::header::SEC_WEBSOCKET_ACCEPT);
+        head.headers_mut().remove(http::header::CONTENT_LENGTH);
+        self.respond.borrow_mut().send_response(head, false).map_err(io::Error::other)
     }
 
     fn head(&self, response: &Response) -> http::Response<()> {
