@@ -24,6 +24,8 @@ const NAMES: [&str; 2] = ["one.test", "two.test"];
 
 /// An authority, with a name server that says that every name leads here.
 struct Pebble {
+    /// For the servers whose certificate it gives.
+    secure: [SocketAddr; 2],
     directory: SocketAddr,
     names: SocketAddr,
     children: Vec<Child>,
@@ -31,7 +33,7 @@ struct Pebble {
 
 impl Pebble {
     /// `seconds`: how long its certificates hold; `rejected`: how many of a hundred nonces it does not know any more. It asks where the site's plain
-    /// server is.
+    /// server is, and within handshakes at the first of the secure ones.
     fn start(site: &Site, seconds: u32, rejected: u32) -> Self {
         let peer = |name: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/peers").join(name);
         assert!(peer("pebble").exists() && peer("pebble-challtestsrv").exists(), "there is no Pebble: tests/peers/acme.sh builds it");
@@ -46,12 +48,13 @@ impl Pebble {
         let own = own.signed_by(&key, &Issuer::from_params(&params, &authority_key)).unwrap();
         site.write("pebble.pem", &own.pem());
         site.write("pebble.key", &key.serialize_pem());
-        let port = site.address.port();
+        let secure = [free_address(), free_address()];
+        let (port, tls_port) = (site.address.port(), secure[0].port());
         site.write(
             "pebble.json",
             &format!(
                 r#"{{"pebble": {{"listenAddress": "{directory}", "managementListenAddress": "{management}", "certificate": "pebble.pem",
-                "privateKey": "pebble.key", "httpPort": {port}, "tlsPort": 1, "ocspResponderURL": "", "externalAccountBindingRequired": false,
+                "privateKey": "pebble.key", "httpPort": {port}, "tlsPort": {tls_port}, "ocspResponderURL": "", "externalAccountBindingRequired": false,
                 "retryAfter": {{"authz": 1, "order": 1}}, "keyAlgorithm": "ecdsa",
                 "profiles": {{"default": {{"description": "for tests", "validityPeriod": {seconds}}}}}}}}}"#
             ),
@@ -69,7 +72,7 @@ impl Pebble {
                 .env("PEBBLE_AUTHZREUSE", "0")
                 .env("PEBBLE_WFE_NONCEREJECT", rejected.to_string()),
         );
-        let started = Self { directory, names, children: vec![resolver, pebble] };
+        let started = Self { secure, directory, names, children: vec![resolver, pebble] };
         for address in [directory, names] {
             wait::until("the authority", || std::net::TcpStream::connect(address).is_ok());
         }
@@ -86,9 +89,9 @@ impl Pebble {
         }
     }
 
-    fn acme(&self) -> String {
+    fn acme(&self, challenge: &str) -> String {
         format!(
-            "acme: (domains: {NAMES:?}, contact: \"mailto:somebody@one.test\", directory: \"https://localhost:{}/dir\", agree: true, roots: \"roots.pem\")",
+            "acme: (domains: {NAMES:?}, contact: \"mailto:somebody@one.test\", directory: \"https://localhost:{}/dir\", agree: true, challenge: {challenge}, roots: \"roots.pem\")",
             self.directory.port()
         )
     }
@@ -131,9 +134,9 @@ fn text(bytes: &[u8]) -> String {
 }
 
 impl Ordered {
-    fn start(site: Site, pebble: &Pebble) -> Self {
-        let secure = [free_address(), free_address()];
-        configure(&site, secure, &pebble.acme());
+    fn start(site: Site, pebble: &Pebble, challenge: &str) -> Self {
+        let secure = pebble.secure;
+        configure(&site, secure, &pebble.acme(challenge));
         let skep = site.start();
         skep.settled(WORKERS);
         Self { skep, secure }
@@ -175,7 +178,7 @@ impl Ordered {
 fn certificates_are_ordered_and_renewed_without_a_failed_handshake() {
     let site = Site::new();
     let pebble = Pebble::start(&site, 24, 5);
-    let site = Ordered::start(site, &pebble);
+    let site = Ordered::start(site, &pebble, "Http01");
     wait::until("a certificate", || site.is_served());
     let served = site.skep.status().master.certificates;
     assert_eq!((served.len(), served[0].names.clone()), (1, NAMES.map(str::to_owned).to_vec()), "{served:?}");
@@ -218,11 +221,45 @@ fn certificates_are_ordered_and_renewed_without_a_failed_handshake() {
 }
 
 #[test]
+fn names_are_shown_to_lead_here_within_handshakes() {
+    let site = Site::new();
+    let pebble = Pebble::start(&site, 24, 5);
+    // Nothing is to be had over HTTP.
+    let site = Ordered::start(site, &pebble, "TlsAlpn01");
+    wait::until("a certificate", || site.is_served());
+    assert_eq!(site.skep.status().master.certificates[0].names, NAMES);
+    let first = site.shown(0);
+    // Who asks for the proof of a name of which no certificate is ordered just now gets none, and others are served as ever.
+    let asks = |name: &str| {
+        let output = Command::new("openssl")
+            .args(["s_client", "-alpn", "acme-tls/1", "-servername", name, "-connect", &site.secure[0].to_string()])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        text(&output.stdout)
+    };
+    for name in ["three.test", "one.test"] {
+        assert!(!asks(name).contains("BEGIN CERTIFICATE"), "{name}");
+    }
+    assert_eq!(client::get(site.skep.address(), "/.well-known/acme-challenge/one.test").unwrap().body, b"here", "an application's path");
+    let (mut shaken, mut failed) = (0, Vec::new());
+    wait::within(Duration::from_secs(90), "a renewal", || {
+        let output = site.asked(shaken % 2);
+        shaken += 1;
+        if text(&output.stdout) != "here" {
+            failed.push(text(&output.stderr));
+        }
+        site.ordered() >= 2 && site.is_served() && site.shown(1) != first
+    });
+    assert_eq!(failed, Vec::<String>::new(), "of {shaken} handshakes");
+}
+
+#[test]
 fn what_was_ordered_outlives_restarts_and_upgrades() {
     let site = Site::new();
     // A third of all nonces is refused.
     let pebble = Pebble::start(&site, 90 * 24 * 60 * 60, 33);
-    let mut site = Ordered::start(site, &pebble);
+    let mut site = Ordered::start(site, &pebble, "Http01");
     wait::until("a certificate", || site.is_served());
     let first = site.shown(0);
     for order in ["reload", "upgrade"] {
@@ -256,8 +293,8 @@ fn it_is_ordered_without_any_rights_and_from_inside_a_chroot() {
     let folder = site.path().to_owned();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
     fs::create_dir(folder.join("jail")).unwrap();
-    let secure = [free_address(), free_address()];
-    configure(&site, secure, &pebble.acme());
+    let secure = pebble.secure;
+    configure(&site, secure, &pebble.acme("Http01"));
     let text = fs::read_to_string(site.config()).unwrap();
     site.write("config.ron", &text.replace("data: \"data\"", "user: \"nobody\", chroot: \"jail\", data: \"jail/data\""));
     let site = Ordered { skep: site.start(), secure };
@@ -280,7 +317,7 @@ fn an_order_that_fails_is_told_and_tried_again() {
     let site = Site::new();
     let pebble = Pebble::start(&site, 90 * 24 * 60 * 60, 5);
     pebble.lead("two.test", "127.0.0.77");
-    let site = Ordered::start(site, &pebble);
+    let site = Ordered::start(site, &pebble, "Http01");
     wait::until("the order to fail", || site.state() == "failed");
     let order = site.skep.status().master.orders.remove(0);
     let error = order.error.unwrap();
@@ -310,7 +347,7 @@ fn what_no_authority_would_give_is_refused_with_its_place() {
         ("domains: [\"one.test\", \"ONE.test\"], agree: true", "ONE.test", "twice"),
         ("domains: [\"one.test\"], agree: true, contact: \"me\"", "contact", "mailto:"),
         ("domains: [\"one.test\"], agree: true, directory: \"http://one.test/\"", "directory", "over https only"),
-        ("domains: [\"one.test\"], agree: true, challenge: TlsAlpn01", "TlsAlpn01", "Http01"),
+        ("domains: [\"one.test\"], agree: true, challenge: Dns01", "Dns01", "Http01"),
         ("domains: [\"one.test\"], agree: true, roots: \"gone.pem\"", "roots", "gone.pem"),
         (
             "domains: [\"one.test\"], agree: true), certificate: \"one.pem\", others: (",
@@ -329,4 +366,7 @@ fn what_no_authority_would_give_is_refused_with_its_place() {
     let output = site.command("configtest").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(text(&output.stderr).contains("the authority will ask on port 80"), "{output:?}");
+    configure(&site, secure, "acme: (domains: [\"one.test\"], agree: true, challenge: TlsAlpn01)");
+    let output = site.command("configtest").output().unwrap();
+    assert!(text(&output.stderr).contains("the authority will ask on port 443, where no server with TLS listens here"), "{output:?}");
 }

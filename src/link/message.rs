@@ -46,7 +46,7 @@ pub enum Call {
     Cache(CacheCall),
     /// The store. → [`Reply::Store`].
     Store(StoreCall),
-    /// What to show the authority that asks for this token (RFC 8555 §8.3). → [`Reply::Challenge`].
+    /// What to show the authority that asks for this token (RFC 8555 §8.3) or this name (RFC 8737). → [`Reply::Challenge`].
     Challenge(String),
 }
 

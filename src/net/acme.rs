@@ -53,6 +53,28 @@ pub enum Challenge {
     /// The authority asks for a file over HTTP, on port 80 (RFC 8555 §8.3). Every server of the kind `Http` answers.
     #[default]
     Http01,
+    /// The authority asks within a TLS handshake, on port 443 (RFC 8737). Every server with TLS answers.
+    TlsAlpn01,
+}
+
+impl Challenge {
+    /// As authorities call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http01 => "http-01",
+            Self::TlsAlpn01 => "tls-alpn-01",
+        }
+    }
+
+    /// The port on which they ask.
+    #[must_use]
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Http01 => 80,
+            Self::TlsAlpn01 => 443,
+        }
+    }
 }
 
 impl Acme {

@@ -13,6 +13,7 @@ pub mod placeholder;
 mod socket;
 mod stream;
 pub mod tickets;
+pub mod tls_challenge;
 mod tls_client;
 pub mod tls_files;
 pub mod tls_server;

@@ -4,18 +4,22 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_rustls::TlsAcceptor;
+use futures_lite::AsyncWriteExt;
 use futures_rustls::pki_types::pem::PemObject;
 use futures_rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use futures_rustls::rustls::crypto::{CryptoProvider, ring};
-use futures_rustls::rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use futures_rustls::rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use futures_rustls::rustls::sign::CertifiedKey;
 use futures_rustls::rustls::{Error as TlsError, RootCertStore, ServerConfig};
+use futures_rustls::server::TlsStream;
+use futures_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use super::tickets;
+use super::tls_challenge::{self, Proofs};
 use super::tls_files::TlsMinimum;
 use super::{Socket, Stream};
 use crate::reactor::timeout;
@@ -126,7 +130,9 @@ impl ResolvesServerCert for Certificates {
 /// Takes the TLS side of connections. Clones share it.
 #[derive(Clone)]
 pub struct TlsServer {
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
+    /// Who knows what authorities ask for within handshakes.
+    proofs: Option<Rc<dyn Proofs>>,
     /// The longest time for a handshake.
     limit: Duration,
     /// Above TLS there is HTTP/1.1, so who speaks it without can be told.
@@ -178,7 +184,13 @@ impl TlsServer {
             config.send_tls13_tickets = 0;
             config.session_storage = Arc::new(NoServerSessionStorage {});
         }
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), limit, is_http: protocols.contains(&"http/1.1") })
+        Ok(Self { config: Arc::new(config), proofs: None, limit, is_http: protocols.contains(&"http/1.1") })
+    }
+
+    /// With proofs for authorities that ask whether names lead here (RFC 8737).
+    #[must_use]
+    pub fn proving(self, proofs: Rc<dyn Proofs>) -> Self {
+        Self { proofs: Some(proofs), ..self }
     }
 
     /// Does the handshake with a client that has connected. Who speaks HTTP without TLS, where HTTP is spoken, is told.
@@ -193,10 +205,27 @@ impl TlsServer {
                 farewell(socket, answer.as_bytes()).await?;
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks HTTP without TLS"));
             }
-            let stream = self.acceptor.accept(socket).await?;
+            let stream = match &self.proofs {
+                None => TlsAcceptor::from(self.config.clone()).accept(socket).await?,
+                Some(proofs) => self.accept_or_prove(socket, &**proofs).await?,
+            };
             Ok(Stream::Tls(RefCell::new(Box::new(stream.into()))))
         };
         timeout(self.limit, handshake).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl TlsServer {
+    /// The handshake of a client, or with an authority, which goes when it has seen the proof.
+    async fn accept_or_prove(&self, socket: Socket, proofs: &dyn Proofs) -> io::Result<TlsStream<Socket>> {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+        let Some(name) = tls_challenge::asked(&start.client_hello()) else { return start.into_stream(self.config.clone()).await };
+        let Some(authorization) = proofs.proof(name.clone()).await else {
+            return Err(io::Error::other(format!("it asks for the proof of {name:?}, for which no certificate is ordered")));
+        };
+        let mut stream = start.into_stream(tls_challenge::config(name.clone(), &authorization)?).await?;
+        stream.close().await?;
+        Err(io::Error::other(format!("an authority was shown that {name} leads here")))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Answers to an authority that looks whether a name leads here (RFC 8555 §8.3), in whichever worker it comes by.
+//! Answers to an authority that looks whether a name leads here, over HTTP (RFC 8555 §8.3) or within a TLS handshake (RFC 8737), in whichever worker it
+//! comes by.
 //!
 //! The hub orders and knows the tokens. It is asked for each, so that no worker can be the one that has not heard of it yet.
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use crate::codec::http::Method;
 use crate::link::{Call, HubLink, Reply};
+use crate::net::tls_challenge::Proofs;
 use crate::request::{Answer, Connection, First, Handler, Request, Response};
 
 /// Where the authority asks.
@@ -27,6 +29,11 @@ impl Challenges {
         First { path: PATH, handler: Rc::new(Self(hub.clone())) }
     }
 
+    /// To be asked within handshakes.
+    pub(super) fn proofs(hub: &Rc<HubLink>) -> Rc<dyn Proofs> {
+        Rc::new(Self(hub.clone()))
+    }
+
     async fn answer(&self, token: String) -> Response {
         match self.0.call(Call::Challenge(token), PATIENCE).await {
             Ok(Reply::Challenge(Some(text))) => {
@@ -38,6 +45,19 @@ impl Challenges {
             Ok(_) => unknown(),
             Err(error) => Response::error(503, &error.to_string()),
         }
+    }
+}
+
+impl Proofs for Challenges {
+    fn proof(&self, name: String) -> Pin<Box<dyn Future<Output = Option<String>>>> {
+        let hub = self.0.clone();
+        Box::pin(async move {
+            match hub.call(Call::Challenge(name), PATIENCE).await {
+                Ok(Reply::Challenge(proof)) => proof,
+                // The authority asks again, and who ordered is told what it saw.
+                _ => None,
+            }
+        })
     }
 }
 

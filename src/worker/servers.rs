@@ -13,6 +13,7 @@ use crate::config::{Server, Settings};
 use crate::events::Events;
 use crate::link::HubLink;
 use crate::link::locks::Parties;
+use crate::net::acme::Challenge;
 use crate::net::{Accepted, Address, Balance, Listener, Peer};
 use crate::process::ListenerName;
 use crate::reactor::{Task, spawn};
@@ -88,10 +89,12 @@ impl Servers {
             }
         }
         // Only where certificates are ordered: elsewhere that path is an application's.
-        let first = settings.ordered().next().map(|_| Challenges::first(&self.hub));
+        let asks = |way: Challenge| settings.ordered().any(|(_, acme)| acme.challenge == way);
+        let first = asks(Challenge::Http01).then(|| Challenges::first(&self.hub));
+        let proves = asks(Challenge::TlsAlpn01);
         for (name, server) in &settings.servers {
             let tls = match server.tls().map(|files| settings.tls(files, server.protocols())).transpose() {
-                Ok(tls) => tls,
+                Ok(tls) => tls.map(|tls| if proves { tls.proving(Challenges::proofs(&self.hub)) } else { tls }),
                 Err(error) => {
                     // The check of the configuration has ruled it out. It must not speak in clear instead.
                     log_error!("server `{name}`: no TLS with its certificates: {error}");

@@ -11,16 +11,13 @@ use crate::config::settings::Settings;
 use crate::config::tree::Place;
 use crate::config::written::Server;
 use crate::net::Address;
-use crate::net::acme::Acme;
+use crate::net::acme::{Acme, Challenge};
 use crate::net::placeholder::placeholder;
 use crate::net::tls_server;
 use crate::secret::Secret;
 
 /// Names in one certificate that authorities allow.
 const MOST_NAMES: usize = 100;
-/// Where an authority asks (RFC 8555 §8.3).
-const CHALLENGE_PORT: u16 = 80;
-
 impl Checker<'_> {
     /// What is ordered, and from whom.
     pub(super) fn acme(&mut self, place: &Place, mut acme: Acme) -> Acme {
@@ -75,23 +72,31 @@ impl Checker<'_> {
         }
     }
 
-    /// Authorities ask on one port only.
+    /// Authorities ask on one port only, for each way of asking.
     pub(super) fn way_of_challenges(&mut self, settings: &Settings) {
-        let is_way = |address: &Address| matches!(address, Address::Tcp(address) if address.port() == CHALLENGE_PORT);
-        let plain = |server: &Server| matches!(server, Server::Http(http) if http.tls.is_none() && http.listen.iter().any(is_way));
-        if settings.servers.values().any(plain) {
-            return;
-        }
-        let names: Vec<&String> = settings
-            .servers
-            .iter()
-            .filter(|(_, server)| server.tls().is_some_and(|tls| tls.acme.is_some()))
-            .map(|(name, _)| name)
-            .collect();
-        for name in names {
+        let listens = |server: &Server, port: u16| {
+            server.listen().iter().any(|address| matches!(address, Address::Tcp(address) if address.port() == port))
+        };
+        let answers = |server: &Server, way: Challenge| {
+            let speaks = match way {
+                Challenge::Http01 => matches!(server, Server::Http(_)) && server.tls().is_none(),
+                Challenge::TlsAlpn01 => server.tls().is_some(),
+            };
+            speaks && listens(server, way.port())
+        };
+        for (name, server) in &settings.servers {
+            let Some(acme) = server.tls().and_then(|tls| tls.acme.as_ref()) else { continue };
+            let way = acme.challenge;
+            if settings.servers.values().any(|server| answers(server, way)) {
+                continue;
+            }
+            let who = match way {
+                Challenge::Http01 => "no server of the kind `Http`",
+                Challenge::TlsAlpn01 => "no server with TLS",
+            };
             self.warning(
                 &Place::top().name("servers").name(name.as_str()).name("tls").name("acme"),
-                format!("the authority will ask on port {CHALLENGE_PORT}, where no server of the kind `Http` listens here: another must pass its questions on"),
+                format!("the authority will ask on port {}, where {who} listens here: another must pass its questions on", way.port()),
             );
         }
     }
@@ -108,7 +113,7 @@ fn wrong_name(name: &str) -> Option<String> {
     if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
         Some("a certificate for an address cannot be ordered, only for names".to_owned())
     } else if name.starts_with("*.") {
-        Some("a wildcard cannot be shown to lead here by the challenge Http01: name each host".to_owned())
+        Some("a wildcard cannot be shown to lead here by the challenges Http01 and TlsAlpn01: name each host".to_owned())
     } else if name.len() > 253 || !name.contains('.') || !name.split('.').all(label) {
         Some("it is no public host name (letters, digits, `-` and dots; others in their form with `xn--`)".to_owned())
     } else {

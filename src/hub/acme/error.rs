@@ -21,7 +21,7 @@ pub(super) enum AcmeError {
     /// It says what no authority says; what that is.
     Unexpected(String),
     /// It asks in no way that we can answer for this name.
-    NoChallenge(String),
+    NoChallenge(String, &'static str),
     /// It has looked, and this name does not lead here as it should.
     NotShown(String, Problem),
     /// It does not come to an end.
@@ -55,7 +55,9 @@ impl Problem {
     /// What the operator can do about it.
     fn advice(&self) -> Option<&'static str> {
         Some(match self.name() {
-            "connection" => "port 80 must be open from outside and lead to a server of the kind `Http` here",
+            "connection" => {
+                "port 80 must be open from outside and lead to a server of the kind `Http` here (with the challenge TlsAlpn01: port 443, to one with TLS)"
+            }
             "dns" => "the name must have an A or AAAA record that leads to this machine",
             "unauthorized" | "incorrectResponse" => "the name leads to another machine, or something before this one answers in its place",
             "caa" => "the CAA record of the name allows other authorities only",
@@ -106,7 +108,7 @@ impl fmt::Display for AcmeError {
             Self::Http(error) => write!(f, "the authority cannot be reached: {error}"),
             Self::Refused(problem, _) => write!(f, "the authority refuses: {problem}"),
             Self::Unexpected(what) => write!(f, "this is no ACME authority, or it is out of order: {what}"),
-            Self::NoChallenge(name) => write!(f, "{name}: the authority offers no challenge http-01 for it"),
+            Self::NoChallenge(name, kind) => write!(f, "{name}: the authority offers no challenge {kind} for it"),
             Self::NotShown(name, problem) => write!(f, "{name} could not be shown to lead here: {problem}"),
             Self::TooSlow(what) => write!(f, "the authority did not come to an end with {what}"),
             Self::Files(error, path) => write!(f, "{path}: {error}: the user whom workers run as must own the data directory"),

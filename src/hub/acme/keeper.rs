@@ -151,7 +151,7 @@ impl Keeper {
         let Some(orders) = self.orders.upgrade() else { return Err(AcmeError::TooSlow("the order")) };
         let authority = Authority::new(&self.acme.directory, self.roots.clone(), self.account().await?).await?;
         authority.sign_in(self.acme.contact.as_deref()).await?;
-        let text = order::order(&authority, &self.acme.domains, &orders.tokens).await?;
+        let text = order::order(&authority, &self.acme.domains, self.acme.challenge, &orders.tokens).await?;
         files::write(self.acme.certificate_file(&self.data), text.clone().into_bytes()).await?;
         Ok(text)
     }

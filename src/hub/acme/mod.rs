@@ -34,7 +34,7 @@ use crate::process::ToMaster;
 use crate::process::child::tell;
 use crate::reactor::{Task, spawn};
 
-/// Answers to challenges by token, as long as the authority may ask.
+/// Answers to challenges by token, or by name, as long as the authority may ask. No token has a dot, and every name has one.
 type Tokens = Rc<RefCell<BTreeMap<String, String>>>;
 
 /// All certificates that are ordered.
@@ -77,9 +77,9 @@ impl Orders {
         self.report();
     }
 
-    /// What to show the authority that asks for a token.
-    pub(super) fn answer(&self, token: &str) -> Option<String> {
-        self.tokens.borrow().get(token).cloned()
+    /// What to show the authority that asks for a token or a name.
+    pub(super) fn answer(&self, asked: &str) -> Option<String> {
+        self.tokens.borrow().get(asked).cloned()
     }
 
     /// Tells the master how it is about all of them.

@@ -11,6 +11,7 @@ use super::account::encode;
 use super::authority::{Authority, Said};
 use super::error::{AcmeError, Problem};
 use crate::net::Certificate;
+use crate::net::acme::Challenge as Way;
 use crate::net::tls_server::{Identity, check};
 use crate::reactor::sleep;
 
@@ -51,25 +52,25 @@ struct Challenge {
     error: Option<Problem>,
 }
 
-/// A token that can be asked for as long as this lives.
+/// An answer that can be asked for as long as this lives.
 struct Shown<'a> {
     tokens: &'a Tokens,
-    token: String,
+    asked: String,
 }
 
 impl Drop for Shown<'_> {
     fn drop(&mut self) {
-        self.tokens.borrow_mut().remove(&self.token);
+        self.tokens.borrow_mut().remove(&self.asked);
     }
 }
 
 /// Orders a certificate for these names; gives it with its intermediates and its new key, in PEM.
-pub(super) async fn order(authority: &Authority, names: &[String], tokens: &Tokens) -> Result<String, AcmeError> {
+pub(super) async fn order(authority: &Authority, names: &[String], way: Way, tokens: &Tokens) -> Result<String, AcmeError> {
     let said = authority.order(names).await?;
     let at = said.location.clone().ok_or_else(|| AcmeError::Unexpected("the order has no address".to_owned()))?;
     let order: Order = said.json()?;
     for authorization in &order.authorizations {
-        show(authority, authorization, tokens).await?;
+        show(authority, authorization, way, tokens).await?;
     }
     let crypto = |_| AcmeError::Crypto("the request for the certificate");
     let key = KeyPair::generate().map_err(crypto)?;
@@ -93,17 +94,24 @@ pub(super) async fn order(authority: &Authority, names: &[String], tokens: &Toke
 }
 
 /// Shows that a name leads here, unless the authority knows that from before (§7.5.1).
-async fn show(authority: &Authority, url: &str, tokens: &Tokens) -> Result<(), AcmeError> {
+async fn show(authority: &Authority, url: &str, way: Way, tokens: &Tokens) -> Result<(), AcmeError> {
     let authorization: Authorization = authority.post(url, None).await?.json()?;
     let name = authorization.identifier.value;
     if authorization.status == "valid" {
         return Ok(());
     }
-    let challenge = authorization.challenges.into_iter().find(|challenge| challenge.kind == "http-01");
-    let (url_of_challenge, token) =
-        challenge.and_then(|challenge| Some((challenge.url, challenge.token?))).ok_or_else(|| AcmeError::NoChallenge(name.clone()))?;
-    tokens.borrow_mut().insert(token.clone(), authority.account().authorization(&token));
-    let _shown = Shown { tokens, token };
+    let kind = way.name();
+    let challenge = authorization.challenges.into_iter().find(|challenge| challenge.kind == kind);
+    let (url_of_challenge, token) = challenge
+        .and_then(|challenge| Some((challenge.url, challenge.token?)))
+        .ok_or_else(|| AcmeError::NoChallenge(name.clone(), kind))?;
+    let answer = authority.account().authorization(&token);
+    let asked = match way {
+        Way::Http01 => token,
+        Way::TlsAlpn01 => name.to_ascii_lowercase(),
+    };
+    tokens.borrow_mut().insert(asked.clone(), answer);
+    let _shown = Shown { tokens, asked };
     authority.post(&url_of_challenge, Some(&json!({}))).await?;
     for _ in 0..TRIES {
         let said = authority.post(url, None).await?;
