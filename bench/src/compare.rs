@@ -80,11 +80,11 @@ pub fn compare(bench: &Bench, work: &Work, contenders: &[&Peer]) -> Result<Vec<S
     compare_dialects(bench, work, &contenders)
 }
 
-/// The same for contenders that are reached by FastCGI, through the same web server; its time does not count.
+/// The same for contenders that are reached by FastCGI, through the same web server; its time does not count, that of programs which they start does.
 pub fn compare_behind(bench: &Bench, work: &Work, contenders: &[&Peer]) -> Result<Vec<Seen>> {
     let mut sides = Vec::new();
     for peer in contenders {
-        let running = peer.start(bench.cores)?;
+        let running = peer.start_counted(bench.cores)?;
         let front = running.front().start(bench.cores).map_err(|error| running.blame(&*error))?;
         sides.push(Side { asked: front.address, running, _front: Some(front), exchange: work.exchange });
     }

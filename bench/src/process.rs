@@ -40,16 +40,13 @@ struct Stat {
     /// utime, stime, and those of children that were waited for, in clock ticks.
     user: u64,
     sys: u64,
-    /// What children that were waited for have used, of both kinds.
-    ended: u64,
 }
 
 fn parse(stat: &str) -> Option<Stat> {
     // The name in parentheses may hold spaces and parentheses itself; the fields after it do not.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-    let ended = number(13)? + number(14)?;
-    Some(Stat { parent: fields.get(1)?.parse().ok()?, user: number(11)? + number(13)?, sys: number(12)? + number(14)?, ended })
+    Some(Stat { parent: fields.get(1)?.parse().ok()?, user: number(11)? + number(13)?, sys: number(12)? + number(14)? })
 }
 
 /// Every process below `root`, and `root`.
@@ -79,16 +76,20 @@ pub fn members(root: i32) -> Result<Vec<i32>> {
     Ok(pids)
 }
 
-/// CPU time that the tree has used so far. Processes that ended in the meantime count, in clock ticks, if their parent waited for them.
+/// CPU time that the tree has used so far. Processes that ended in the meantime are missing from the total.
 pub fn cpu(root: i32) -> Result<Cpu> {
     let second = u64::try_from(sysconf(SysconfVar::CLK_TCK)?.ok_or("no clock tick")?)?;
     let time = |ticks: u64| Duration::from_millis(ticks * 1000 / second);
     let tree = tree(root)?;
-    let mut total = Duration::ZERO;
-    for (pid, stat) in &tree {
-        total += Duration::from_nanos(on_cpu(*pid)?) + time(stat.ended);
+    let mut total = 0;
+    for pid in tree.keys() {
+        total += on_cpu(*pid)?;
     }
-    Ok(Cpu { total, user: time(tree.values().map(|s| s.user).sum()), sys: time(tree.values().map(|s| s.sys).sum()) })
+    Ok(Cpu {
+        total: Duration::from_nanos(total),
+        user: time(tree.values().map(|s| s.user).sum()),
+        sys: time(tree.values().map(|s| s.sys).sum()),
+    })
 }
 
 /// Nanoseconds that the threads of a process have run: the first number of `schedstat` (Documentation/scheduler/sched-stats.rst).
@@ -151,7 +152,7 @@ mod tests {
     fn a_name_may_hold_anything() {
         let line = "7 (a) b (c) S 3 7 7 0 -1 4194560 100 0 0 0 11 22 1 2 20 0 1 0 100 0 0";
         let stat = parse(line).unwrap();
-        assert_eq!((stat.parent, stat.user, stat.sys, stat.ended), (3, 12, 24, 3));
+        assert_eq!((stat.parent, stat.user, stat.sys), (3, 12, 24));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use nix::unistd::Pid;
 
 use crate::cores::Cores;
 use crate::folder::Folder;
+use crate::group::Group;
 use crate::process::{self, Cpu, Resident};
 use crate::{Result, wait};
 
@@ -130,6 +131,15 @@ impl Peer {
 
     /// Starts it on the server's core and waits for its first answer.
     pub fn start(&self, cores: Cores) -> Result<Running> {
+        self.start_in(None, cores)
+    }
+
+    /// Starts it so that the CPU time of programs counts which it starts itself, and which end.
+    pub fn start_counted(&self, cores: Cores) -> Result<Running> {
+        self.start_in(Some(Group::new()?), cores)
+    }
+
+    fn start_in(&self, group: Option<Group>, cores: Cores) -> Result<Running> {
         let address = free_address()?;
         let Prepared { mut command, folder } = match self {
             Self::Skep(binary) => skep::prepare(binary, address)?,
@@ -152,8 +162,13 @@ impl Peer {
             Self::KernelLimit => kernel::prepare(address)?,
         };
         let started = Instant::now();
-        let child = cores.on_server(|| command.spawn())?.map_err(|error| format!("{}: {error}", self.name()))?;
-        let mut running = Running { peer: self.clone(), child, address, folder, first_answer: Duration::ZERO };
+        let mut spawn = || cores.on_server(|| command.spawn());
+        let child = match &group {
+            Some(group) => group.within(spawn)?,
+            None => spawn(),
+        };
+        let child = child?.map_err(|error| format!("{}: {error}", self.name()))?;
+        let mut running = Running { peer: self.clone(), child, group, address, folder, first_answer: Duration::ZERO };
         running.wait_for_answer()?;
         running.first_answer = started.elapsed();
         Ok(running)
@@ -169,6 +184,8 @@ fn free_address() -> Result<SocketAddr> {
 pub struct Running {
     peer: Peer,
     child: Child,
+    /// Where its CPU time is counted, if not by process. Goes after the processes: [`Running::drop`] comes first.
+    group: Option<Group>,
     pub address: SocketAddr,
     folder: Folder,
     /// From the start of the process to the end of its first answer.
@@ -192,7 +209,10 @@ impl Running {
 
     /// CPU time of all its processes so far.
     pub fn cpu(&self) -> Result<Cpu> {
-        process::cpu(self.pid()?)
+        match &self.group {
+            Some(group) => group.cpu(),
+            None => process::cpu(self.pid()?),
+        }
     }
 
     /// Resident memory of all its processes, in bytes.
