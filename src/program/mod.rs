@@ -91,14 +91,6 @@ struct Started {
     pipes: Pipes<OwnedFd>,
 }
 
-/// Starts a program on this thread, which waits until the kernel has loaded it.
-///
-/// # Errors
-/// It cannot be started, or not be watched.
-pub fn spawn_here(command: Command, limits: ProgramLimits, standing: Standing) -> io::Result<(Program, Pipes)> {
-    adopt(start(command, limits, standing)?)
-}
-
 /// The part that may wait. The child's ends of pipes are its alone after the return.
 fn start(command: Command, limits: ProgramLimits, standing: Standing) -> io::Result<Started> {
     let (what, pipes) = command.prepare(limits, standing)?;

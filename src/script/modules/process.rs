@@ -14,7 +14,7 @@ use mlua::{Lua, LuaString, Table, UserData, UserDataFields, UserDataMethods, Val
 use nix::sys::signal::Signal;
 
 use super::AppContext;
-use crate::program::{Command, Pipes, Program, Stream, spawn_here};
+use crate::program::{Command, Pipes, Program, Stream, spawn};
 use crate::reactor::timeout;
 use crate::script::arguments::{Options, kind};
 use crate::script::connection::{Connection, ConnectionHandle, Pipe, reason};
@@ -41,9 +41,12 @@ pub(super) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Table> {
     let context = app.clone();
     module.raw_set(
         "start",
-        lua.create_function(move |_, (command, options): (Value, Options)| {
-            options.only(&["cwd", "env", "stderr"])?;
-            start(&context, &command, &options).map(|running| ProcessHandle(Rc::new(running)))
+        lua.create_async_function(move |_, (command, options): (Value, Options)| {
+            let app = context.clone();
+            async move {
+                options.only(&["cwd", "env", "stderr"])?;
+                start(&app, &command, &options).await.map(|running| ProcessHandle(Rc::new(running)))
+            }
         })?,
     )?;
     Ok(module)
@@ -75,7 +78,7 @@ fn words(command: &Value) -> mlua::Result<Vec<String>> {
     }
 }
 
-fn start(app: &AppContext, command: &Value, options: &Options) -> mlua::Result<Running> {
+async fn start(app: &AppContext, command: &Value, options: &Options) -> mlua::Result<Running> {
     let words = words(command)?;
     let permit = app.processes.take().map_err(fail)?;
     let mut command = Command::new(&words[0]);
@@ -102,7 +105,7 @@ fn start(app: &AppContext, command: &Value, options: &Options) -> mlua::Result<R
         Some(other) => return Err(fail(format_args!("stderr is \"pipe\" or \"null\", not {other:?}"))),
     };
     let failed = |error: io::Error| fail(format_args!("{} ({})", reason(&error), words[0]));
-    let (program, pipes) = spawn_here(command, ProgramLimits::default(), standing).map_err(failed)?;
+    let (program, pipes) = spawn(command, ProgramLimits::default(), standing).await.map_err(failed)?;
     Running::new(&words[0], program, pipes, permit).map_err(failed)
 }
 
@@ -140,7 +143,7 @@ async fn run(lua: &Lua, app: &AppContext, command: &Value, options: &Options) ->
     let limit = options.span("timeout", LIMIT)?;
     let most = options.size(lua, "max_output", MAX_OUTPUT)?;
     let input = options.get::<LuaString>("stdin")?.map(|input| input.as_bytes().to_vec()).unwrap_or_default();
-    let running = start(app, command, options)?;
+    let running = start(app, command, options).await?;
     // The whole run has the limit; its parts must not end it first.
     let unhurried = limit.saturating_mul(2).saturating_add(Duration::from_secs(1));
     let feeding = async {

@@ -73,6 +73,7 @@ fn head(parameters: &Parameters) -> Result<RequestHead, Refusal> {
     let version = if text(parameters, "SERVER_PROTOCOL") == Some("HTTP/1.0") { Version::Http10 } else { Version::Http11 };
     let bad_target = |_| Refusal(400, "the address of the request is malformed");
     let mut head = RequestHead::new(Method::from_token(method), &target(parameters), version).map_err(bad_target)?;
+    let mut field = String::new();
     for (name, value) in parameters.iter() {
         let name = match name {
             "CONTENT_TYPE" | "CONTENT_LENGTH" if !value.is_empty() => name,
@@ -83,7 +84,9 @@ fn head(parameters: &Parameters) -> Result<RequestHead, Refusal> {
                 None => continue,
             },
         };
-        head.fields.push(&name.replace('_', "-"), value).map_err(|_| Refusal(400, "a parameter is no header field"))?;
+        field.clear();
+        field.extend(name.chars().map(|c| if c == '_' { '-' } else { c }));
+        head.fields.push(&field, value).map_err(|_| Refusal(400, "a parameter is no header field"))?;
     }
     if head.authority().is_none() {
         let host = text(parameters, "HTTP_HOST").or_else(|| text(parameters, "SERVER_NAME"));
