@@ -1,7 +1,6 @@
 //! One connection: records in, records out. Requests are answered in tasks of their own; this one moves the bytes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::asked::{Asked, Refusal};
 use super::inbox::{Bell, Inbox};
+use super::requests::Requests;
 use super::server::{FastCgiServer, Serving};
 use crate::codec::fastcgi::{BeginRequest, EndRequest, Kind, MAX_RECORD, ProtocolStatus, decode, write_end, write_record};
 use crate::log_debug;
@@ -48,7 +48,7 @@ pub(super) struct Connection {
     pub(super) server: Rc<FastCgiServer>,
     pub(super) front: Peer,
     pub(super) local: Peer,
-    pub(super) requests: RefCell<BTreeMap<u16, Pending>>,
+    pub(super) requests: RefCell<Requests>,
     pub(super) begun: RefCell<Vec<Begun>>,
     /// No further request is taken.
     pub(super) closing: Cell<bool>,
@@ -153,8 +153,8 @@ impl Connection {
 
     /// Whether nothing may be read: a body waits for its reader, or the front takes nothing.
     fn must_wait(&self) -> bool {
-        let full = |pending: &Pending| matches!(pending, Pending::Running { inbox, .. } if inbox.is_full());
-        !self.has_room() || self.requests.borrow().values().any(full)
+        let full = |(_, pending): &(u16, Pending)| matches!(pending, Pending::Running { inbox, .. } if inbox.is_full());
+        !self.has_room() || self.requests.borrow().iter().any(full)
     }
 
     fn poll_fill(&self, cx: &mut Context<'_>, input: &mut Input) -> Poll<io::Result<usize>> {
@@ -291,7 +291,7 @@ impl Connection {
 
     /// Ends a request.
     pub(super) fn end(&self, id: u16, app_status: u32, protocol: ProtocolStatus) {
-        let pending = self.requests.borrow_mut().remove(&id);
+        let pending = self.requests.borrow_mut().remove(id);
         let keep = match &pending {
             Some(Pending::Head { begin, .. } | Pending::Running { begin, .. }) => begin.keep,
             None => true,

@@ -32,7 +32,7 @@ impl Connection {
 
     fn begin(&self, id: u16, begin: BeginRequest) -> Result<(), RecordError> {
         let count = self.requests.borrow().len();
-        if self.requests.borrow().contains_key(&id) {
+        if self.requests.borrow().get(id).is_some() {
             // Two requests of one number: whose records follow nobody can tell.
             return Err(RecordError::Length(Kind::BeginRequest));
         }
@@ -53,7 +53,7 @@ impl Connection {
     }
 
     fn abort(&self, id: u16) {
-        let running = match self.requests.borrow().get(&id) {
+        let running = match self.requests.borrow().get(id) {
             Some(Pending::Running { inbox, .. }) => Some(inbox.clone()),
             Some(Pending::Head { .. }) => None,
             None => return,
@@ -67,7 +67,7 @@ impl Connection {
 
     fn parameters(&self, id: u16, content: &[u8]) {
         let most = usize::try_from(*self.server.serving().config.max_parameter_bytes).unwrap_or(usize::MAX);
-        let too_many = match self.requests.borrow_mut().get_mut(&id) {
+        let too_many = match self.requests.borrow_mut().get_mut(id) {
             Some(Pending::Head { parameters, .. }) if !content.is_empty() => {
                 let too_many = parameters.len() + content.len() > most;
                 if !too_many {
@@ -86,7 +86,7 @@ impl Connection {
     }
 
     fn body(&self, id: u16, content: &[u8]) {
-        let inbox = match self.requests.borrow().get(&id) {
+        let inbox = match self.requests.borrow().get(id) {
             Some(Pending::Running { inbox, .. }) => Some(inbox.clone()),
             Some(Pending::Head { .. }) => None,
             None => return,
@@ -107,7 +107,7 @@ impl Connection {
     fn start(&self, id: u16, refusal: Option<Refusal>) {
         let serving = self.server.serving();
         let mut requests = self.requests.borrow_mut();
-        let Some(Pending::Head { begin, parameters, .. }) = requests.remove(&id) else { return };
+        let Some(Pending::Head { begin, parameters, .. }) = requests.remove(id) else { return };
         let inbox = Rc::new(Inbox::new(self.driver.clone(), *serving.config.max_body, *serving.config.timeouts.body));
         requests.insert(id, Pending::Running { begin, inbox: inbox.clone() });
         drop(requests);
