@@ -63,7 +63,11 @@ impl Running {
         let method = head.method.clone();
         let mut handler = None;
         let mut stored = None;
-        let answer = match self.body(&origin.parameters, length).await {
+        let body = match exchange.refusal(live) {
+            Some(response) => Err(response),
+            None => self.body(&origin.parameters, length).await,
+        };
+        let answer = match body {
             Err(response) => Answer::Now(response),
             Ok((body, file)) => {
                 stored = file;

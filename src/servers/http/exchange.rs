@@ -13,6 +13,7 @@ use crate::codec::http::http1::{BodyFraming, ParsedRequest};
 use crate::codec::http::{Method, Version, status};
 use crate::codec::websocket::handshake;
 use crate::reactor::Alarm;
+use crate::request::limits::Limit;
 use crate::request::{Answer, Body, Handler, Request, Response, ResponseBody, Routed};
 use crate::servers::guarded::{broken, guarded};
 use crate::servers::live::Live;
@@ -46,16 +47,11 @@ impl Connection {
         };
         let exchange = Exchange::begin(&self.server.host, live, &self.origin, &head, self.sent());
         let (body, source) = self.body(live, body_framing, expect_continue);
-        if let BodyFraming::Length(length) = body_framing
-            && length > live.max_body
-        {
-            if let Some(source) = &source {
-                source.close();
-            }
-            let answer = Answer::Now(Response::error(413, &format!("the body may have at most {} bytes", live.max_body)));
-            return Asked { answer, framing, source, exchange, handler: None };
-        }
-        match live.site.find(&mut head) {
+        let routed = match self.refusal(live, &exchange, body_framing, source.as_deref()) {
+            Some(response) => Routed::Response(response),
+            None => live.site.find(&mut head),
+        };
+        match routed {
             Routed::Response(response) => Asked { answer: Answer::Now(response), framing, source, exchange, handler: None },
             Routed::App { handler, name, base_length } => {
                 exchange.goes_to(name);
@@ -74,6 +70,23 @@ impl Connection {
                 Asked { answer, framing, source, exchange, handler: Some(handler) }
             }
         }
+    }
+
+    /// Why a request is not even looked at, if that is so.
+    fn refusal(&self, live: &Live, exchange: &Exchange, framing: BodyFraming, source: Option<&WireBody>) -> Option<Response> {
+        if self.crowded {
+            return Some(Limit::crowded());
+        }
+        if let Some(response) = exchange.refusal(live) {
+            return Some(response);
+        }
+        if matches!(framing, BodyFraming::Length(length) if length > live.max_body) {
+            if let Some(source) = source {
+                source.close();
+            }
+            return Some(Response::error(413, &format!("the body may have at most {} bytes", live.max_body)));
+        }
+        None
     }
 
     /// Writes an answer that is there already and small, to a request without a body, on a connection that stays; gives any other back.
@@ -192,6 +205,7 @@ impl Connection {
             }
             ResponseBody::Upgrade(takeover) => {
                 exchange.finish(live, status, self.wire.sent.get() + self.wire.pending() as u64, None);
+                let takeover = exchange.goes_on(takeover);
                 return if self.wire.flush(&[], limit).await.is_ok() { After::Upgrade(takeover) } else { After::Close };
             }
             _ => {

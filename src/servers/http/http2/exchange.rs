@@ -18,6 +18,7 @@ use super::tunnel::Tunnel;
 use crate::codec::http::Method;
 use crate::net::Stream;
 use crate::reactor::{Alarm, timeout};
+use crate::request::limits::Limit;
 use crate::request::{Answer, Body, Handler, Origin, Request, Response, ResponseBody, Routed, Upgraded};
 use crate::servers::guarded::{broken, guarded};
 use crate::servers::http::HttpServer;
@@ -33,6 +34,8 @@ const LINGER_BYTES: u64 = 16 << 20;
 pub(super) struct Running {
     pub(super) server: Rc<HttpServer>,
     pub(super) origin: Rc<Origin>,
+    /// The client has too many connections, and is told so.
+    pub(super) crowded: bool,
     pub(super) live: Rc<Live>,
     pub(super) respond: Rc<RefCell<SendResponse<Bytes>>>,
 }
@@ -52,6 +55,16 @@ impl Running {
         }
     }
 
+    /// Why a request is not even looked at, if that is so.
+    fn refusal(&self, exchange: &Exchange, length: Option<u64>) -> Option<Response> {
+        let live = &self.live;
+        if self.crowded {
+            return Some(Limit::crowded());
+        }
+        let too_large = || Response::error(413, &format!("the body may have at most {} bytes", live.max_body));
+        exchange.refusal(live).or_else(|| length.filter(|length| *length > live.max_body).map(|_| too_large()))
+    }
+
     fn reply(&self, head_only: bool) -> Reply {
         Reply::new(self.respond.clone(), head_only, self.live.server_tokens, self.live.timeouts.write)
     }
@@ -67,10 +80,12 @@ impl Running {
         let source = body.map(|body| Rc::new(StreamBody::new(body, asks, live.max_body, live.timeouts.body)));
         let received = || source.as_ref().map_or(0, |source| source.received());
         let mut handler = None;
-        let answer = if length.is_some_and(|length| length > live.max_body) {
-            Answer::Now(Response::error(413, &format!("the body may have at most {} bytes", live.max_body)))
-        } else {
-            match live.site.find(&mut head) {
+        let answer = {
+            let routed = match self.refusal(&exchange, length) {
+                Some(response) => Routed::Response(response),
+                None => live.site.find(&mut head),
+            };
+            match routed {
                 Routed::Response(response) => Answer::Now(response),
                 Routed::App { handler: found, name, base_length } => {
                     exchange.goes_to(name);
@@ -130,6 +145,7 @@ impl Running {
     /// Tells the client that WebSocket begins, and lets who answered go on with the stream.
     async fn hand_over(&self, mut response: Response, body: h2::RecvStream, exchange: Exchange, reply: &Reply) {
         let ResponseBody::Upgrade(takeover) = std::mem::take(&mut response.body) else { return };
+        let takeover = exchange.goes_on(takeover);
         let begun = reply.begin_tunnel(&response);
         exchange.finish(&self.live, Reply::BEGUN, 0, begun.as_ref().err());
         drop(exchange);
