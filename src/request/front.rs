@@ -1,16 +1,20 @@
 //! What stands in front of the routes of a server: the handlers that each request meets before the one that answers.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 
-use super::Handler;
 use super::access::{Auth, Basic, Door, Gate};
 use super::compression::{Compression, Compressor};
-use super::headers::{Header, Hsts};
+use super::headers::{Changes, Header, Headers, Hsts};
 use super::limits::{Limit, Limited};
 use super::route::{Action, Route};
+use super::{Answer, Connection, Handler, Request, Response, Routed};
 use crate::limiter::Limiter;
+use crate::scoreboard::Label;
 use crate::secret::Secret;
 
 /// What holds for all routes of a server.
@@ -24,8 +28,50 @@ pub struct Common<'a> {
     pub compression: Option<&'a Compression>,
     /// What browsers are told of HTTPS.
     pub hsts: Option<&'a Hsts>,
+    /// Header fields of all answers.
+    pub headers: Option<&'a Headers>,
     /// Where limits by address are counted. Without it there are none.
     pub limiter: Option<&'a Rc<Limiter>>,
+}
+
+/// What stands in front of answers that no route gives.
+pub(super) struct Bare {
+    changes: Option<Rc<Changes>>,
+}
+
+impl Bare {
+    pub(super) fn new(common: &Common<'_>) -> Self {
+        Self { changes: Changes::new(None, common.headers, common.hsts) }
+    }
+
+    /// An answer to a request that no route gets.
+    pub(super) fn answer(&self, response: Response) -> Routed {
+        let Some(changes) = &self.changes else { return Routed::Response(response) };
+        let said = Rc::new(Said(Cell::new(Some(response))));
+        Routed::App { handler: Rc::new(Header::new(changes.clone(), said)), name: Label::default(), base_length: 0 }
+    }
+
+    /// An answer to what is no request.
+    pub(super) fn plain(&self, response: Response, secure: bool) -> Response {
+        match &self.changes {
+            Some(changes) => changes.make(response, secure),
+            None => response,
+        }
+    }
+}
+
+/// Gives an answer that is known already.
+struct Said(Cell<Option<Response>>);
+
+impl Handler for Said {
+    fn request(self: Rc<Self>, _: Request) -> Answer {
+        Answer::Now(self.0.take().unwrap_or_else(|| Response::error(500, "")))
+    }
+
+    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
+        drop(connection);
+        Box::pin(async {})
+    }
 }
 
 /// Puts handlers in front of routes.
@@ -44,8 +90,8 @@ impl<'a> Front<'a> {
     /// Whether anything stands in front of a route.
     pub(super) fn is_needed(&self, route: &Route) -> bool {
         // A request that is routed again meets what is in front of the other route.
-        let own = route.access.is_some() || route.headers.is_some() || route.limits.is_some();
-        !matches!(route.action, Action::Rewrite(_)) && (own || self.common.hsts.is_some() || self.compresses(route))
+        let own = route.access.is_some() || route.limits.is_some();
+        !matches!(route.action, Action::Rewrite(_)) && (own || self.compresses(route) || self.changes(route).is_some())
     }
 
     /// What is sent elsewhere has nothing to compress.
@@ -68,10 +114,14 @@ impl<'a> Front<'a> {
         if let Some(compression) = self.compression.as_ref().filter(|_| self.compresses(route)) {
             beyond = Rc::new(Compressor::new(compression.clone(), beyond));
         }
-        if route.headers.is_some() || self.common.hsts.is_some() {
-            beyond = Rc::new(Header::new(route.headers.as_deref().cloned().unwrap_or_default(), self.common.hsts, beyond));
+        if let Some(changes) = self.changes(route) {
+            beyond = Rc::new(Header::new(changes, beyond));
         }
         beyond
+    }
+
+    fn changes(&self, route: &Route) -> Option<Rc<Changes>> {
+        Changes::new(route.headers.as_deref(), self.common.headers, self.common.hsts)
     }
 
     fn door(&mut self, Auth::Basic(basic): &Auth) -> Rc<Door> {

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use super::fixed::Prepared;
-use super::front::{Common, Front};
+use super::front::{Bare, Common, Front};
 use super::route::{Action, Redirect, Route, RouteTable};
 use super::{Answer, Connection, Handler, Request, Response, ResponseBody, Standing};
 use crate::codec::http::{Method, RequestHead};
@@ -46,6 +46,8 @@ pub struct Site {
     table: RouteTable,
     /// What each route of the table leads to.
     ends: Vec<End>,
+    /// For what no route answers.
+    bare: Bare,
     /// Whether any route is not for everybody, or not for any number of requests.
     guarded: bool,
 }
@@ -84,7 +86,7 @@ impl Site {
         };
         let ends = table.routes().iter().map(end).collect();
         let guarded = table.routes().iter().any(is_guarded);
-        Self { first: None, table, ends, guarded }
+        Self { first: None, table, ends, bare: Bare::new(common), guarded }
     }
 
     /// With something that answers before the routes; `label` is its name in reports.
@@ -97,22 +99,22 @@ impl Site {
     #[must_use]
     pub fn find(&self, head: &mut RequestHead) -> Routed {
         if let Some(response) = for_everything(head) {
-            return Routed::Response(response);
+            return self.refuse(response);
         }
         if let Some((first, name)) = self.first.as_ref().filter(|(first, _)| head.path().starts_with(first.path)) {
             return Routed::App { handler: first.handler.clone(), name: *name, base_length: 0 };
         }
         for _ in 0..=MOST_REWRITES {
             if !normalise(head) {
-                return Routed::Response(Response::error(400, "the path leads above the root"));
+                return self.refuse(Response::error(400, "the path leads above the root"));
             }
             let host = if self.table.names_hosts() { comparable_host(head) } else { String::new() };
             let path = comparable(head);
             let Some((index, route)) = self.table.position(&host, path.as_bytes()) else {
-                return Routed::Response(Response::error(404, "no route leads there"));
+                return self.refuse(Response::error(404, "no route leads there"));
             };
             if self.guarded && self.is_evasive(&host, head.path(), index) {
-                return Routed::Response(Response::error(404, "the path can be read in two ways"));
+                return self.refuse(Response::error(404, "the path can be read in two ways"));
             }
             match &self.ends[index] {
                 End::App(handler, name) => {
@@ -120,7 +122,7 @@ impl Site {
                     return Routed::App { handler: handler.clone(), name: *name, base_length };
                 }
                 End::Reply(reply) => return Routed::Response(reply.response()),
-                End::Missing => return Routed::Response(missing()),
+                End::Missing => return self.refuse(missing()),
                 End::Elsewhere => {}
             }
             match &route.action {
@@ -132,12 +134,24 @@ impl Site {
                     let target = format!("{}{rest}{query}", to.trim_end_matches('/'));
                     let target = if target.starts_with('/') { target } else { format!("/{target}") };
                     if head.set_target(&target).is_err() {
-                        return Routed::Response(Response::error(400, "the rewritten path is no path"));
+                        return self.refuse(Response::error(400, "the rewritten path is no path"));
                     }
                 }
             }
         }
-        Routed::Response(Response::error(500, "the rewrites of the routes go in a circle"))
+        self.refuse(Response::error(500, "the rewrites of the routes go in a circle"))
+    }
+
+    /// Answers a request without looking for its route.
+    #[must_use]
+    pub fn refuse(&self, response: Response) -> Routed {
+        self.bare.answer(response)
+    }
+
+    /// The answer to what is no request, or to one whose handler broke off; `secure`: it goes over an encrypted connection.
+    #[must_use]
+    pub fn plain(&self, response: Response, secure: bool) -> Response {
+        self.bare.plain(response, secure)
     }
 
     /// The reply that stands in the configuration for a path that can be read in one way only, where nothing else of the request matters.

@@ -11,7 +11,7 @@ use crate::limiter::Limiter;
 use crate::net::Network;
 use crate::request::compression::Compression;
 use crate::request::form::{FormLimits, UploadLimits};
-use crate::request::headers::Hsts;
+use crate::request::headers::{Headers, Hsts};
 use crate::request::limits::{Limit, Limits};
 use crate::request::route::Route;
 use crate::request::{Common, First, Handler, Onward, Site};
@@ -49,6 +49,8 @@ pub struct Terms<'a> {
     pub compress: Option<&'a Compression>,
     /// What browsers are told of HTTPS.
     pub hsts: Option<&'a Hsts>,
+    /// Header fields of all answers.
+    pub headers: Option<&'a Headers>,
     /// How much one address may ask for.
     pub limits: Option<&'a Limits>,
     /// Where that is counted, and the server's name there. Without it there are no limits.
@@ -109,7 +111,8 @@ impl Live {
         let timeouts = terms.timeouts;
         let (limiter, name) = terms.limiter.unzip();
         let name = name.unwrap_or_default();
-        let common = Common { name, users: Some(terms.users), compression: terms.compress, hsts: terms.hsts, limiter };
+        let common =
+            Common { name, users: Some(terms.users), compression: terms.compress, hsts: terms.hsts, headers: terms.headers, limiter };
         let site = Site::new(terms.routes.to_vec(), apps, |name| slot.label(name), &common);
         let limit = terms.limits.zip(limiter).map(|(limits, limiter)| Limit::new(limits.clone(), limiter, format!("server {name}")));
         let site = match terms.first {

@@ -97,6 +97,11 @@ impl Exchange {
         self.id
     }
 
+    /// The connection it came by.
+    pub(in crate::servers) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// The application that answers is found.
     pub(in crate::servers) fn goes_to(&self, app: Label) {
         self.app.set(app);

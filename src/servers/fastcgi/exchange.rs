@@ -39,7 +39,8 @@ pub(super) async fn answer(connection: Rc<Connection>, id: u16, inbox: Rc<Inbox>
             };
             let reply = Reply::new(&connection, id, &inbox, false);
             // Who asked this may be gone already; it is recorded all the same.
-            let _ = reply.write(Response::error(status, why), None).await;
+            let response = serving.live.site.plain(Response::error(status, why), false);
+            let _ = reply.write(response, None).await;
             Exchange::refused(&connection.server.host, &serving.live, &origin, status, reply.sent());
             connection.end(id, 0, ProtocolStatus::Complete);
         }
@@ -67,34 +68,28 @@ impl Running {
             Some(response) => Err(response),
             None => self.body(&origin.parameters, length).await,
         };
-        let answer = match body {
-            Err(response) => Answer::Now(response),
+        let (routed, body) = match body {
+            Err(response) => (live.site.refuse(response), Body::empty()),
             Ok((body, file)) => {
                 stored = file;
                 match live.site.find(&mut head) {
-                    Routed::Response(response) => Answer::Now(response),
-                    Routed::App { .. } if handshake::is_asked(&head) => Answer::Now(Response::error(501, NO_WEBSOCKET)),
-                    Routed::App { handler: found, name, base_length } => {
-                        exchange.goes_to(name);
-                        let uploads = live.uploads.clone();
-                        let request = Request {
-                            id: exchange.id(),
-                            head,
-                            body,
-                            origin: origin.clone(),
-                            base_length,
-                            uploads,
-                            onward: live.onward(),
-                            user: None,
-                        };
-                        handler = Some(found.clone());
-                        let answer = || {
-                            let _shown = exchange.show();
-                            found.request(request)
-                        };
-                        guarded(answer).unwrap_or_else(|| Answer::Now(self.failed(&exchange)))
-                    }
+                    Routed::App { .. } if handshake::is_asked(&head) => (live.site.refuse(Response::error(501, NO_WEBSOCKET)), body),
+                    routed => (routed, body),
                 }
+            }
+        };
+        let answer = match routed {
+            Routed::Response(response) => Answer::Now(response),
+            Routed::App { handler: found, name, base_length } => {
+                exchange.goes_to(name);
+                let (id, origin, uploads) = (exchange.id(), origin.clone(), live.uploads.clone());
+                let request = Request { id, head, body, origin, base_length, uploads, onward: live.onward(), user: None };
+                handler = Some(found.clone());
+                let answer = || {
+                    let _shown = exchange.show();
+                    found.request(request)
+                };
+                guarded(answer).unwrap_or_else(|| Answer::Now(self.failed(&exchange)))
             }
         };
         let received = || stored.as_ref().map_or_else(|| inbox.received(), |file| file.read());
@@ -108,7 +103,7 @@ impl Running {
             return connection.end(*id, 0, ProtocolStatus::Complete);
         };
         if matches!(response.body, ResponseBody::Upgrade(_)) {
-            response = Response::error(501, NO_WEBSOCKET);
+            response = live.site.plain(Response::error(501, NO_WEBSOCKET), origin.secure);
         }
         exchange.answered_with(&response);
         let mut as_file = 0;
@@ -211,6 +206,6 @@ impl Running {
     /// The answer for an application that failed; the front's log hears of it too.
     fn failed(&self, exchange: &Exchange) -> Response {
         self.connection.tell(self.id, &format!("the application failed; the log of skep has more under {}\n", exchange.id()));
-        broken(exchange.id())
+        self.serving.live.site.plain(broken(exchange.id()), exchange.origin().secure)
     }
 }

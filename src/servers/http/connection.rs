@@ -274,7 +274,7 @@ impl Connection {
             tell_keep_alive: false,
             server_token: live.server_tokens,
         };
-        let response = Response::error(status, why);
+        let response = live.site.plain(Response::error(status, why), self.origin.secure);
         write_head(&self.wire, &response, framing);
         let before = self.wire.sent.get() + self.wire.pending() as u64;
         let written = write_body(&self.wire, response, framing, live.timeouts.write, None).await;

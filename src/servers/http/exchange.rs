@@ -48,7 +48,7 @@ impl Connection {
         let exchange = Exchange::begin(&self.server.host, live, &self.origin, &head, self.sent());
         let (body, source) = self.body(live, body_framing, expect_continue);
         let routed = match self.refusal(live, &exchange, body_framing, source.as_deref()) {
-            Some(response) => Routed::Response(response),
+            Some(response) => live.site.refuse(response),
             None => live.site.find(&mut head),
         };
         match routed {
@@ -66,7 +66,7 @@ impl Connection {
                         asked.request(request)
                     }
                 };
-                let answer = guarded(answer).unwrap_or_else(|| Answer::Now(broken(exchange.id())));
+                let answer = guarded(answer).unwrap_or_else(|| Answer::Now(self.broken(live, &exchange)));
                 Asked { answer, framing, source, exchange, handler: Some(handler) }
             }
         }
@@ -129,6 +129,11 @@ impl Connection {
         self.reply(live, response, framing, source, (exchange, handler)).await
     }
 
+    /// The answer when its handler panicked.
+    fn broken(&self, live: &Live, exchange: &Exchange) -> Response {
+        live.site.plain(broken(exchange.id()), self.origin.secure)
+    }
+
     /// What the connection has sent, or will have once its output is flushed.
     fn sent(&self) -> u64 {
         self.wire.sent.get() + self.wire.pending() as u64
@@ -170,7 +175,7 @@ impl Connection {
             match polled {
                 Some(Poll::Ready(response)) => return Poll::Ready(Some(response)),
                 Some(Poll::Pending) => {}
-                None => return Poll::Ready(Some(broken(exchange.id()))),
+                None => return Poll::Ready(Some(self.broken(live, exchange))),
             }
             if slow.poll(cx).is_ready() {
                 slow.clear();

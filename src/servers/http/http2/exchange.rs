@@ -49,7 +49,7 @@ impl Running {
             Err(Refusal(status, why)) => {
                 let reply = self.reply(false);
                 // Who asked this may be gone already; it is recorded all the same.
-                let _gone = reply.write(Response::error(status, why), None).await;
+                let _gone = reply.write(self.plain(Response::error(status, why)), None).await;
                 Exchange::refused(&self.server.host, &self.live, &self.origin, status, reply.sent());
             }
         }
@@ -63,6 +63,11 @@ impl Running {
         }
         let too_large = || Response::error(413, &format!("the body may have at most {} bytes", live.max_body));
         exchange.refusal(live).or_else(|| length.filter(|length| *length > live.max_body).map(|_| too_large()))
+    }
+
+    /// An answer that no route gives.
+    fn plain(&self, response: Response) -> Response {
+        self.live.site.plain(response, self.origin.secure)
     }
 
     fn reply(&self, head_only: bool) -> Reply {
@@ -82,7 +87,7 @@ impl Running {
         let mut handler = None;
         let answer = {
             let routed = match self.refusal(&exchange, length) {
-                Some(response) => Routed::Response(response),
+                Some(response) => live.site.refuse(response),
                 None => live.site.find(&mut head),
             };
             match routed {
@@ -101,7 +106,7 @@ impl Running {
                         let _shown = exchange.show();
                         if websocket { found.websocket(request, &self.server.sockets) } else { found.request(request) }
                     };
-                    guarded(answer).unwrap_or_else(|| Answer::Now(broken(exchange.id())))
+                    guarded(answer).unwrap_or_else(|| Answer::Now(self.plain(broken(exchange.id()))))
                 }
             }
         };
@@ -119,7 +124,7 @@ impl Running {
         }
         if websocket && (200..300).contains(&response.status) {
             // It would mean that WebSocket begins (RFC 8441 §5).
-            response = Response::error(501, "this path speaks no WebSocket");
+            response = self.plain(Response::error(501, "this path speaks no WebSocket"));
         }
         let status = response.status;
         exchange.answered_with(&response);
@@ -174,7 +179,7 @@ impl Running {
             match polled {
                 Some(Poll::Ready(response)) => return Poll::Ready(Some(response)),
                 Some(Poll::Pending) => {}
-                None => return Poll::Ready(Some(broken(exchange.id()))),
+                None => return Poll::Ready(Some(self.plain(broken(exchange.id())))),
             }
             if slow.poll(cx).is_ready() {
                 slow.clear();
