@@ -140,7 +140,7 @@ impl Master {
         // A slot whose process is being forked this very moment has no number yet.
         let workers: Vec<_> = self.board.worker_statuses().into_iter().filter(|worker| worker.pid != 0).collect();
         states.total = workers.len();
-        Status { master, states, hub: self.board.hub_status(), workers }
+        Status { master, states, hub: self.board.hub_status(), workers, limits: self.limiter.refusals() }
     }
 
     /// Connections open in all workers.

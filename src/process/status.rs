@@ -4,6 +4,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::ListenerName;
+use crate::limiter::Refusals;
 use crate::net::Certificate;
 use crate::scoreboard::{SlotStatus, StateCounts};
 use crate::telemetry::clock;
@@ -19,6 +20,9 @@ pub struct Status {
     pub hub: Option<SlotStatus>,
     /// The workers, by slot.
     pub workers: Vec<SlotStatus>,
+    /// What limits by address refused, of all servers, since the start.
+    #[serde(default)]
+    pub limits: Refusals,
 }
 
 /// A certificate that is shown to clients.

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use super::limits::{Http2, HttpTimeouts, Uploads};
 use crate::codec::http::http1::HeadLimits;
+use crate::limiter::Limiter;
 use crate::net::Network;
 use crate::request::compression::Compression;
 use crate::request::form::{FormLimits, UploadLimits};
-use crate::request::headers::Hsts;
+use crate::request::headers::{Headers, Hsts};
+use crate::request::limits::{Limit, Limits};
 use crate::request::route::Route;
-use crate::request::{First, Handler, Onward, Site};
+use crate::request::{Common, First, Handler, Onward, Site};
 use crate::scoreboard::Slot;
 use crate::secret::Secret;
 use crate::telemetry::AccessLog;
@@ -47,12 +49,31 @@ pub struct Terms<'a> {
     pub compress: Option<&'a Compression>,
     /// What browsers are told of HTTPS.
     pub hsts: Option<&'a Hsts>,
+    /// Header fields of all answers.
+    pub headers: Option<&'a Headers>,
+    /// How much one address may ask for.
+    pub limits: Option<&'a Limits>,
+    /// Where that is counted, and the server's name there. Without it there are no limits.
+    pub limiter: Option<(&'a Rc<Limiter>, &'a str)>,
     /// The files of users that routes name.
     pub users: &'a BTreeMap<PathBuf, Secret>,
     /// Who announces connections by the PROXY protocol.
     pub proxies: &'a [Network],
     /// HTTP/2 connections, where there are any.
     pub http2: Http2,
+}
+
+/// What a server is given beside its own configuration.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// The applications by name.
+    pub apps: &'a BTreeMap<String, Rc<dyn Handler>>,
+    /// The files of users that routes name.
+    pub users: &'a BTreeMap<PathBuf, Secret>,
+    /// Where exchanges are recorded.
+    pub access: Option<&'a Rc<AccessLog>>,
+    /// Where limits by address are counted.
+    pub limiter: Option<&'a Rc<Limiter>>,
 }
 
 /// What a server serves now. Replaced as a whole by an update; an exchange ends with the one it began with.
@@ -69,6 +90,8 @@ pub struct Live {
     pub(in crate::servers) uploads: Rc<UploadLimits>,
     pub(in crate::servers) websocket: Settings,
     pub(in crate::servers) proxies: Vec<Network>,
+    /// How much one address may ask for.
+    pub(in crate::servers) limit: Option<Rc<Limit>>,
     pub(in crate::servers) http2: Http2,
 }
 
@@ -86,7 +109,12 @@ impl Live {
     #[must_use]
     pub fn new(terms: Terms<'_>, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>, slot: Slot) -> Self {
         let timeouts = terms.timeouts;
-        let site = Site::new(terms.routes.to_vec(), apps, |name| slot.label(name), terms.users, terms.compress, terms.hsts);
+        let (limiter, name) = terms.limiter.unzip();
+        let name = name.unwrap_or_default();
+        let common =
+            Common { name, users: Some(terms.users), compression: terms.compress, hsts: terms.hsts, headers: terms.headers, limiter };
+        let site = Site::new(terms.routes.to_vec(), apps, |name| slot.label(name), &common);
+        let limit = terms.limits.zip(limiter).map(|(limits, limiter)| Limit::new(limits.clone(), limiter, format!("server {name}")));
         let site = match terms.first {
             Some(first) => site.with_first(first, slot.label("acme")),
             None => site,
@@ -104,6 +132,7 @@ impl Live {
             uploads: Rc::new(uploads(terms.uploads)),
             websocket: terms.websocket,
             proxies: terms.proxies.to_vec(),
+            limit,
             http2: terms.http2,
         }
     }

@@ -71,7 +71,7 @@ struct Running {
 }
 
 fn config() -> Http {
-    let route = |path: &str, action| Route { host: Host::Any, path: path.into(), access: None, compress: None, headers: None, action };
+    let route = |path: &str, action| Route::new(Host::Any, path, action);
     Http {
         routes: vec![
             route("/", Action::App("probe".into())),
@@ -369,7 +369,7 @@ fn a_connection_stays_small() {
             server: "web".into(),
             parameters: crate::request::Parameters::default(),
         });
-        std::mem::size_of_val(&HttpConnection { wire, origin, server }.serve())
+        std::mem::size_of_val(&HttpConnection { wire, origin, server, crowded: false }.serve())
     })
     .unwrap();
     assert!(size <= 4096, "an idle connection takes {size} bytes");
