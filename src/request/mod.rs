@@ -8,6 +8,7 @@ mod app;
 mod body;
 pub mod compression;
 pub mod cookies;
+pub mod errors;
 pub mod file;
 mod fixed;
 pub mod form;
