@@ -12,6 +12,7 @@ use super::compression::{Compression, Compressor};
 use super::errors::{ErrorPage, ErrorPages, Pages};
 use super::headers::{Changes, Header, Headers, Hsts};
 use super::limits::{Limit, Limited};
+use super::replacing::Replaced;
 use super::route::{Action, Route};
 use super::{Answer, Connection, Handler, Request, Response, Routed};
 use crate::limiter::Limiter;
@@ -107,7 +108,7 @@ impl<'a> Front<'a> {
     /// Whether anything stands in front of a route.
     pub(super) fn is_needed(&self, route: &Route) -> bool {
         // A request that is routed again meets what is in front of the other route.
-        let own = route.access.is_some() || route.limits.is_some();
+        let own = route.access.is_some() || route.limits.is_some() || route.replace.is_some();
         !matches!(route.action, Action::Rewrite(_))
             && (own || self.compresses(route) || self.has_pages(route) || self.changes(route).is_some())
     }
@@ -124,6 +125,9 @@ impl<'a> Front<'a> {
 
     /// Puts in front of `beyond` what belongs in front of a route, what is met first last.
     pub(super) fn put(&mut self, route: &Route, mut beyond: Rc<dyn Handler>) -> Rc<dyn Handler> {
+        if let Some(replace) = &route.replace {
+            beyond = Rc::new(Replaced::new((**replace).clone(), beyond));
+        }
         if let Some(access) = &route.access {
             let door = access.auth.as_ref().map(|auth| self.door(auth));
             beyond = Rc::new(Gate::new((**access).clone(), door, beyond));

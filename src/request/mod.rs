@@ -18,6 +18,7 @@ pub mod limits;
 mod onward;
 mod recording;
 pub mod registry;
+pub mod replacing;
 mod response;
 pub mod route;
 mod router;

@@ -246,6 +246,13 @@ impl Response {
         self.all_fields().find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
+    /// Whether its type, without parameters, is one of these.
+    pub(super) fn has_type(&self, types: &[String]) -> bool {
+        let Some(value) = self.field("content-type") else { return false };
+        let kind = value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+        types.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(kind))
+    }
+
     /// All fields, prepared ones behind the others.
     pub fn all_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().chain(lines(self.prepared.as_deref().unwrap_or_default()))
