@@ -282,7 +282,7 @@ fn prepare(mut settings: Settings, detached: bool, inherited: Vec<Inherited>, ta
     limits::raise_descriptors().map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
     limits::set_title("skep-master").map_err(|error| said(&error))?;
     // Before the first fork: all workers open each other's tickets.
-    tickets::secret().map_err(|error| format!("no random bytes for session tickets: {error}"))?;
+    tickets::begin().map_err(|error| format!("no keys for session tickets: {error}"))?;
     let board = Scoreboard::new(1 + settings.workers.max_total as usize).map_err(|error| format!("no shared memory: {error}"))?;
     let signals = Signals::new(&commands::SIGNALS).map_err(|error| said(&error))?;
     let notifier = Notifier::from_environment(Instant::now());

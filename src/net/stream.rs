@@ -89,6 +89,14 @@ impl Stream {
         }
     }
 
+    /// The certificate, in DER, that the client has shown in the TLS handshake; `None` where it was not asked for one, or has none.
+    pub fn client_certificate(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Plain(_) | Self::Sub(_) => None,
+            Self::Tls(tls) => tls.borrow().get_ref().1.peer_certificates()?.first().map(|der| der.to_vec()),
+        }
+    }
+
     /// Reads into `buffer`; 0 is the end of the stream (of a buffer that is not empty).
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {

@@ -6,13 +6,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::limits::{Http2, HttpTimeouts, Uploads};
+use crate::codec::http::RequestHead;
 use crate::codec::http::http1::HeadLimits;
 use crate::net::Network;
 use crate::request::compression::Compression;
 use crate::request::form::{FormLimits, UploadLimits};
 use crate::request::headers::Hsts;
 use crate::request::route::Route;
-use crate::request::{First, Handler, Onward, Site};
+use crate::request::trusted::Trusted;
+use crate::request::{First, Handler, Onward, Origin, Site};
 use crate::scoreboard::Slot;
 use crate::secret::Secret;
 use crate::telemetry::AccessLog;
@@ -51,6 +53,10 @@ pub struct Terms<'a> {
     pub users: &'a BTreeMap<PathBuf, Secret>,
     /// Who announces connections by the PROXY protocol.
     pub proxies: &'a [Network],
+    /// Who is believed about where requests come from.
+    pub trusted: Option<&'a Trusted>,
+    /// Whether what comes unencrypted is sent to the same address by HTTPS.
+    pub https_only: bool,
     /// HTTP/2 connections, where there are any.
     pub http2: Http2,
 }
@@ -69,6 +75,7 @@ pub struct Live {
     pub(in crate::servers) uploads: Rc<UploadLimits>,
     pub(in crate::servers) websocket: Settings,
     pub(in crate::servers) proxies: Vec<Network>,
+    trusted: Option<Trusted>,
     pub(in crate::servers) http2: Http2,
 }
 
@@ -87,6 +94,7 @@ impl Live {
     pub fn new(terms: Terms<'_>, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>, slot: Slot) -> Self {
         let timeouts = terms.timeouts;
         let site = Site::new(terms.routes.to_vec(), apps, |name| slot.label(name), terms.users, terms.compress, terms.hsts);
+        let site = if terms.https_only { site.for_https_only() } else { site };
         let site = match terms.first {
             Some(first) => site.with_first(first, slot.label("acme")),
             None => site,
@@ -104,12 +112,19 @@ impl Live {
             uploads: Rc::new(uploads(terms.uploads)),
             websocket: terms.websocket,
             proxies: terms.proxies.to_vec(),
+            trusted: terms.trusted.cloned(),
             http2: terms.http2,
         }
     }
 }
 
 impl Live {
+    /// Where a request comes from that came by a connection from `origin`: see [`Trusted::origin`].
+    #[inline]
+    pub(in crate::servers) fn origin(&self, head: &mut RequestHead, origin: &Rc<Origin>) -> Rc<Origin> {
+        self.trusted.as_ref().map_or_else(|| origin.clone(), |trusted| trusted.origin(head, origin))
+    }
+
     /// Where a request of this server may be sent on to.
     pub(in crate::servers) fn onward(&self) -> Onward {
         Onward::new(&self.site)

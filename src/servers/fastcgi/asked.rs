@@ -43,13 +43,9 @@ impl Asked {
         };
         let secure = text(&parameters, "HTTPS").is_some_and(|value| !value.eq_ignore_ascii_case("off"))
             || text(&parameters, "REQUEST_SCHEME").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
-        let origin = Origin {
-            peer: address(&parameters, "REMOTE_ADDR", "REMOTE_PORT").unwrap_or_else(|| front.clone()),
-            local: address(&parameters, "SERVER_ADDR", "SERVER_PORT").unwrap_or_else(|| local.clone()),
-            secure,
-            server: server.clone(),
-            parameters,
-        };
+        let peer = address(&parameters, "REMOTE_ADDR", "REMOTE_PORT").unwrap_or_else(|| front.clone());
+        let local = address(&parameters, "SERVER_ADDR", "SERVER_PORT").unwrap_or_else(|| local.clone());
+        let origin = Origin { secure, parameters, ..Origin::new(peer, local, server.clone()) };
         Ok(Self { head, origin, length })
     }
 }

@@ -30,13 +30,7 @@ pub(super) async fn answer(connection: Rc<Connection>, id: u16, inbox: Rc<Inbox>
     match asked {
         Ok(asked) => Running { connection, id, inbox, serving }.serve(asked).await,
         Err(Refusal(status, why)) => {
-            let origin = Origin {
-                peer: connection.front.clone(),
-                local: connection.local.clone(),
-                secure: false,
-                server: connection.server.name.clone(),
-                parameters: Parameters::default(),
-            };
+            let origin = Origin::new(connection.front.clone(), connection.local.clone(), connection.server.name.clone());
             let reply = Reply::new(&connection, id, &inbox, false);
             // Who asked this may be gone already; it is recorded all the same.
             let _ = reply.write(Response::error(status, why), None).await;
@@ -58,7 +52,7 @@ impl Running {
         let Asked { mut head, origin, length } = asked;
         let Self { connection, id, inbox, serving } = &self;
         let live = &serving.live;
-        let origin = Rc::new(origin);
+        let origin = live.origin(&mut head, &Rc::new(origin));
         let exchange = Exchange::begin(&connection.server.host, live, &origin, &head, 0);
         let method = head.method.clone();
         let mut handler = None;
@@ -67,7 +61,7 @@ impl Running {
             Err(response) => Answer::Now(response),
             Ok((body, file)) => {
                 stored = file;
-                match live.site.find(&mut head) {
+                match live.site.find(&mut head, origin.secure) {
                     Routed::Response(response) => Answer::Now(response),
                     Routed::App { .. } if handshake::is_asked(&head) => Answer::Now(Response::error(501, NO_WEBSOCKET)),
                     Routed::App { handler: found, name, base_length } => {

@@ -44,7 +44,8 @@ impl Connection {
             tell_keep_alive: head.version == Version::Http10,
             server_token: live.server_tokens,
         };
-        let exchange = Exchange::begin(&self.server.host, live, &self.origin, &head, self.sent());
+        let origin = live.origin(&mut head, &self.origin);
+        let exchange = Exchange::begin(&self.server.host, live, &origin, &head, self.sent());
         let (body, source) = self.body(live, body_framing, expect_continue);
         if let BodyFraming::Length(length) = body_framing
             && length > live.max_body
@@ -55,11 +56,11 @@ impl Connection {
             let answer = Answer::Now(Response::error(413, &format!("the body may have at most {} bytes", live.max_body)));
             return Asked { answer, framing, source, exchange, handler: None };
         }
-        match live.site.find(&mut head) {
+        match live.site.find(&mut head, origin.secure) {
             Routed::Response(response) => Asked { answer: Answer::Now(response), framing, source, exchange, handler: None },
             Routed::App { handler, name, base_length } => {
                 exchange.goes_to(name);
-                let (origin, uploads) = (self.origin.clone(), live.uploads.clone());
+                let uploads = live.uploads.clone();
                 let request = Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward(), user: None };
                 let asked = handler.clone();
                 let answer = || {

@@ -77,7 +77,7 @@ impl HttpServer {
     /// Whether it takes more connections than it has.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        (self.connections() as u64) < self.live.borrow().max_connections
+        (self.connections() as u64) < self.live.borrow().max_connections && self.tls.borrow().as_ref().is_none_or(TlsServer::has_room)
     }
 
     /// Connections open now.
@@ -91,7 +91,7 @@ impl HttpServer {
     /// # Errors
     /// When the reactor cannot register it; the connection is closed then.
     pub fn serve(self: &Rc<Self>, accepted: Accepted, local: &Peer) -> io::Result<()> {
-        let opening = Opening::new(accepted, local, &self.name, self.tls.borrow().clone(), &self.live.borrow().proxies)?;
+        let opening = Opening::new(accepted, local, (&self.name, self.host.slot), self.tls.borrow().clone(), &self.live.borrow().proxies)?;
         let entry = Entry { key: self.connections.borrow_mut().insert(None), server: self.clone() };
         add(self.host.slot.accepts(), 1);
         add(self.host.slot.connections(), 1);

@@ -362,13 +362,7 @@ fn a_connection_stays_small() {
         let live = Live::new(config().terms(&std::collections::BTreeMap::new()), &std::collections::BTreeMap::new(), None, board.slot(0));
         let server = HttpServer::new("web", live, board.slot(0), Rc::new(RequestIds::new(0, 1)));
         let wire = Rc::new(Wire::new(Stream::from(Socket::new(OwnedFd::from(ours)).unwrap())));
-        let origin = Rc::new(Origin {
-            peer: Peer::Unknown,
-            local: Peer::Unknown,
-            secure: false,
-            server: "web".into(),
-            parameters: crate::request::Parameters::default(),
-        });
+        let origin = Rc::new(Origin::new(Peer::Unknown, Peer::Unknown, "web".into()));
         std::mem::size_of_val(&HttpConnection { wire, origin, server }.serve())
     })
     .unwrap();

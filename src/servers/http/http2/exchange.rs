@@ -59,7 +59,8 @@ impl Running {
     async fn serve(self, asked: Asked) {
         let Asked { mut head, body, length, expects, websocket } = asked;
         let live = &self.live;
-        let exchange = Exchange::begin(&self.server.host, live, &self.origin, &head, 0);
+        let origin = live.origin(&mut head, &self.origin);
+        let exchange = Exchange::begin(&self.server.host, live, &origin, &head, 0);
         let reply = self.reply(head.method == Method::Head);
         let asks = expects.then(|| self.respond.clone());
         // What comes on a stream that asks for WebSocket is for who takes it over.
@@ -70,7 +71,7 @@ impl Running {
         let answer = if length.is_some_and(|length| length > live.max_body) {
             Answer::Now(Response::error(413, &format!("the body may have at most {} bytes", live.max_body)))
         } else {
-            match live.site.find(&mut head) {
+            match live.site.find(&mut head, origin.secure) {
                 Routed::Response(response) => Answer::Now(response),
                 Routed::App { handler: found, name, base_length } => {
                     exchange.goes_to(name);
@@ -78,7 +79,7 @@ impl Running {
                         Some(source) if length != Some(0) => Body::from_source(source.clone(), length),
                         _ => Body::empty(),
                     };
-                    let (origin, uploads) = (self.origin.clone(), live.uploads.clone());
+                    let (origin, uploads) = (origin.clone(), live.uploads.clone());
                     let request =
                         Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward(), user: None };
                     handler = Some(found.clone());
@@ -100,7 +101,7 @@ impl Running {
         };
         if let (ResponseBody::Upgrade(_), Some(body)) = (&response.body, tunnel.take()) {
             exchange.answered_with(&response);
-            return self.hand_over(response, body, exchange, &reply).await;
+            return self.hand_over(response, body, (exchange, &origin), &reply).await;
         }
         if websocket && (200..300).contains(&response.status) {
             // It would mean that WebSocket begins (RFC 8441 §5).
@@ -128,13 +129,13 @@ impl Running {
     }
 
     /// Tells the client that WebSocket begins, and lets who answered go on with the stream.
-    async fn hand_over(&self, mut response: Response, body: h2::RecvStream, exchange: Exchange, reply: &Reply) {
+    async fn hand_over(&self, mut response: Response, body: h2::RecvStream, (exchange, origin): (Exchange, &Rc<Origin>), reply: &Reply) {
         let ResponseBody::Upgrade(takeover) = std::mem::take(&mut response.body) else { return };
         let begun = reply.begin_tunnel(&response);
         exchange.finish(&self.live, Reply::BEGUN, 0, begun.as_ref().err());
         drop(exchange);
         if let Ok(sending) = begun {
-            let stream = Stream::Sub(Box::new(Tunnel::new(body, sending, &self.origin)));
+            let stream = Stream::Sub(Box::new(Tunnel::new(body, sending, origin)));
             takeover(Upgraded { stream, early: Vec::new(), place: Box::new(()) }).await;
         }
     }
