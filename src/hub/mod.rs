@@ -74,7 +74,7 @@ async fn serve(context: ChildContext) -> i32 {
             orphans_until: boot.leases_until,
         }),
         admin: admin::Admin::new(&settings, control.clone(), slot, number),
-        orders: acme::Orders::new(control.clone()),
+        orders: acme::Orders::new(control.clone(), &settings.data),
         scope: Scope::new(),
     });
     let speaker: Weak<dyn locks::Speaker> = Rc::<Hub>::downgrade(&hub);
@@ -259,7 +259,14 @@ impl Hub {
                 return;
             }
             ToHub::Call { id, call: Call::Challenge(token) } => {
-                send(port, &FromHub::Reply { id, reply: Ok(Reply::Challenge(self.orders.answer(&token))) });
+                let reply = move |answer| FromHub::Reply { id, reply: Ok(Reply::Challenge(answer)) };
+                match self.orders.answer(&token) {
+                    Some(answer) => send(port, &reply(Some(answer))),
+                    None => {
+                        let (port, other) = (port.clone(), self.orders.answer_of_another(token));
+                        self.scope.spawn(async move { send(&port, &reply(other.await)) });
+                    }
+                }
                 return;
             }
             ToHub::Call { id, call: Call::Cache(call) } => {
