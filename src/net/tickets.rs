@@ -31,7 +31,7 @@ struct Key {
     name: u64,
     /// When it was made, milliseconds of the monotonic clock, which is the same for an instance that takes over.
     born_ms: u64,
-    key: [u64; 4],
+    secret: [u64; 4],
 }
 
 impl Key {
@@ -42,19 +42,19 @@ impl Key {
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let (words, _) = random.as_chunks::<8>();
         let word = |at: usize| u64::from_ne_bytes(words[at]);
-        Ok(Self { name: word(0) | 1, born_ms: now_ms, key: [word(1), word(2), word(3), word(4)] })
+        Ok(Self { name: word(0) | 1, born_ms: now_ms, secret: [word(1), word(2), word(3), word(4)] })
     }
 
     fn cipher(&self) -> Option<LessSafeKey> {
         let mut bytes = [0; 32];
-        for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.key) {
+        for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.secret) {
             *to = word.to_ne_bytes();
         }
         UnboundKey::new(&CHACHA20_POLY1305, &bytes).ok().map(LessSafeKey::new)
     }
 
     fn words(&self) -> [u64; Self::WORDS] {
-        let [one, two, three, four] = self.key;
+        let [one, two, three, four] = self.secret;
         [self.name, self.born_ms, one, two, three, four]
     }
 }
@@ -156,7 +156,7 @@ impl Board {
             let turn = self.words[0].load(Acquire);
             let word = |at: usize| self.words[at].load(Relaxed);
             let key =
-                |at: usize| Key { name: word(at), born_ms: word(at + 1), key: [word(at + 2), word(at + 3), word(at + 4), word(at + 5)] };
+                |at: usize| Key { name: word(at), born_ms: word(at + 1), secret: [word(at + 2), word(at + 3), word(at + 4), word(at + 5)] };
             let keys = Keys { period_ms: word(1), present: key(2), before: key(2 + Key::WORDS) };
             fence(Acquire);
             if turn.is_multiple_of(2) && self.words[0].load(Relaxed) == turn {
