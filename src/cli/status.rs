@@ -97,6 +97,19 @@ pub fn summary(status: &process::Status) -> String {
     if status.upstreams_left_out > 0 {
         let _ = writeln!(text, "  upstream   and {} more", status.upstreams_left_out);
     }
+    let limits = &status.limits;
+    if limits.requests + limits.connections > 0 {
+        let (requests, connections) = (limits.requests as usize, limits.connections as usize);
+        let (requests, connections) = (counted(requests, "request"), counted(connections, "connection"));
+        let _ = writeln!(text, "  limits     {requests} and {connections} refused by address");
+    }
+    if limits.forgotten + limits.uncounted > 0 {
+        let (early, never) = (limits.forgotten, limits.uncounted);
+        let _ = writeln!(
+            text,
+            "             {early} times an address was forgotten too early, {never} times one was not counted: `limiter.addresses` is too small"
+        );
+    }
     if status.hub.is_none() {
         text.push_str("  hub        is being restarted\n");
     }

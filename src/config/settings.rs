@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ordered;
 use super::written::{Admin, App, Cache, Client, Events, Server, Workers};
+use crate::limiter::config::LimiterTable;
 use crate::link::locks::config::Limits as LockLimits;
 use crate::net::acme::Acme;
 use crate::net::tls_files::TlsFiles;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub events: Events,
     /// Bounds of locks.
     pub locks: LockLimits,
+    /// Where limits by address are counted.
+    pub limiter: LimiterTable,
     /// Connections to other servers, by name.
     pub clients: BTreeMap<String, Client>,
     /// Applications, by name.

@@ -14,6 +14,7 @@ use crate::clients::lock::config::LockClient;
 use crate::clients::redis::config::Redis;
 use crate::clients::rtep::config::RtepClient;
 pub use crate::events::config::Events;
+use crate::limiter::config::LimiterTable;
 use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
 use crate::net::tls_files::TlsFiles;
@@ -71,6 +72,8 @@ pub struct Config {
     pub events: Events,
     /// Bounds of the locks of this machine.
     pub locks: LockLimits,
+    /// Where limits by address are counted.
+    pub limiter: LimiterTable,
     /// Connections to other servers, by a name of your choice.
     pub clients: BTreeMap<String, Client>,
     /// Applications, by a name of your choice.
@@ -102,6 +105,7 @@ impl Default for Config {
             store: Store::default(),
             events: Events::default(),
             locks: LockLimits::default(),
+            limiter: LimiterTable::default(),
             clients: BTreeMap::new(),
             apps: BTreeMap::new(),
             servers: BTreeMap::new(),

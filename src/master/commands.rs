@@ -141,7 +141,8 @@ impl Master {
         let workers: Vec<_> = self.board.worker_statuses().into_iter().filter(|worker| worker.pid != 0).collect();
         states.total = workers.len();
         let (upstreams, upstreams_left_out) = self.board.upstream_statuses();
-        Status { master, states, hub: self.board.hub_status(), workers, upstreams, upstreams_left_out }
+        let limits = self.limiter.refusals();
+        Status { master, states, hub: self.board.hub_status(), workers, upstreams, upstreams_left_out, limits }
     }
 
     /// Connections open in all workers.

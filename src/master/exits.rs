@@ -58,6 +58,7 @@ impl Master {
         }
         self.boot.leases_until = self.boot.leases_until.max(slot.leases_until().load(Relaxed));
         slot.clear();
+        self.limiter.forget_process(child.slot);
         self.follow_up(&child, status, crashed);
     }
 

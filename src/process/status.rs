@@ -4,6 +4,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::ListenerName;
+use crate::limiter::Refusals;
 use crate::net::Certificate;
 use crate::scoreboard::{SlotStatus, StateCounts, UpstreamStatus};
 use crate::telemetry::clock;
@@ -25,6 +26,9 @@ pub struct Status {
     /// How many of those are not shown: a worker has room for 64.
     #[serde(default)]
     pub upstreams_left_out: u64,
+    /// What limits by address refused, of all servers, since the start.
+    #[serde(default)]
+    pub limits: Refusals,
 }
 
 /// A certificate that is shown to clients.

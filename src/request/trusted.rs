@@ -75,7 +75,9 @@ impl Trusted {
         })
     }
 
-    fn contain(&self, peer: &Peer) -> bool {
+    /// Whether the other end of a connection is one of them.
+    #[must_use]
+    pub fn contain(&self, peer: &Peer) -> bool {
         self.proxies.iter().any(|clients| clients.contain(peer))
     }
 

@@ -45,6 +45,16 @@ impl Opening {
         self.tls.is_none() && !self.is_announced
     }
 
+    /// Whether a proxy tells whose it is.
+    pub(in crate::servers) fn is_announced(&self) -> bool {
+        self.is_announced
+    }
+
+    /// Who is at the other end.
+    pub(in crate::servers) fn peer(&self) -> &Peer {
+        &self.origin.peer
+    }
+
     /// The connection as it is.
     pub(in crate::servers) fn at_once(self) -> (Stream, Rc<Origin>) {
         (Stream::from(self.socket), Rc::new(self.origin))

@@ -136,6 +136,7 @@ impl Checker<'_> {
         if written.cache.max_value > written.cache.memory {
             self.error(&top.name("cache").name("max_value"), "a value cannot be larger than the memory of the whole cache");
         }
+        self.within(&top.name("limiter").name("addresses"), written.limiter.addresses, 64, 4_194_304);
         let clients = self.clients(written.clients, &written.events);
         let settings = Settings {
             file: self.sources.files.first().map(|source| source.path.clone()),
@@ -158,6 +159,7 @@ impl Checker<'_> {
             store,
             events: written.events,
             locks: self.locks(written.locks),
+            limiter: written.limiter,
             clients,
             apps,
             servers,

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::codec::http::http1::HeadLimits;
 use crate::net::{Address, Network};
 use crate::request::compression::Compression;
-use crate::request::headers::Hsts;
+use crate::request::headers::{Headers, Hsts};
+use crate::request::limits::Limits;
 use crate::request::route::Route;
 use crate::request::trusted::Trusted;
 use crate::secret::Secret;
@@ -39,6 +40,10 @@ pub struct FastCgi {
     pub compress: Option<Box<Compression>>,
     /// Tells browsers, over encrypted connections alone, that they are to come by HTTPS only: `()` for the defaults. None: they are told nothing.
     pub hsts: Option<Hsts>,
+    /// Header fields that all its answers have or have not, those too that no route gives. What a route says of a field counts before this.
+    pub headers: Option<Box<Headers>>,
+    /// How much one address may ask for, of all routes together: `(rate: "50/s", connections: 100)`. None: as much as it likes.
+    pub limits: Option<Box<Limits>>,
     /// The most parameters of a request. More: 431.
     pub max_parameters: u32,
     /// The most bytes of parameters of a request. More: 431.
@@ -71,6 +76,8 @@ impl Default for FastCgi {
             routes: Vec::new(),
             compress: None,
             hsts: None,
+            headers: None,
+            limits: None,
             max_parameters: 200,
             max_parameter_bytes: HumanSize::kib(64),
             max_body: HumanSize::mib(64),
@@ -102,6 +109,9 @@ impl FastCgi {
             websocket: Settings::from(&WebSocket::default()),
             compress: self.compress.as_deref(),
             hsts: self.hsts.as_ref(),
+            headers: self.headers.as_deref(),
+            limits: self.limits.as_deref(),
+            limiter: None,
             users,
             proxies: &[],
             trusted: self.trusted.as_ref(),

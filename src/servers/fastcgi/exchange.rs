@@ -48,14 +48,18 @@ pub(super) fn begin(
     let exchange = Exchange::begin(&connection.server.host, &serving.live, &origin, &head, 0);
     let method = head.method.clone();
     let mut running = Running { connection, id, inbox, serving, origin, exchange, method, handler: None, stored: None };
-    if stored_body::named(&running.origin.parameters).is_some() {
+    let refusal = running.exchange.refusal(&running.serving.live);
+    if refusal.is_none() && stored_body::named(&running.origin.parameters).is_some() {
         return scope.spawn(async move {
             let body = running.stored_body(length).await;
             let answer = running.ask(head, body);
             running.conclude(answer).await;
         });
     }
-    let body = running.body(length);
+    let body = match refusal {
+        Some(response) => Err(response),
+        None => running.body(length),
+    };
     let answer = running.ask(head, body);
     if let Some(answer) = running.answer_at_once(answer) {
         scope.spawn(running.conclude(answer));
@@ -67,7 +71,8 @@ async fn refuse(connection: Rc<Connection>, id: u16, inbox: Rc<Inbox>, serving: 
     let origin = Origin::new(connection.front.clone(), connection.local.clone(), connection.server.name.clone());
     let reply = Reply::new(&connection, id, &inbox, false);
     // Who asked this may be gone already; it is recorded all the same.
-    let _ = reply.write(Response::error(status, why), None).await;
+    let response = serving.live.site.plain(Response::error(status, why), false);
+    let _ = reply.write(response, None).await;
     Exchange::refused(&connection.server.host, &serving.live, &origin, status, reply.sent());
     connection.end(id, 0, ProtocolStatus::Complete);
 }
@@ -89,14 +94,16 @@ struct Running {
 impl Running {
     /// Gives the request to whoever answers it.
     fn ask(&mut self, mut head: RequestHead, body: Result<Body, Response>) -> Answer {
-        let body = match body {
-            Ok(body) => body,
-            Err(response) => return Answer::Now(response),
-        };
         let live = &self.serving.live;
-        match live.site.find(&mut head, self.origin.secure) {
+        let (routed, body) = match body {
+            Err(response) => (live.site.refuse(response), Body::empty()),
+            Ok(body) => match live.site.find(&mut head, self.origin.secure) {
+                Routed::App { .. } if handshake::is_asked(&head) => (live.site.refuse(Response::error(501, NO_WEBSOCKET)), body),
+                routed => (routed, body),
+            },
+        };
+        match routed {
             Routed::Response(response) => Answer::Now(response),
-            Routed::App { .. } if handshake::is_asked(&head) => Answer::Now(Response::error(501, NO_WEBSOCKET)),
             Routed::App { handler, name, base_length } => {
                 self.exchange.goes_to(name);
                 let request = Request {
@@ -151,7 +158,7 @@ impl Running {
         };
         let Some(mut response) = response else { return self.abandon() };
         if matches!(response.body, ResponseBody::Upgrade(_)) {
-            response = Response::error(501, NO_WEBSOCKET);
+            response = live.site.plain(Response::error(501, NO_WEBSOCKET), self.origin.secure);
         }
         exchange.answered_with(&response);
         let mut as_file = 0;
@@ -275,7 +282,7 @@ impl Running {
     fn failed(&self) -> Response {
         let id = self.exchange.id();
         self.connection.tell(self.id, &format!("the application failed; the log of skep has more under {id}\n"));
-        broken(id)
+        self.serving.live.site.plain(broken(id), self.origin.secure)
     }
 }
 

@@ -10,7 +10,8 @@ use crate::codec::http::http1::HeadLimits;
 use crate::net::tls_files::TlsFiles;
 use crate::net::{Address, Network};
 use crate::request::compression::Compression;
-use crate::request::headers::Hsts;
+use crate::request::headers::{Headers, Hsts};
+use crate::request::limits::Limits;
 use crate::request::route::Route;
 use crate::request::trusted::Trusted;
 use crate::secret::Secret;
@@ -42,6 +43,10 @@ pub struct Http {
     pub compress: Option<Box<Compression>>,
     /// Tells browsers, over encrypted connections alone, that they are to come by HTTPS only: `()` for the defaults. None: they are told nothing.
     pub hsts: Option<Hsts>,
+    /// Header fields that all its answers have or have not, those too that no route gives. What a route says of a field counts before this.
+    pub headers: Option<Box<Headers>>,
+    /// How much one address may ask for, of all routes together: `(rate: "50/s", connections: 100)`. None: as much as it likes.
+    pub limits: Option<Box<Limits>>,
     /// The longest request line. Longer: 414.
     pub max_line: HumanSize,
     /// The most header fields of a request. More: 431.
@@ -82,6 +87,8 @@ impl Default for Http {
             routes: Vec::new(),
             compress: None,
             hsts: None,
+            headers: None,
+            limits: None,
             max_line: HumanSize::kib(8),
             max_headers: 100,
             max_header_bytes: HumanSize::kib(32),
@@ -118,6 +125,9 @@ impl Http {
             websocket: Settings::from(&*self.websocket),
             compress: self.compress.as_deref(),
             hsts: self.hsts.as_ref(),
+            headers: self.headers.as_deref(),
+            limits: self.limits.as_deref(),
+            limiter: None,
             users,
             proxies: &self.proxy_protocol,
             trusted: self.trusted.as_ref(),

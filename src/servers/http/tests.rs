@@ -71,7 +71,7 @@ struct Running {
 }
 
 fn config() -> Http {
-    let route = |path: &str, action| Route { host: Host::Any, path: path.into(), access: None, compress: None, headers: None, action };
+    let route = |path: &str, action| Route::new(Host::Any, path, action);
     Http {
         routes: vec![
             route("/", Action::App("probe".into())),
@@ -363,7 +363,7 @@ fn a_connection_stays_small() {
         let server = HttpServer::new("web", live, board.slot(0), Rc::new(RequestIds::new(0, 1)));
         let wire = Rc::new(Wire::new(Stream::from(Socket::new(OwnedFd::from(ours)).unwrap())));
         let origin = Rc::new(Origin::new(Peer::Unknown, Peer::Unknown, "web".into()));
-        std::mem::size_of_val(&HttpConnection { wire, origin, server }.serve())
+        std::mem::size_of_val(&HttpConnection { wire, origin, server, crowded: false }.serve())
     })
     .unwrap();
     assert!(size <= 4096, "an idle connection takes {size} bytes");

@@ -20,6 +20,8 @@ pub(super) struct Wire {
     output: RefCell<Vec<u8>>,
     /// The deadline of whatever the connection's own task waits for.
     pub(super) alarm: Alarm,
+    /// When an exchange is reported that still waits. One for the whole connection: the queue of timers is not touched by each request.
+    pub(super) slow: Alarm,
     pub(super) received: Cell<u64>,
     pub(super) sent: Cell<u64>,
     /// The output goes at the end of the turn.
@@ -67,6 +69,7 @@ impl Wire {
             input: RefCell::default(),
             output: RefCell::default(),
             alarm: Alarm::new(),
+            slow: Alarm::new(),
             received: Cell::new(0),
             sent: Cell::new(0),
             put_off: Cell::new(false),
