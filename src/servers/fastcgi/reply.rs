@@ -126,8 +126,16 @@ impl<'a> Reply<'a> {
 /// `Status`, the fields, and the length where it is known. The front adds what is between it and the client.
 fn head(response: &Response, bodiless: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(128 + response.fields.block().len());
-    out.extend_from_slice(format!("Status: {} {}\r\n", response.status, status::reason(response.status)).as_bytes());
+    let status = format!("Status: {} {}\r\n", response.status, status::reason(response.status));
+    // A `Location` without a status means 302, and HAProxy 2.6 says so even when one stands in front of it.
+    let redirects = response.fields.get("location").is_some();
+    if !redirects {
+        out.extend_from_slice(status.as_bytes());
+    }
     out.extend_from_slice(response.fields.block());
+    if redirects {
+        out.extend_from_slice(status.as_bytes());
+    }
     out.extend_from_slice(response.prepared.as_deref().unwrap_or_default());
     if let Some(length) = response.body.length().filter(|_| !bodiless) {
         out.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
