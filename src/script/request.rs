@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use event_listener::Event;
 use mlua::thread::{ThreadEvent, ThreadTriggers};
 use mlua::{Function, Lua, LuaString, Table, Thread, Value};
+use serde_json::error::Category;
 use slab::Slab;
 
 use super::context::AppContext;
@@ -20,7 +21,7 @@ use crate::codec::percent;
 use crate::net::{ClientCertificate, ClientName, Peer};
 use crate::request::cookies::Cookies;
 use crate::request::form::{FormLimits, FormMap, FormValue, UploadLimits, parse_urlencoded};
-use crate::request::{Body, Origin, Request, RequestId, ResponseFields};
+use crate::request::{Body, BodyError, Origin, Request, RequestId, ResponseFields};
 
 /// Bytes that a script may write before it waits for the client to take some.
 const HIGH_WATER: usize = 64 << 10;
@@ -478,7 +479,13 @@ fn reading(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &Rc<ActiveReq
         "json",
         lua.create_async_function(move |lua, req: Table| {
             let bytes = whole(req);
-            async move { json::decode(&lua, &bytes.await?) }
+            async move {
+                json::read(&lua, &bytes.await?).map_err(|error| match error.classify() {
+                    // The client's mistake.
+                    Category::Syntax | Category::Eof => mlua::Error::external(BodyError::Malformed(format!("no JSON: {error}"))),
+                    Category::Data | Category::Io => mlua::Error::runtime(format!("json: {error}")),
+                })
+            }
         })?,
     )?;
     let requests = active.clone();

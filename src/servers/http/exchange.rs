@@ -199,6 +199,9 @@ impl Connection {
     ) -> After {
         let limit = live.timeouts.write;
         framing.keep_alive &= source.as_ref().is_none_or(|source| source.is_nearly_done(REST));
+        if let Some(source) = &source {
+            source.answer_begins();
+        }
         let status = response.status;
         exchange.answered_with(&response);
         let kept = write_head(&self.wire, &response, framing);

@@ -42,6 +42,13 @@ impl Handler for Probe {
                 let pieces = [Ok(bytes::Bytes::from_static(b"half")), Err(std::io::Error::other("broken"))];
                 Answer::Now(Response::new(200, ResponseBody::Stream(Box::pin(futures_lite::stream::iter(pieces)))))
             }
+            // The answer begins, and goes on with what is read then.
+            "/onward" => {
+                let body = request.body;
+                let read = futures_lite::stream::once_future(async move { body.bytes(1 << 20).await.map_err(std::io::Error::other) });
+                let begun = futures_lite::stream::iter([Ok(bytes::Bytes::from_static(b"begun "))]);
+                Answer::Now(Response::new(200, ResponseBody::Stream(Box::pin(futures_lite::StreamExt::chain(begun, read)))))
+            }
             "/wait" => Answer::Later(Box::pin(std::future::pending())),
             path => Answer::Now(Response::text(200, format!("{} {}", request.head.method, path))),
         }
@@ -269,6 +276,18 @@ fn a_client_that_expects_to_be_told_is_told() {
     stream.write_all(b"POST /ignore HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n").unwrap();
     let answer = read_all(&mut stream);
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("Connection: close"), "{answer}");
+}
+
+#[test]
+fn nothing_comes_between_an_answer_and_its_end() {
+    let server = start(config());
+    let mut stream = server.connect();
+    stream.write_all(b"POST /onward HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n").unwrap();
+    let begun = read_until(&mut stream, "6\r\nbegun \r\n");
+    assert!(begun.starts_with("HTTP/1.1 200"), "{begun}");
+    // It sees the answer, and sends what it has.
+    stream.write_all(b"ok").unwrap();
+    assert_eq!(read_all(&mut stream), "2\r\nok\r\n0\r\n\r\n");
 }
 
 #[test]
