@@ -27,6 +27,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::Settings;
+use crate::link::locks::FastPath;
 use crate::net::Address;
 use crate::scoreboard::{Scoreboard, Slot};
 use crate::sys::channel::Channel;
@@ -49,6 +50,8 @@ pub struct ChildContext {
     pub hub: Option<Channel>,
     /// Shared by all processes of this instance.
     pub scoreboard: Scoreboard,
+    /// Locks that are taken without the hub; shared as well.
+    pub fast_path: FastPath,
     /// What was found out before privileges were dropped.
     pub boot: BootInfo,
 }
