@@ -52,12 +52,19 @@ pub struct Origin {
 
 /// Names and values that a front tells about a request, as CGI has them (RFC 3875 §4.1), in order.
 #[derive(Clone, Default)]
-pub struct Parameters(Vec<(Box<str>, Box<[u8]>)>);
+pub struct Parameters {
+    names: String,
+    values: Vec<u8>,
+    /// Where each name and each value ends; the next begins there.
+    ends: Vec<(u32, u32)>,
+}
 
 impl Parameters {
-    /// Adds one.
+    /// Adds one. Both together stay far below 4 GiB: what a front may say is bounded.
     pub fn push(&mut self, name: &str, value: &[u8]) {
-        self.0.push((name.into(), value.into()));
+        self.names.push_str(name);
+        self.values.extend_from_slice(value);
+        self.ends.push((self.names.len() as u32, self.values.len() as u32));
     }
 
     /// The value of this name, the first one.
@@ -68,7 +75,11 @@ impl Parameters {
 
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+        let mut begin = (0, 0);
+        self.ends.iter().map(move |&(name, value)| {
+            let (from_name, from_value) = std::mem::replace(&mut begin, (name as usize, value as usize));
+            (&self.names[from_name..name as usize], &self.values[from_value..value as usize])
+        })
     }
 }
 

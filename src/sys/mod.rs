@@ -8,7 +8,6 @@ pub mod fork;
 pub mod limits;
 pub mod luau_interrupt;
 pub mod memory;
-pub mod pidfd;
 pub mod prefetch;
 pub mod privileges;
 pub mod program;

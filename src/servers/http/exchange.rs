@@ -12,7 +12,6 @@ use super::wire::OUTPUT;
 use crate::codec::http::http1::{BodyFraming, ParsedRequest};
 use crate::codec::http::{Method, Version, status};
 use crate::codec::websocket::handshake;
-use crate::reactor::Alarm;
 use crate::request::{Answer, Body, Handler, Request, Response, ResponseBody, Routed};
 use crate::servers::guarded::{broken, guarded};
 use crate::servers::live::Live;
@@ -145,9 +144,10 @@ impl Connection {
         if self.wire.pending() > 0 && self.wire.flush(&[], live.timeouts.write).await.is_err() {
             return None;
         }
-        let slow = Alarm::new();
-        if let Some(at) = exchange.report_at(live) {
-            slow.set_at(at);
+        let slow = &self.wire.slow;
+        match exchange.report_at(live) {
+            Some(at) => slow.set_at(at),
+            None => slow.clear(),
         }
         poll_fn(|cx| {
             let polled = guarded(|| {
