@@ -51,7 +51,7 @@ pub fn main(context: ChildContext) -> i32 {
 
 async fn serve(context: ChildContext) -> i32 {
     let slot = context.own_slot();
-    let ChildContext { settings, listeners, control, slot: number, scoreboard, boot, .. } = context;
+    let ChildContext { settings, listeners, control, slot: number, scoreboard, fast_path, boot, .. } = context;
     let control = match Port::new(control) {
         Ok(control) => control,
         Err(error) => {
@@ -71,6 +71,7 @@ async fn serve(context: ChildContext) -> i32 {
             limits: settings.locks.clone(),
             data: settings.data.clone(),
             board: scoreboard,
+            fast_path,
             instance: format!("{}-{}", boot.master_pid, boot.started_ms),
             orphans_until: boot.leases_until,
         }),

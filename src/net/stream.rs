@@ -76,6 +76,13 @@ impl Stream {
         self.with_socket(Socket::recheck);
     }
 
+    /// Has loaded what the next read or write looks at.
+    pub fn prefetch(&self) {
+        if let Self::Plain(socket) = self {
+            socket.prefetch();
+        }
+    }
+
     /// Lets the task that waits to read look around once.
     pub fn wake_reader(&self) {
         self.with_socket(Socket::wake_reader);
