@@ -27,6 +27,7 @@ setup:
 setup-test: setup
 	@tests/peers/acme.sh
 	@tests/peers/cgi.sh
+	@tests/peers/fronts.sh
 	@tests/peers/http.sh
 	@tests/peers/http2.sh
 	@tests/peers/redis.sh

@@ -137,7 +137,7 @@ fn connections_are_counted_over_all_workers_and_killed_ones_are_not() {
     silent.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
     assert_eq!(silent.read(&mut [0; 100]).expect("an end"), 0);
     drop(clients);
-    wait::until("room again", || is_served(address));
+    wait::until("all to be gone", || skep.status().workers.iter().all(|worker| worker.connections == 0));
     let clients: Vec<Client> = (0..4).map(|_| kept(address)).collect();
     assert!(!is_served(address));
     for worker in skep.status().workers {
@@ -226,4 +226,21 @@ fn clients_that_a_proxy_announces_are_counted_each_by_itself() {
     let mut other = announced("203.0.113.2");
     assert_eq!((0..3).map(|_| other.get("/").expect("an answer").status).collect::<Vec<_>>(), [200, 200, 429]);
     assert_eq!(one.get("/").expect("an answer").status, 200);
+}
+
+#[test]
+fn clients_that_a_trusted_proxy_names_are_counted_each_by_itself() {
+    let (_skep, address) =
+        start("trusted: (proxies: [\"127.0.0.0/8\"]), limits: (connections: 1, rate: \"2/h\"),", "(path: \"/\", app: \"site\")");
+    // The proxy's own connections are for all of them, so none is one too many.
+    let mut connections: Vec<Client> = (0..4).map(|_| Client::connect(address).expect("connected")).collect();
+    let mut ask = |connection: usize, client: &str| {
+        let connection: &mut Client = &mut connections[connection];
+        connection.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {client}\r\n\r\n").as_bytes()).expect("sent");
+        let reply = connection.read_reply().expect("an answer");
+        assert!(reply.status == 429 || reply.text() == client, "{reply:?}");
+        reply.status
+    };
+    assert_eq!((0..4).map(|at| ask(at, "203.0.113.1")).collect::<Vec<_>>(), [200, 200, 429, 429]);
+    assert_eq!((0..3).map(|at| ask(at, "203.0.113.2")).collect::<Vec<_>>(), [200, 200, 429]);
 }

@@ -28,7 +28,7 @@ export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # shellcheck disable=SC2086 # The names are words of a list.
-if ! { apt-get -q update && apt-get -qy install --no-install-recommends $packages; } >"$log" 2>&1 </dev/null; then
+if ! { apt-get -q update && apt-get -qy -o DPkg::Lock::Timeout=300 install --no-install-recommends $packages; } >"$log" 2>&1 </dev/null; then
     tail -20 "$log" >&2
     echo "could not install:$packages" >&2
     exit 1

@@ -74,6 +74,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
         (changes.log, "log changed"),
         (changes.access_log, "access_log changed"),
         (changes.admin_token, "admin token changed"),
+        (old.session_keys != new.session_keys, "session_keys changed"),
         (old.cache != new.cache, "cache changed"),
         (old.dev != new.dev, "dev changed"),
         (old.auto_reload != new.auto_reload, "auto_reload changed"),

@@ -61,6 +61,8 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// How many workers there are, and how long they live.
     pub workers: Workers,
+    /// How long a key seals the sessions of TLS clients, in all servers; sessions can be resumed for as long again, and no longer.
+    pub session_keys: HumanDuration,
     /// The admin listener.
     pub admin: Admin,
     /// The cache that all workers share.
@@ -98,6 +100,7 @@ impl Default for Config {
             log: Log::default(),
             access_log: None,
             workers: Workers::default(),
+            session_keys: HumanDuration::seconds(12 * 60 * 60),
             admin: Admin::default(),
             cache: Cache::default(),
             store: Store::default(),

@@ -12,9 +12,10 @@ mod locks;
 mod store;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ pub fn main(context: ChildContext) -> i32 {
 
 async fn serve(context: ChildContext) -> i32 {
     let slot = context.own_slot();
-    let ChildContext { settings, listeners, control, slot: number, scoreboard, boot, .. } = context;
+    let ChildContext { settings, listeners, control, slot: number, scoreboard, fast_path, boot, .. } = context;
     let control = match Port::new(control) {
         Ok(control) => control,
         Err(error) => {
@@ -70,11 +71,13 @@ async fn serve(context: ChildContext) -> i32 {
             limits: settings.locks.clone(),
             data: settings.data.clone(),
             board: scoreboard,
+            fast_path,
             instance: format!("{}-{}", boot.master_pid, boot.started_ms),
             orphans_until: boot.leases_until,
         }),
         admin: admin::Admin::new(&settings, control.clone(), slot, number),
-        orders: acme::Orders::new(control.clone()),
+        orders: acme::Orders::new(control.clone(), &settings.data),
+        uploads: RefCell::new(upload_directories(&settings)),
         scope: Scope::new(),
     });
     let speaker: Weak<dyn locks::Speaker> = Rc::<Hub>::downgrade(&hub);
@@ -90,7 +93,7 @@ async fn serve(context: ChildContext) -> i32 {
         let notices = hearing.elections.borrow_mut().open();
         hearing.announce(notices);
     });
-    hub.scope.spawn(clean_uploads(settings.clone()));
+    hub.scope.spawn(clean_uploads(upload_directories(&settings)));
     slot.set_state(State::Idle);
     tell(&control, &ToMaster::Ready);
     hub.orders.update(&settings);
@@ -99,15 +102,19 @@ async fn serve(context: ChildContext) -> i32 {
     code
 }
 
-/// Removes what a killed worker left of uploads.
-async fn clean_uploads(settings: Settings) {
-    for server in settings.servers.values() {
-        let uploads = match server {
-            Server::Http(http) => &http.uploads,
-            Server::FastCgi(fastcgi) => &fastcgi.uploads,
-            _ => continue,
-        };
-        let Some(directory) = uploads.dir.clone() else { continue };
+/// Where servers keep files of uploads while a request lasts.
+fn upload_directories(settings: &Settings) -> BTreeSet<PathBuf> {
+    let of = |server: &Server| match server {
+        Server::Http(http) => http.uploads.dir.clone(),
+        Server::FastCgi(fastcgi) => fastcgi.uploads.dir.clone(),
+        _ => None,
+    };
+    settings.servers.values().filter_map(of).collect()
+}
+
+/// Removes what killed workers left of uploads.
+async fn clean_uploads(directories: BTreeSet<PathBuf>) {
+    for directory in directories {
         let shown = directory.display().to_string();
         match blocking::unblock(move || remove_stale(&directory)).await {
             Ok(0) => {}
@@ -126,6 +133,7 @@ struct Hub {
     events: Rc<Events>,
     admin: Rc<admin::Admin>,
     orders: Rc<acme::Orders>,
+    uploads: RefCell<BTreeSet<PathBuf>>,
     scope: Scope,
 }
 
@@ -167,6 +175,8 @@ impl Hub {
                 self.lose((slot, pid));
                 // A channel that broke does not say that the worker's parties hold nothing any more; the master does.
                 self.locks.gone((slot, pid));
+                // Its process is gone, not only its channel: what it left is nobody's.
+                self.scope.spawn(clean_uploads(self.uploads.borrow().clone()));
             }
             ToChild::Update { revision, settings, added, removed } => {
                 let result = self.update(&settings);
@@ -195,6 +205,7 @@ impl Hub {
         let settings: Settings = serde_json::from_str(settings).map_err(|error| format!("the settings cannot be read: {error}"))?;
         self.admin.update(&settings);
         self.orders.update(&settings);
+        self.uploads.replace(upload_directories(&settings));
         self.locks.update(&settings.locks);
         self.cache.borrow_mut().set_limits(settings.cache.limits());
         telemetry::configure(&settings.log);
@@ -259,7 +270,14 @@ impl Hub {
                 return;
             }
             ToHub::Call { id, call: Call::Challenge(token) } => {
-                send(port, &FromHub::Reply { id, reply: Ok(Reply::Challenge(self.orders.answer(&token))) });
+                let reply = move |answer| FromHub::Reply { id, reply: Ok(Reply::Challenge(answer)) };
+                match self.orders.answer(&token) {
+                    Some(answer) => send(port, &reply(Some(answer))),
+                    None => {
+                        let (port, other) = (port.clone(), self.orders.answer_of_another(token));
+                        self.scope.spawn(async move { send(&port, &reply(other.await)) });
+                    }
+                }
                 return;
             }
             ToHub::Call { id, call: Call::Cache(call) } => {

@@ -83,6 +83,10 @@ impl Master {
         {
             hub.tell(&ToChild::WorkerGone { slot: child.slot, pid: child.pid.as_raw() });
         }
+        if child.role == Role::Hub {
+            // Its right to grant locks has ended with it: another instance may have it by now.
+            self.fast_path.close();
+        }
         self.update_lost(child.pid);
         let why = || child.failed.clone().unwrap_or_else(|| format!("{} {}", child.name(), words(status)));
         if child.phase == Phase::Starting && crashed {

@@ -25,6 +25,7 @@ use super::update::Update;
 use super::upgrade::{Takeover, Upgrade};
 use crate::config::{Settings, Watch};
 use crate::limiter::Limiter;
+use crate::link::locks::FastPath;
 use crate::process::{BootInfo, Command, OrderStatus, Outcome};
 use crate::scoreboard::{Role, Scoreboard};
 use crate::sys::privileges::Target;
@@ -74,6 +75,7 @@ pub struct Master {
     pub target: Target,
     pub board: Scoreboard,
     pub limiter: Limiter,
+    pub fast_path: FastPath,
     pub listeners: Vec<Listening>,
     pub children: Vec<Child>,
     /// Processes to fork at the end of this turn.

@@ -28,6 +28,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Settings;
 use crate::limiter::Limiter;
+use crate::link::locks::FastPath;
 use crate::net::Address;
 use crate::scoreboard::{Scoreboard, Slot};
 use crate::sys::channel::Channel;
@@ -52,6 +53,8 @@ pub struct ChildContext {
     pub scoreboard: Scoreboard,
     /// What each address asks for; shared by all processes too.
     pub limiter: Limiter,
+    /// Locks that are taken without the hub; shared as well.
+    pub fast_path: FastPath,
     /// What was found out before privileges were dropped.
     pub boot: BootInfo,
 }

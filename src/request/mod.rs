@@ -23,6 +23,7 @@ mod response;
 pub mod route;
 mod router;
 mod site;
+pub mod trusted;
 
 pub use app::{Answer, App, Connection, Handler, StartError, Takeover, Upgraded};
 pub use body::{Body, BodyError, BodySource};
@@ -38,21 +39,33 @@ use std::rc::Rc;
 
 use self::form::UploadLimits;
 use crate::codec::http::RequestHead;
-use crate::net::Peer;
+use crate::net::{ClientCertificate, Peer};
 
-/// What all requests of one connection have in common.
+/// Where a request comes from: what all requests of one connection have in common, unless a trusted proxy says something else of each.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// The client; behind a trusted proxy, the client that it names.
+    /// The client; behind a trusted proxy, the client that it names. Whatever goes by the client's address (rules, limits, logs) takes it from here.
     pub peer: Peer,
+    /// The trusted proxy that has sent the request: `peer` is whom it names, or itself when it names nobody. `None`: whoever has connected is the client.
+    pub proxy: Option<Peer>,
     /// Our address that the client reached.
     pub local: Peer,
-    /// The connection is encrypted.
+    /// The connection is encrypted; behind a trusted proxy, the client's connection to it.
     pub secure: bool,
+    /// The certificate that the client has shown to us.
+    pub certificate: Option<Rc<ClientCertificate>>,
     /// The server's name in the configuration.
     pub server: Rc<str>,
     /// What a front told beside the request; nothing where the client itself is at the other end.
     pub parameters: Parameters,
+}
+
+impl Origin {
+    /// A connection from `peer` to us, taken by this server; not encrypted, nothing known beside.
+    #[must_use]
+    pub fn new(peer: Peer, local: Peer, server: Rc<str>) -> Self {
+        Self { peer, proxy: None, local, secure: false, certificate: None, server, parameters: Parameters::default() }
+    }
 }
 
 /// Names and values that a front tells about a request, as CGI has them (RFC 3875 §4.1), in order.

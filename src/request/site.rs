@@ -50,6 +50,8 @@ pub struct Site {
     bare: Bare,
     /// Whether any route is not for everybody, or not for any number of requests.
     guarded: bool,
+    /// Whether what comes unencrypted is sent to the same address by HTTPS.
+    https_only: bool,
 }
 
 /// Where a route leads, looked up and made once.
@@ -86,7 +88,7 @@ impl Site {
         };
         let ends = table.routes().iter().map(end).collect();
         let guarded = table.routes().iter().any(is_guarded);
-        Self { first: None, table, ends, bare: Bare::new(common), guarded }
+        Self { first: None, table, ends, bare: Bare::new(common), guarded, https_only: false }
     }
 
     /// With something that answers before the routes; `label` is its name in reports.
@@ -95,14 +97,23 @@ impl Site {
         Self { first: Some((first, label)), ..self }
     }
 
-    /// Finds who answers a request. The head's target becomes the rewritten and normalised one.
+    /// For requests by HTTPS alone: others are told to come again by that.
     #[must_use]
-    pub fn find(&self, head: &mut RequestHead) -> Routed {
+    pub fn for_https_only(self) -> Self {
+        Self { https_only: true, ..self }
+    }
+
+    /// Finds who answers a request, which came encrypted if it is `secure`. The head's target becomes the rewritten and normalised one.
+    #[must_use]
+    pub fn find(&self, head: &mut RequestHead, secure: bool) -> Routed {
         if let Some(response) = for_everything(head) {
             return self.refuse(response);
         }
         if let Some((first, name)) = self.first.as_ref().filter(|(first, _)| head.path().starts_with(first.path)) {
             return Routed::App { handler: first.handler.clone(), name: *name, base_length: 0 };
+        }
+        if self.https_only && !secure {
+            return self.refuse(by_https(head));
         }
         for _ in 0..=MOST_REWRITES {
             if !normalise(head) {
@@ -159,7 +170,7 @@ impl Site {
     #[must_use]
     pub fn standing(&self, path: &[u8]) -> Option<&Standing> {
         let is_first = self.first.as_ref().is_some_and(|(first, _)| path.starts_with(first.path.as_bytes()));
-        if self.guarded || is_first || self.table.names_hosts() {
+        if self.guarded || is_first || self.https_only || self.table.names_hosts() {
             return None;
         }
         let (index, _) = self.table.position("", path)?;
@@ -311,6 +322,14 @@ fn base_length(route: &Route, path: &str) -> usize {
     path.match_indices('/').nth(segments).map_or(path.len(), |(at, _)| at)
 }
 
+/// Sends a client to the same address by HTTPS, on its usual port.
+fn by_https(head: &RequestHead) -> Response {
+    let Some(host) = head.host() else { return Response::error(400, "this is served by HTTPS alone, and the request names no host") };
+    let query = head.query().map_or(String::new(), |query| format!("?{query}"));
+    let to = format!("https://{host}{}{query}", head.path());
+    Response::redirect(308, &to).unwrap_or_else(|_| Response::error(400, "the address cannot be asked for by HTTPS"))
+}
+
 fn redirected(redirect: &Redirect, route: &Route, head: &RequestHead) -> Response {
     let mut location = String::new();
     let mut rest = redirect.to.as_str();
@@ -378,7 +397,7 @@ mod tests {
     /// Where a target leads: `base path` of an application, or `status location`.
     fn led(target: &str) -> String {
         let mut head = RequestHead::new(Method::Get, target, Version::Http11).unwrap();
-        match site().find(&mut head) {
+        match site().find(&mut head, false) {
             Routed::App { base_length, .. } => format!("{} {}", &head.path()[..base_length], head.target()),
             Routed::Response(response) => {
                 format!("{} {}", response.status, String::from_utf8_lossy(response.fields.get("location").unwrap_or_default()))
@@ -415,9 +434,9 @@ mod tests {
     fn trace_and_options_for_the_server_have_one_answer() {
         let mut head = RequestHead::new(Method::Options, "*", Version::Http11).unwrap();
         assert!(
-            matches!(site().find(&mut head), Routed::Response(response) if response.status == 204 && response.fields.get("allow").is_some())
+            matches!(site().find(&mut head, false), Routed::Response(response) if response.status == 204 && response.fields.get("allow").is_some())
         );
         let mut head = RequestHead::new(Method::Trace, "/", Version::Http11).unwrap();
-        assert!(matches!(site().find(&mut head), Routed::Response(response) if response.status == 405));
+        assert!(matches!(site().find(&mut head, false), Routed::Response(response) if response.status == 405));
     }
 }

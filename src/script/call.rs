@@ -1,6 +1,7 @@
 //! Running a handler on a request: at once as far as it goes, then whenever what it waits for is there, first for the head of the reply,
 //! then for the pieces of its body.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,7 +16,7 @@ use super::lifetime::Lifetime;
 use super::reply::{self, Reply, Returned};
 use super::request::{self, ScriptRequest};
 use super::step::StepKind;
-use crate::request::{Response, ResponseBody};
+use crate::request::{BodyError, Response, ResponseBody};
 
 /// A handler at work on a request. Dropped before its end, it tells the script that the client has gone.
 pub(super) struct RequestCall {
@@ -24,6 +25,8 @@ pub(super) struct RequestCall {
     number: f64,
     /// `None` when the handler has ended.
     call: Option<AsyncCallFuture<Returned>>,
+    /// The handler ended because the client left in the middle of its body.
+    left: Cell<bool>,
     lifetime: Lifetime,
 }
 
@@ -46,7 +49,7 @@ impl RequestCall {
             Ok(()) => handler.call_async(()),
             Err(arguments) => handler.call_async(arguments),
         };
-        RequestCall { app, request, number, call: Some(call), lifetime: Lifetime::new() }
+        RequestCall { app, request, number, call: Some(call), left: Cell::new(false), lifetime: Lifetime::new() }
     }
 
     /// Runs the handler until it waits or ends.
@@ -96,6 +99,7 @@ impl RequestCall {
     /// The answer to an error that nobody caught: the status that says so where the client has made it, else 500.
     pub(super) fn failed(&self, error: &mlua::Error) -> Response {
         if let Some(refusal) = error_page::refusal(error) {
+            self.left.set(error.chain().any(|cause| cause.downcast_ref::<BodyError>() == Some(&BodyError::Gone)));
             return refusal;
         }
         let _id = request::enter(self.request.id);
@@ -114,7 +118,7 @@ impl RequestCall {
 
 impl Drop for RequestCall {
     fn drop(&mut self) {
-        let aborted = self.call.take().is_some();
+        let aborted = self.call.take().is_some() || self.left.get();
         self.app.active.remove(self.number);
         let Some(hooks) = self.request.used().and_then(|rare| rare.hooks.take()) else { return };
         if aborted && let Some(function) = hooks.onabort {

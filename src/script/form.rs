@@ -133,7 +133,7 @@ fn files_of(lua: &Lua, files: &[Rc<Upload>]) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     for upload in files {
         let name = upload.name.as_slice();
-        let file = UploadFile(upload.clone());
+        let file = UploadFile::new(upload);
         match name.strip_suffix(b"[]") {
             Some(base) => {
                 let base = lua.create_string(base)?;

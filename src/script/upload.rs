@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use mlua::{UserData, UserDataFields, UserDataMethods};
 
@@ -12,8 +12,15 @@ use super::connection::reason;
 use super::context::AppContext;
 use crate::request::form::{Upload, UploadContent};
 
-/// One file of a form.
-pub(super) struct UploadFile(pub(super) Rc<Upload>);
+/// One file of a form. The content goes with the request, whenever the VM finds that nobody has this any more.
+pub(super) struct UploadFile {
+    name: Vec<u8>,
+    filename: Vec<u8>,
+    content_type: Option<Vec<u8>>,
+    size: u64,
+    error: Option<String>,
+    upload: Weak<Upload>,
+}
 
 /// What can be taken to another thread.
 enum Content {
@@ -22,11 +29,24 @@ enum Content {
 }
 
 impl UploadFile {
+    pub(super) fn new(upload: &Rc<Upload>) -> Self {
+        Self {
+            name: upload.name.clone(),
+            filename: upload.filename.clone(),
+            content_type: upload.content_type.clone(),
+            size: upload.size,
+            error: upload.content.as_ref().err().map(ToString::to_string),
+            upload: Rc::downgrade(upload),
+        }
+    }
+
     fn content(&self) -> mlua::Result<Content> {
-        match &self.0.content {
+        let failed = |why: &str| mlua::Error::runtime(format!("upload {}: {why}", String::from_utf8_lossy(&self.name)));
+        let upload = self.upload.upgrade().ok_or_else(|| failed("it has gone with its request"))?;
+        match &upload.content {
             Ok(UploadContent::Memory(bytes)) => Ok(Content::Bytes(bytes.clone())),
-            Ok(UploadContent::File(file)) => file.file().map(|file| Content::File(file, self.0.size)).map_err(|error| fail(&error)),
-            Err(error) => Err(mlua::Error::runtime(format!("upload {}: {error}", String::from_utf8_lossy(&self.0.name)))),
+            Ok(UploadContent::File(file)) => file.file().map(|file| Content::File(file, self.size)).map_err(|error| fail(&error)),
+            Err(error) => Err(failed(&error.to_string())),
         }
     }
 }
@@ -68,13 +88,13 @@ fn copy(content: &Content, path: PathBuf) -> io::Result<()> {
 
 impl UserData for UploadFile {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
-        fields.add_field_method_get("name", |lua, this| lua.create_string(&this.0.name));
-        fields.add_field_method_get("filename", |lua, this| lua.create_string(&this.0.filename));
-        fields.add_field_method_get("type", |lua, this| this.0.content_type.as_ref().map(|kind| lua.create_string(kind)).transpose());
-        fields.add_field_method_get("size", |_, this| Ok(this.0.size));
-        fields.add_field_method_get("error", |_, this| Ok(this.0.content.as_ref().err().map(ToString::to_string)));
-        fields.add_field_method_get("path", |_, this| match &this.0.content {
-            Ok(UploadContent::File(file)) => Ok(Some(file.path().to_string_lossy().into_owned())),
+        fields.add_field_method_get("name", |lua, this| lua.create_string(&this.name));
+        fields.add_field_method_get("filename", |lua, this| lua.create_string(&this.filename));
+        fields.add_field_method_get("type", |lua, this| this.content_type.as_ref().map(|kind| lua.create_string(kind)).transpose());
+        fields.add_field_method_get("size", |_, this| Ok(this.size));
+        fields.add_field_method_get("error", |_, this| Ok(this.error.clone()));
+        fields.add_field_method_get("path", |_, this| match this.upload.upgrade().as_ref().map(|upload| &upload.content) {
+            Some(Ok(UploadContent::File(file))) => Ok(Some(file.path().to_string_lossy().into_owned())),
             _ => Ok(None),
         });
     }

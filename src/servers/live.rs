@@ -6,16 +6,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::limits::{Http2, HttpTimeouts, Uploads};
+use crate::codec::http::RequestHead;
 use crate::codec::http::http1::HeadLimits;
 use crate::limiter::Limiter;
-use crate::net::Network;
+use crate::net::{Network, Peer};
 use crate::request::compression::Compression;
 use crate::request::errors::ErrorPage;
 use crate::request::form::{FormLimits, UploadLimits};
 use crate::request::headers::{Headers, Hsts};
 use crate::request::limits::{Limit, Limits};
 use crate::request::route::Route;
-use crate::request::{Common, First, Handler, Onward, Site};
+use crate::request::trusted::Trusted;
+use crate::request::{Common, First, Handler, Onward, Origin, Site};
 use crate::scoreboard::Slot;
 use crate::secret::Secret;
 use crate::telemetry::AccessLog;
@@ -62,6 +64,10 @@ pub struct Terms<'a> {
     pub files: &'a BTreeMap<PathBuf, Secret>,
     /// Who announces connections by the PROXY protocol.
     pub proxies: &'a [Network],
+    /// Who is believed about where requests come from.
+    pub trusted: Option<&'a Trusted>,
+    /// Whether what comes unencrypted is sent to the same address by HTTPS.
+    pub https_only: bool,
     /// HTTP/2 connections, where there are any.
     pub http2: Http2,
 }
@@ -93,6 +99,7 @@ pub struct Live {
     pub(in crate::servers) uploads: Rc<UploadLimits>,
     pub(in crate::servers) websocket: Settings,
     pub(in crate::servers) proxies: Vec<Network>,
+    trusted: Option<Trusted>,
     /// How much one address may ask for.
     pub(in crate::servers) limit: Option<Rc<Limit>>,
     pub(in crate::servers) http2: Http2,
@@ -124,6 +131,7 @@ impl Live {
             limiter,
         };
         let site = Site::new(terms.routes.to_vec(), apps, |name| slot.label(name), &common);
+        let site = if terms.https_only { site.for_https_only() } else { site };
         let limit = terms.limits.zip(limiter).map(|(limits, limiter)| Limit::new(limits.clone(), limiter, format!("server {name}")));
         let site = match terms.first {
             Some(first) => site.with_first(first, slot.label("acme")),
@@ -142,6 +150,7 @@ impl Live {
             uploads: Rc::new(uploads(terms.uploads)),
             websocket: terms.websocket,
             proxies: terms.proxies.to_vec(),
+            trusted: terms.trusted.cloned(),
             limit,
             http2: terms.http2,
         }
@@ -149,6 +158,17 @@ impl Live {
 }
 
 impl Live {
+    /// Whether who has connected is a proxy that is believed about its clients.
+    pub(in crate::servers) fn trusts(&self, peer: &Peer) -> bool {
+        self.trusted.as_ref().is_some_and(|trusted| trusted.contain(peer))
+    }
+
+    /// Where a request comes from that came by a connection from `origin`: see [`Trusted::origin`].
+    #[inline]
+    pub(in crate::servers) fn origin(&self, head: &mut RequestHead, origin: &Rc<Origin>) -> Rc<Origin> {
+        self.trusted.as_ref().map_or_else(|| origin.clone(), |trusted| trusted.origin(head, origin))
+    }
+
     /// Where a request of this server may be sent on to.
     pub(in crate::servers) fn onward(&self) -> Onward {
         Onward::new(&self.site)

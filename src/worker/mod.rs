@@ -58,7 +58,7 @@ pub fn main(context: ChildContext) -> i32 {
 }
 
 async fn serve(context: ChildContext) -> i32 {
-    let ChildContext { slot, settings, listeners, control, hub, scoreboard, limiter, boot, .. } = context;
+    let ChildContext { slot, settings, listeners, control, hub, scoreboard, limiter, fast_path, boot, .. } = context;
     let control = match Port::new(control) {
         Ok(control) => control,
         Err(error) => {
@@ -70,7 +70,9 @@ async fn serve(context: ChildContext) -> i32 {
         // The files themselves cannot be seen any more.
         System::adopt(&boot.hosts, &boot.resolv_conf);
     }
-    let started = Worker::start(slot, scoreboard, Rc::new(limiter.of_process(slot)), settings, hub).await;
+    let link = HubLink::new();
+    link.locks().share(fast_path, slot);
+    let started = Worker::start(slot, scoreboard, Rc::new(limiter.of_process(slot)), settings, link, hub).await;
     let worker = match started {
         Ok(worker) => worker,
         Err(why) => {
@@ -116,10 +118,10 @@ impl Worker {
         board: Scoreboard,
         limiter: Rc<Limiter>,
         settings: Settings,
+        link: Rc<HubLink>,
         hub: Option<Channel>,
     ) -> Result<Rc<Self>, String> {
         let slot = board.slot(number);
-        let link = HubLink::new();
         link.locks().show(slot);
         let events = Events::of_worker(&link, Some(slot));
         events.set_shared(matches!(settings.events, crate::config::Events::Redis(_)));

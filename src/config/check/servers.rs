@@ -14,6 +14,7 @@ use crate::request::errors::ErrorPage;
 use crate::request::headers::{Headers, Hsts};
 use crate::request::limits::Limits;
 use crate::request::route::{Action, Host, Route, RouteError, RouteTable};
+use crate::request::trusted::Trusted;
 use crate::servers::fastcgi::config::{FastCgi, Field, SendFile};
 use crate::servers::http::config::Http;
 use crate::servers::limits::{Http2, Uploads};
@@ -71,7 +72,8 @@ impl Checker<'_> {
         {
             self.at_least(&timeouts.name(name), span, HumanDuration::milliseconds(10));
         }
-        if http.routes.is_empty() {
+        self.trusted(&place.name("trusted"), http.trusted.as_ref());
+        if http.routes.is_empty() && !http.https_only {
             self.warning(place, "a server without `routes` answers everything with 404");
         }
         let routes = self.routes(&place.name("routes"), http.routes, apps);
@@ -80,7 +82,7 @@ impl Checker<'_> {
         self.headers(&place.name("headers"), http.headers.as_deref());
         self.error_pages(&place.name("errors"), &mut http.errors);
         self.limits_by_address(&place.name("limits"), http.limits.as_deref());
-        if http.hsts.is_some() && http.tls.is_none() {
+        if http.hsts.is_some() && http.tls.is_none() && http.trusted.is_none() {
             self.warning(&place.name("hsts"), "this is told over encrypted connections alone, and the server has no `tls`");
         }
         let listen = self.addresses(place, http.listen);
@@ -89,6 +91,13 @@ impl Checker<'_> {
         let dir = self.upload_directory(&place.name("uploads").name("dir"), http.uploads.dir.as_deref(), data);
         let uploads = Uploads { dir: Some(dir), ..http.uploads };
         Http { listen, tls, routes, uploads, ..http }
+    }
+
+    fn trusted(&mut self, place: &Place, trusted: Option<&Trusted>) {
+        if trusted.is_some_and(|trusted| trusted.proxies.is_empty()) {
+            let so = "as in trusted: (proxies: [\"10.0.0.0/24\"])".to_owned();
+            self.error_with(place, "it must be said which proxies are trusted: `proxies`", Some(so));
+        }
     }
 
     fn http2(&mut self, place: &Place, http2: &Http2) {
@@ -111,6 +120,7 @@ impl Checker<'_> {
         for (name, span) in [("header", spans.header), ("body", spans.body), ("idle", spans.idle), ("write", spans.write)] {
             self.at_least(&timeouts.name(name), span, HumanDuration::milliseconds(10));
         }
+        self.trusted(&place.name("trusted"), server.trusted.as_ref());
         if server.routes.is_empty() {
             self.warning(place, "a server without `routes` answers everything with 404");
         }

@@ -69,12 +69,19 @@ pub(crate) fn encode(lua: &Lua, value: &Value) -> mlua::Result<Vec<u8>> {
 /// # Errors
 /// What is wrong with it, with line and column.
 pub(crate) fn decode(lua: &Lua, text: &[u8]) -> mlua::Result<Value> {
+    read(lua, text).map_err(|error| mlua::Error::runtime(format!("json: {error}")))
+}
+
+/// The same with the error as it is: of the category `Data` when the text is JSON and the VM cannot have it.
+///
+/// # Errors
+/// The text is not JSON, or memory is short.
+pub(crate) fn read(lua: &Lua, text: &[u8]) -> serde_json::Result<Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let build = Build { lua, mark: &array_mark(lua)? };
-    build
-        .deserialize(&mut deserializer)
-        .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|error| mlua::Error::runtime(format!("json: {error}")))
+    let mark = array_mark(lua).map_err(serde::de::Error::custom)?;
+    let value = Build { lua, mark: &mark }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
 }
 
 /// The Luau form of a value from the configuration.

@@ -46,13 +46,9 @@ impl Asked {
         };
         let secure = said.https.is_some_and(|value| !value.eq_ignore_ascii_case("off"))
             || said.scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
-        let origin = Origin {
-            peer: address(said.remote).unwrap_or_else(|| front.clone()),
-            local: address(said.server).unwrap_or_else(|| local.clone()),
-            secure,
-            server: server.clone(),
-            parameters,
-        };
+        let peer = address(said.remote).unwrap_or_else(|| front.clone());
+        let local = address(said.server).unwrap_or_else(|| local.clone());
+        let origin = Origin { secure, parameters, ..Origin::new(peer, local, server.clone()) };
         Ok(Self { head, origin, length })
     }
 }

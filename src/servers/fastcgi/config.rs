@@ -14,6 +14,7 @@ use crate::request::errors::ErrorPage;
 use crate::request::headers::{Headers, Hsts};
 use crate::request::limits::Limits;
 use crate::request::route::Route;
+use crate::request::trusted::Trusted;
 use crate::secret::Secret;
 use crate::servers::limits::{Http2, HttpTimeouts, Uploads};
 use crate::servers::live::Terms;
@@ -31,6 +32,9 @@ pub struct FastCgi {
     pub listen: Vec<Address>,
     /// Networks that may connect. An empty list: everybody, who then may say of any request where it came from.
     pub allow: Vec<Network>,
+    /// Proxies in front of the web server that are believed when they say who their client is; what the web server says of where a request came from
+    /// (`REMOTE_ADDR`) is believed anyhow. None: nobody is.
+    pub trusted: Option<Trusted>,
     /// Which application answers what.
     pub routes: Vec<Route>,
     /// How answers are compressed for clients that can take that: `()` for the defaults. None: they are not.
@@ -71,6 +75,7 @@ impl Default for FastCgi {
         Self {
             listen: vec![Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)))],
             allow: vec![alone(Ipv4Addr::LOCALHOST.into()), alone(Ipv6Addr::LOCALHOST.into())],
+            trusted: None,
             routes: Vec::new(),
             compress: None,
             hsts: None,
@@ -114,6 +119,8 @@ impl FastCgi {
             errors: &self.errors,
             files,
             proxies: &[],
+            trusted: self.trusted.as_ref(),
+            https_only: false,
             http2: Http2::default(),
         }
     }

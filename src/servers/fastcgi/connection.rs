@@ -28,6 +28,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// And how much it reads meanwhile.
 const LINGER_BYTES: usize = 1 << 20;
 
+/// The header of a record of no version: nothing of the connection counts any more.
+const NO_RECORD: [u8; 8] = [0; 8];
+
 /// A request of the connection.
 pub(super) enum Pending {
     /// Its parameters are arriving.
@@ -110,13 +113,20 @@ impl Connection {
         // The requests end with this future, however that ends.
         let scope = Scope::new();
         let mut input = Input::default();
-        if let Err(error) = poll_fn(|cx| self.poll(cx, &mut input, &scope)).await {
+        let ended = poll_fn(|cx| self.poll(cx, &mut input, &scope)).await;
+        if let Err(error) = &ended {
             log_debug!("{}: {}: {error}", self.server.name, self.front);
-        } else if self.unread.get() {
+        }
+        if self.unread.get() && (ended.is_ok() || self.drained_and_broken()) {
             drop(input);
             self.linger().await;
         }
         scope.cancel().await;
+    }
+
+    /// Whether it was broken off, and what came before that is out.
+    fn drained_and_broken(&self) -> bool {
+        self.broken.get() && self.output.borrow().is_empty()
     }
 
     /// Looks again at what is to be done.
@@ -127,10 +137,14 @@ impl Connection {
     fn poll(self: &Rc<Self>, cx: &mut Context<'_>, input: &mut Input, scope: &Scope) -> Poll<io::Result<()>> {
         self.driver.listen(cx);
         loop {
+            let drained = self.poll_drain(cx)?;
             if self.broken.get() {
+                // What came before the fault goes out first, and words for the front's log.
+                if drained.is_pending() {
+                    return self.stream.poll_hang_up(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into()));
+                }
                 return Poll::Ready(Err(io::Error::other("broken off with an answer that is not whole")));
             }
-            let drained = self.poll_drain(cx)?;
             if drained.is_ready() && self.closing.get() && self.requests.borrow().is_empty() {
                 return Poll::Ready(Ok(()));
             }
@@ -313,9 +327,15 @@ impl Connection {
     }
 
     /// Ends a request whose answer broke off. The protocol has no word for that which every front understands: where no other request is
-    /// on the connection, it is closed without an end.
+    /// on the connection, it is closed without an end, behind what is no record.
     pub(super) fn break_off(&self, id: u16) {
         if self.requests.borrow().len() == 1 {
+            if let Some(Pending::Running { inbox, .. }) = self.requests.borrow().get(id) {
+                self.unread.set(self.unread.get() || !inbox.is_whole());
+                inbox.close();
+            }
+            // nginx without buffers takes a close for the end of an answer that has no length; it does not take what is no record for one.
+            self.with_output(|out| out.extend_from_slice(&NO_RECORD));
             self.broken.set(true);
             self.wake();
         } else {

@@ -19,7 +19,7 @@ use crate::codec::http::{Method, RequestHead};
 use crate::codec::websocket::handshake;
 use crate::log_warn;
 use crate::reactor::{Alarm, Scope};
-use crate::request::{Answer, Body, Handler, Origin, Parameters, Request, Response, ResponseBody, Routed};
+use crate::request::{Answer, Body, Handler, Origin, Request, Response, ResponseBody, Routed};
 use crate::servers::guarded::{broken, guarded};
 use crate::servers::record::Exchange;
 use crate::servers::watch::Watch;
@@ -40,11 +40,11 @@ pub(super) fn begin(
     scope: &Scope,
 ) {
     let connection = connection.clone();
-    let Asked { head, origin, length } = match asked {
+    let Asked { mut head, origin, length } = match asked {
         Ok(asked) => asked,
         Err(refusal) => return scope.spawn(refuse(connection, id, inbox, serving, refusal)),
     };
-    let origin = Rc::new(origin);
+    let origin = serving.live.origin(&mut head, &Rc::new(origin));
     let exchange = Exchange::begin(&connection.server.host, &serving.live, &origin, &head, 0);
     let method = head.method.clone();
     let mut running = Running { connection, id, inbox, serving, origin, exchange, method, handler: None, stored: None };
@@ -68,13 +68,7 @@ pub(super) fn begin(
 
 /// Answers what is no request.
 async fn refuse(connection: Rc<Connection>, id: u16, inbox: Rc<Inbox>, serving: Rc<Serving>, Refusal(status, why): Refusal) {
-    let origin = Origin {
-        peer: connection.front.clone(),
-        local: connection.local.clone(),
-        secure: false,
-        server: connection.server.name.clone(),
-        parameters: Parameters::default(),
-    };
+    let origin = Origin::new(connection.front.clone(), connection.local.clone(), connection.server.name.clone());
     let reply = Reply::new(&connection, id, &inbox, false);
     // Who asked this may be gone already; it is recorded all the same.
     let response = serving.live.site.plain(Response::error(status, why), false);
@@ -103,7 +97,7 @@ impl Running {
         let live = &self.serving.live;
         let (routed, body) = match body {
             Err(response) => (live.site.refuse(response), Body::empty()),
-            Ok(body) => match live.site.find(&mut head) {
+            Ok(body) => match live.site.find(&mut head, self.origin.secure) {
                 Routed::App { .. } if handshake::is_asked(&head) => (live.site.refuse(Response::error(501, NO_WEBSOCKET)), body),
                 routed => (routed, body),
             },

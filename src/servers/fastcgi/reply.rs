@@ -144,15 +144,26 @@ impl<'a> Reply<'a> {
 
 /// `Status`, the fields, and the length where it is known. The front adds what is between it and the client.
 fn write_head(response: &Response, bodiless: bool, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"Status: ");
-    out.extend_from_slice(itoa::Buffer::new().format(response.status).as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(status::reason(response.status).as_bytes());
-    out.extend_from_slice(b"\r\n");
+    // A `Location` without a status means 302, and HAProxy 2.6 says so even when one stands in front of it.
+    let redirects = response.fields.get("location").is_some();
+    if !redirects {
+        write_status(response.status, out);
+    }
     out.extend_from_slice(response.fields.block());
+    if redirects {
+        write_status(response.status, out);
+    }
     out.extend_from_slice(response.prepared.as_deref().unwrap_or_default());
     if let Some(length) = response.body.length().filter(|_| !bodiless) {
         write_number_field("Content-Length", length, out);
     }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_status(code: u16, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Status: ");
+    out.extend_from_slice(itoa::Buffer::new().format(code).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status::reason(code).as_bytes());
     out.extend_from_slice(b"\r\n");
 }

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use super::FastCgiServer;
 use super::config::FastCgi;
 use crate::codec::fastcgi::{
-    BeginRequest, EndRequest, Kind, ProtocolStatus, RESPONDER, decode, pairs, write_end, write_pair, write_record,
+    BeginRequest, EndRequest, Kind, ProtocolStatus, RESPONDER, RecordError, decode, pairs, write_end, write_pair, write_record,
 };
 use crate::limiter::Limiter;
 use crate::net::{Accepted, Peer};
@@ -20,7 +20,7 @@ use crate::request::errors::ErrorPage;
 use crate::request::headers::Headers;
 use crate::request::limits::Limits;
 use crate::request::route::{Action, Host, Route};
-use crate::request::{Answer, Connection, Handler, Request, Response};
+use crate::request::{Answer, Connection, Handler, Request, Response, ResponseBody};
 use crate::scoreboard::Scoreboard;
 use crate::servers::host::RequestIds;
 use crate::servers::live::Given;
@@ -32,6 +32,10 @@ impl Handler for Probe {
     fn request(self: Rc<Self>, request: Request) -> Answer {
         match request.path() {
             "/panic" => panic!("as asked"),
+            "/broken" => {
+                let pieces = [Ok(bytes::Bytes::from(vec![b'x'; 1 << 20])), Err(std::io::Error::other("as asked"))];
+                Answer::Now(Response::new(200, ResponseBody::Stream(Box::pin(futures_lite::stream::iter(pieces)))))
+            }
             "/wait" => Answer::Later(Box::pin(std::future::pending())),
             "/echo" => Answer::Later(Box::pin(async move {
                 match request.body.bytes(10 << 20).await {
@@ -196,6 +200,35 @@ fn requests_of_one_connection_do_not_wait_for_each_other() {
     front.send(|out| write_record(Kind::AbortRequest, 3, &[0; 0], out));
     front.send(|out| write_end(Kind::AbortRequest, 3, out));
     assert_eq!(front.answer(), (3, String::new(), COMPLETE));
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_passed_on_as_far_as_it_came() {
+    let mut front = Front::new(|_| {});
+    front.send(|out| {
+        head(1, "POST", "/broken", true, out);
+        // Nobody reads this: it must not take what is sent with it.
+        write_record(Kind::Stdin, 1, &vec![b'y'; 40_000], out);
+    });
+    let (mut output, mut words) = (Vec::new(), String::new());
+    front.stream.read_to_end(&mut front.input).unwrap();
+    let mut rest = &front.input[..];
+    let end = loop {
+        match decode(rest) {
+            Ok(Some(record)) => {
+                match record.kind {
+                    Kind::Stdout => output.extend_from_slice(record.content),
+                    Kind::Stderr => words.push_str(&String::from_utf8_lossy(record.content)),
+                    other => panic!("{other:?}"),
+                }
+                rest = &rest[record.consumed..];
+            }
+            other => break other,
+        }
+    };
+    assert_eq!(end, Err(RecordError::Version(0)), "no front takes this for an end");
+    assert!(output.starts_with(b"Status: 200 OK\r\n") && output.ends_with(&vec![b'x'; 1 << 20]), "{} bytes", output.len());
+    assert_eq!(words, "the answer broke off: as asked\n");
 }
 
 #[test]

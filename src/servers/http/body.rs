@@ -81,6 +81,12 @@ impl WireBody {
         }
     }
 
+    /// The answer begins: `100 Continue` would come behind its head now, where no client looks for it. One that waited to be told sees the answer
+    /// instead, and sends the body or does not (RFC 9110 §10.1.1).
+    pub(super) fn answer_begins(&self) {
+        self.expects.set(false);
+    }
+
     /// Ends it: nobody reads from the connection through this any more.
     pub(super) fn close(&self) {
         let mut state = self.state.borrow_mut();

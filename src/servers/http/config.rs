@@ -14,6 +14,7 @@ use crate::request::errors::ErrorPage;
 use crate::request::headers::{Headers, Hsts};
 use crate::request::limits::Limits;
 use crate::request::route::Route;
+use crate::request::trusted::Trusted;
 use crate::secret::Secret;
 use crate::servers::limits::{Http2, HttpTimeouts, Uploads};
 use crate::servers::live::Terms;
@@ -32,6 +33,11 @@ pub struct Http {
     /// (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>): it then has the client's address. Theirs must be announced; what others
     /// send is never taken for an announcement.
     pub proxy_protocol: Vec<Network>,
+    /// Proxies that are believed when they say who their client is: the request then has the client's address, scheme and host everywhere. None:
+    /// nobody is.
+    pub trusted: Option<Trusted>,
+    /// Whether requests that did not come encrypted are sent to the same address by HTTPS (308), before `routes` are looked at.
+    pub https_only: bool,
     /// Which application answers what.
     pub routes: Vec<Route>,
     /// How answers are compressed for clients that can take that: `()` for the defaults. None: they are not.
@@ -79,6 +85,8 @@ impl Default for Http {
             listen: Vec::new(),
             tls: None,
             proxy_protocol: Vec::new(),
+            trusted: None,
+            https_only: false,
             routes: Vec::new(),
             compress: None,
             hsts: None,
@@ -127,6 +135,8 @@ impl Http {
             errors: &self.errors,
             files,
             proxies: &self.proxy_protocol,
+            trusted: self.trusted.as_ref(),
+            https_only: self.https_only,
             http2: self.http2.clone(),
         }
     }

@@ -44,17 +44,18 @@ impl Connection {
             tell_keep_alive: head.version == Version::Http10,
             server_token: live.server_tokens,
         };
-        let exchange = Exchange::begin(&self.server.host, live, &self.origin, &head, self.sent());
+        let origin = live.origin(&mut head, &self.origin);
+        let exchange = Exchange::begin(&self.server.host, live, &origin, &head, self.sent());
         let (body, source) = self.body(live, body_framing, expect_continue);
         let routed = match self.refusal(live, &exchange, body_framing, source.as_deref()) {
             Some(response) => live.site.refuse(response),
-            None => live.site.find(&mut head),
+            None => live.site.find(&mut head, origin.secure),
         };
         match routed {
             Routed::Response(response) => Asked { answer: Answer::Now(response), framing, source, exchange, handler: None },
             Routed::App { handler, name, base_length } => {
                 exchange.goes_to(name);
-                let (origin, uploads) = (self.origin.clone(), live.uploads.clone());
+                let uploads = live.uploads.clone();
                 let request = Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward(), user: None };
                 let asked = handler.clone();
                 let answer = || {
@@ -198,6 +199,9 @@ impl Connection {
     ) -> After {
         let limit = live.timeouts.write;
         framing.keep_alive &= source.as_ref().is_none_or(|source| source.is_nearly_done(REST));
+        if let Some(source) = &source {
+            source.answer_begins();
+        }
         let status = response.status;
         exchange.answered_with(&response);
         let kept = write_head(&self.wire, &response, framing);

@@ -79,7 +79,7 @@ impl HttpServer {
     /// Whether it takes more connections than it has.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        (self.connections() as u64) < self.live.borrow().max_connections
+        (self.connections() as u64) < self.live.borrow().max_connections && self.tls.borrow().as_ref().is_none_or(TlsServer::has_room)
     }
 
     /// Connections open now.
@@ -94,7 +94,7 @@ impl HttpServer {
     /// When the reactor cannot register it; the connection is closed then.
     pub fn serve(self: &Rc<Self>, accepted: Accepted, local: &Peer) -> io::Result<()> {
         let live = self.live();
-        let opening = Opening::new(accepted, local, &self.name, self.tls.borrow().clone(), &live.proxies)?;
+        let opening = Opening::new(accepted, local, (&self.name, self.host.slot), self.tls.borrow().clone(), &live.proxies)?;
         let mut entry = Entry { key: self.connections.borrow_mut().insert(None), server: self.clone(), crowded: false, held: None };
         add(self.host.slot.accepts(), 1);
         add(self.host.slot.connections(), 1);
@@ -174,7 +174,8 @@ struct Entry {
 impl Entry {
     /// Counts the connection among those of its client. `false`: it is closed at once.
     fn admit(&mut self, live: &Live, peer: &Peer) -> bool {
-        let Some(limit) = &live.limit else { return true };
+        // A proxy that names its clients has connections for all of them: they are counted by their requests.
+        let Some(limit) = live.limit.as_ref().filter(|_| !live.trusts(peer)) else { return true };
         (self.crowded, self.held) = match limit.connect(peer) {
             Admission::Served(held) => (false, held),
             Admission::Crowded(held) => (true, held),

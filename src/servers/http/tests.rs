@@ -42,6 +42,13 @@ impl Handler for Probe {
                 let pieces = [Ok(bytes::Bytes::from_static(b"half")), Err(std::io::Error::other("broken"))];
                 Answer::Now(Response::new(200, ResponseBody::Stream(Box::pin(futures_lite::stream::iter(pieces)))))
             }
+            // The answer begins, and goes on with what is read then.
+            "/onward" => {
+                let body = request.body;
+                let read = futures_lite::stream::once_future(async move { body.bytes(1 << 20).await.map_err(std::io::Error::other) });
+                let begun = futures_lite::stream::iter([Ok(bytes::Bytes::from_static(b"begun "))]);
+                Answer::Now(Response::new(200, ResponseBody::Stream(Box::pin(futures_lite::StreamExt::chain(begun, read)))))
+            }
             "/wait" => Answer::Later(Box::pin(std::future::pending())),
             path => Answer::Now(Response::text(200, format!("{} {}", request.head.method, path))),
         }
@@ -272,6 +279,18 @@ fn a_client_that_expects_to_be_told_is_told() {
 }
 
 #[test]
+fn nothing_comes_between_an_answer_and_its_end() {
+    let server = start(config());
+    let mut stream = server.connect();
+    stream.write_all(b"POST /onward HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n").unwrap();
+    let begun = read_until(&mut stream, "6\r\nbegun \r\n");
+    assert!(begun.starts_with("HTTP/1.1 200"), "{begun}");
+    // It sees the answer, and sends what it has.
+    stream.write_all(b"ok").unwrap();
+    assert_eq!(read_all(&mut stream), "2\r\nok\r\n0\r\n\r\n");
+}
+
+#[test]
 fn a_body_that_nobody_reads_is_read_away() {
     let server = start(config());
     let answer = server.talk(
@@ -362,13 +381,7 @@ fn a_connection_stays_small() {
         let live = Live::new(config().terms(&std::collections::BTreeMap::new()), &std::collections::BTreeMap::new(), None, board.slot(0));
         let server = HttpServer::new("web", live, board.slot(0), Rc::new(RequestIds::new(0, 1)));
         let wire = Rc::new(Wire::new(Stream::from(Socket::new(OwnedFd::from(ours)).unwrap())));
-        let origin = Rc::new(Origin {
-            peer: Peer::Unknown,
-            local: Peer::Unknown,
-            secure: false,
-            server: "web".into(),
-            parameters: crate::request::Parameters::default(),
-        });
+        let origin = Rc::new(Origin::new(Peer::Unknown, Peer::Unknown, "web".into()));
         std::mem::size_of_val(&HttpConnection { wire, origin, server, crowded: false }.serve())
     })
     .unwrap();

@@ -175,3 +175,29 @@ fn half_a_part_is_not_left_behind() {
         }
     });
 }
+
+const KEEPS: &str = r#"
+    local kept
+    return { request = function(req)
+        if req.path == "/later" then
+            local read, why = pcall(kept.read, kept)
+            return `{read} {why} {kept.path} {kept.size}`
+        end
+        kept = req.files.f
+        return kept.path
+    end }
+"#;
+
+#[test]
+fn files_go_with_their_request_and_not_when_the_vm_cleans_up() {
+    run(async {
+        let app = load(KEEPS).await;
+        let body = "--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"n\"\r\n\r\n1234567890\r\n--B--";
+        let uploads = Rc::new(UploadLimits { memory: 4, ..UploadLimits::default() });
+        let response = answer(&app, Request { uploads, ..request("POST", "/", &MULTIPART, body) }).await;
+        let path = std::path::PathBuf::from(text(response).await);
+        assert!(path.is_absolute() && !path.exists(), "{}", path.display());
+        let (_, said) = ask(&app, "/later", &[], "").await;
+        assert!(said.starts_with("false ") && said.contains("it has gone with its request nil 10"), "{said}");
+    });
+}

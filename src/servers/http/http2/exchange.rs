@@ -77,7 +77,8 @@ impl Running {
     async fn serve(self, asked: Asked) {
         let Asked { mut head, body, length, expects, websocket } = asked;
         let live = &self.live;
-        let exchange = Exchange::begin(&self.server.host, live, &self.origin, &head, 0);
+        let origin = live.origin(&mut head, &self.origin);
+        let exchange = Exchange::begin(&self.server.host, live, &origin, &head, 0);
         let reply = self.reply(head.method == Method::Head);
         let asks = expects.then(|| self.respond.clone());
         // What comes on a stream that asks for WebSocket is for who takes it over.
@@ -88,7 +89,7 @@ impl Running {
         let answer = {
             let routed = match self.refusal(&exchange, length) {
                 Some(response) => live.site.refuse(response),
-                None => live.site.find(&mut head),
+                None => live.site.find(&mut head, origin.secure),
             };
             match routed {
                 Routed::Response(response) => Answer::Now(response),
@@ -98,7 +99,7 @@ impl Running {
                         Some(source) if length != Some(0) => Body::from_source(source.clone(), length),
                         _ => Body::empty(),
                     };
-                    let (origin, uploads) = (self.origin.clone(), live.uploads.clone());
+                    let (origin, uploads) = (origin.clone(), live.uploads.clone());
                     let request =
                         Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward(), user: None };
                     handler = Some(found.clone());
@@ -120,7 +121,7 @@ impl Running {
         };
         if let (ResponseBody::Upgrade(_), Some(body)) = (&response.body, tunnel.take()) {
             exchange.answered_with(&response);
-            return self.hand_over(response, body, exchange, &reply).await;
+            return self.hand_over(response, body, (exchange, &origin), &reply).await;
         }
         if websocket && (200..300).contains(&response.status) {
             // It would mean that WebSocket begins (RFC 8441 §5).
@@ -148,14 +149,14 @@ impl Running {
     }
 
     /// Tells the client that WebSocket begins, and lets who answered go on with the stream.
-    async fn hand_over(&self, mut response: Response, body: h2::RecvStream, exchange: Exchange, reply: &Reply) {
+    async fn hand_over(&self, mut response: Response, body: h2::RecvStream, (exchange, origin): (Exchange, &Rc<Origin>), reply: &Reply) {
         let ResponseBody::Upgrade(takeover) = std::mem::take(&mut response.body) else { return };
         let takeover = exchange.goes_on(takeover);
         let begun = reply.begin_tunnel(&response);
         exchange.finish(&self.live, Reply::BEGUN, 0, begun.as_ref().err());
         drop(exchange);
         if let Ok(sending) = begun {
-            let stream = Stream::Sub(Box::new(Tunnel::new(body, sending, &self.origin)));
+            let stream = Stream::Sub(Box::new(Tunnel::new(body, sending, origin)));
             takeover(Upgraded { stream, early: Vec::new(), place: Box::new(()) }).await;
         }
     }
