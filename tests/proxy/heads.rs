@@ -194,3 +194,16 @@ fn a_unix_socket_and_the_proxy_protocol_are_spoken() {
         seen == 2
     });
 }
+
+#[test]
+fn a_body_that_is_not_there_is_not_announced() {
+    let server = Scripted::answering(OK);
+    let skep = proxy(&[server.address], "");
+    // Only its end tells that there is none, and that may come later: so it is with FastCGI, where most requests have no CONTENT_LENGTH.
+    let mut client = Client::connect(skep.address()).unwrap();
+    client.send(b"GET /none HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    client.send(b"0\r\n\r\n").unwrap();
+    assert_eq!(client.read_reply().unwrap().status, 200);
+    let head = server.heads().pop().unwrap();
+    assert!(head.starts_with("GET /none ") && !head.contains("transfer-encoding") && !head.contains("content-length"), "{head}");
+}

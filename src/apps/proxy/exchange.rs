@@ -34,7 +34,7 @@ pub(super) struct Exchange {
 
 /// Answers a request. `sessions` are given when it asks for WebSocket.
 pub(super) async fn answer(proxy: Rc<ReverseProxy>, request: Request, sessions: Option<Rc<Sessions>>) -> Response {
-    let body = match Outward::new(&request).await {
+    let body = match Outward::new(&request, sessions.is_some()).await {
         Ok(body) => body,
         Err(error) => return Fault::Client(error).response(0),
     };
@@ -98,7 +98,7 @@ impl Exchange {
                 }
             };
             let written = Written {
-                head: proxy.forwarding.write(&self.request, &upstream, self.request.body.length(), self.upgrade),
+                head: proxy.forwarding.write(&self.request, &upstream, self.body.length(self.request.body.length()), self.upgrade),
                 method: self.request.head.method.clone(),
                 body: self.body.take(),
                 upgrade: self.upgrade,
