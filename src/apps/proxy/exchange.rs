@@ -41,6 +41,9 @@ pub(super) async fn answer(proxy: Rc<ReverseProxy>, request: Request, sessions: 
     let mut exchange = Exchange { proxy: proxy.clone(), request, body, upgrade: sessions.is_some() };
     let answered = match exchange.run().await {
         Ok(begun) if begun.head.status == 101 => tunnel::open(&proxy, &exchange.request, begun, sessions),
+        Ok(begun) if proxy.sent.is_on() && begun.head.fields.contains("x-sendfile") => {
+            Ok(answer::send_file(&proxy, &exchange.request, begun).await)
+        }
         Ok(begun) => {
             let upstream = begun.place.upstream.clone();
             answer::pass(&proxy, &exchange.request, begun).inspect_err(|fault| proxy.failed(&upstream, &fault.why()))
