@@ -197,7 +197,7 @@ fn an_answer_that_breaks_off_is_passed_on_as_far_as_it_came() {
     front.send(|out| {
         head(1, "POST", "/broken", true, out);
         // Nobody reads this: it must not take what is sent with it.
-        write_record(Kind::Stdin, 1, &[b'y'; 40_000], out);
+        write_record(Kind::Stdin, 1, &vec![b'y'; 40_000], out);
     });
     let (mut output, mut words) = (Vec::new(), String::new());
     front.stream.read_to_end(&mut front.input).unwrap();
@@ -216,7 +216,7 @@ fn an_answer_that_breaks_off_is_passed_on_as_far_as_it_came() {
         }
     };
     assert_eq!(end, Err(RecordError::Version(0)), "no front takes this for an end");
-    assert!(output.starts_with(b"Status: 200 OK\r\n") && output.ends_with(&[b'x'; 1 << 20]), "{} bytes", output.len());
+    assert!(output.starts_with(b"Status: 200 OK\r\n") && output.ends_with(&vec![b'x'; 1 << 20]), "{} bytes", output.len());
     assert_eq!(words, "the answer broke off: as asked\n");
 }
 
