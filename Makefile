@@ -55,6 +55,10 @@ test-long: setup-test
 
 bench: setup build
 	@tests/peers/http.sh
+	@tests/peers/http2.sh
+	@tests/peers/tls.sh
+	@tests/peers/cgi.sh
+	@tools/need.sh fcgiwrap=fcgiwrap
 	@tests/peers/redis.sh
 	@tests/peers/realtime.sh
 	@cargo run --quiet --release --locked --package skep-bench -- --skep dist/skep --only "$(ONLY)" $(ARGS)

@@ -24,8 +24,9 @@
 //! | [`net`] | addresses, listeners, streams |
 //! | [`reactor`] | the event loop: readiness, timers, tasks |
 //! | [`scoreboard`] | what every process shows of itself, in shared memory |
+//! | [`limiter`] | what each address asks for, counted by all processes together, in shared memory |
 //! | [`telemetry`] | logs |
-//! | [`units`], [`secret`] | durations, sizes and secrets as the configuration writes them |
+//! | [`units`], [`secret`] | durations, sizes, rates and secrets as the configuration writes them |
 //! | [`sys`] | the few places that need `unsafe`: fork, privileges, shared memory, descriptors |
 
 #![deny(unsafe_op_in_unsafe_fn)]
@@ -37,6 +38,7 @@ pub mod codec;
 pub mod config;
 pub mod events;
 pub mod hub;
+pub mod limiter;
 pub mod link;
 pub mod master;
 pub mod net;

@@ -7,10 +7,12 @@
 mod histogram;
 mod status;
 mod step;
+mod upstreams;
 
 pub use histogram::{BUCKETS, bucket_of, bucket_start};
-pub use status::{EventsStatus, SlotStatus, StateCounts};
+pub use status::{EventsStatus, SlotStatus, StateCounts, TlsStatus};
 pub use step::{LABEL_BYTES, LABELS, Label, STEP_BYTES, StepShown, VERB_BYTES};
+pub use upstreams::{ShownUpstream, UPSTREAMS, UpstreamStatus};
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -91,6 +93,7 @@ macro_rules! words {
 #[derive(Clone, Copy)]
 pub struct Slot {
     words: &'static [AtomicU64; SLOT_WORDS],
+    upstreams: &'static [AtomicU64; upstreams::TABLE_WORDS],
 }
 
 words! {
@@ -144,6 +147,18 @@ words! {
     subscriptions = 24;
     /// Until when lasting leases on locks may run that a worker's parties were told of, milliseconds of [`now_ms`]; 0 when there are none.
     leases_until = 25;
+    /// TLS handshakes under way.
+    handshakes = 26;
+    /// TLS handshakes that came to a good end.
+    handshakes_done = 27;
+    /// Of those, the ones that went on with a session of before.
+    handshakes_resumed = 28;
+    /// TLS handshakes that failed or took too long.
+    handshakes_failed = 29;
+    /// How often there were as many handshakes at once as a server may have.
+    handshakes_full = 30;
+    /// Servers that requests are passed on to and that have no entry for want of room.
+    upstreams_left_out = 31;
 }
 
 const NAMED_WORDS: usize = 40;
@@ -209,6 +224,7 @@ impl Slot {
         for word in self.words {
             word.store(0, Relaxed);
         }
+        self.clear_upstreams();
     }
 }
 
@@ -222,6 +238,8 @@ impl std::fmt::Debug for Slot {
 #[derive(Clone, Copy, Debug)]
 pub struct Scoreboard {
     words: &'static [AtomicU64],
+    /// A table for each slot, on pages that are touched by who passes requests on.
+    upstreams: &'static [AtomicU64],
 }
 
 impl Scoreboard {
@@ -230,7 +248,7 @@ impl Scoreboard {
     /// # Errors
     /// The kernel has no memory for it, or `slots` is 0.
     pub fn new(slots: usize) -> io::Result<Scoreboard> {
-        Ok(Scoreboard { words: shared::words(slots * SLOT_WORDS)? })
+        Ok(Scoreboard { words: shared::words(slots * SLOT_WORDS)?, upstreams: shared::words(slots * upstreams::TABLE_WORDS)? })
     }
 
     /// How many slots there are.
@@ -247,13 +265,13 @@ impl Scoreboard {
     #[must_use]
     pub fn slot(self, number: usize) -> Slot {
         let (slots, _) = self.words.as_chunks::<SLOT_WORDS>();
-        Slot { words: &slots[number] }
+        let (tables, _) = self.upstreams.as_chunks::<{ upstreams::TABLE_WORDS }>();
+        Slot { words: &slots[number], upstreams: &tables[number] }
     }
 
     /// All slots, by number.
     pub fn slots(self) -> impl Iterator<Item = (usize, Slot)> {
-        let (slots, _) = self.words.as_chunks::<SLOT_WORDS>();
-        slots.iter().map(|words| Slot { words }).enumerate()
+        (0..self.len()).map(move |number| (number, self.slot(number)))
     }
 
     /// The slots of workers, by number.

@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use support::server::{Site, Skep, free_address, send};
+use support::server::{Site, Skep, free_address, is_gone, send};
 use support::{client, wait};
 
 const WORKERS: usize = 3;
@@ -210,7 +211,7 @@ fn certificates_are_ordered_and_renewed_without_a_failed_handshake() {
         }
     });
     let file = fs::read_dir(site.skep.site.path().join("data/acme")).unwrap().map(|entry| entry.unwrap().path());
-    for file in file {
+    for file in file.filter(|path| path.is_file()) {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
     }
     // Every worker of both servers has the same one.
@@ -331,6 +332,67 @@ fn an_order_that_fails_is_told_and_tried_again() {
     wait::within(Duration::from_secs(90), "the next order", || site.is_served());
     let order = site.skep.status().master.orders.remove(0);
     assert_eq!((order.failures, order.error), (0, None));
+}
+
+#[test]
+fn a_restart_does_not_make_a_failing_order_again_before_its_time() {
+    let site = Site::new();
+    let pebble = Pebble::start(&site, 90 * 24 * 60 * 60, 5);
+    pebble.lead("two.test", "127.0.0.77");
+    let site = Ordered::start(site, &pebble, "Http01");
+    wait::until("the order to fail", || site.state() == "failed");
+    let before = site.skep.status().master.orders.remove(0);
+    let Ordered { skep, secure } = site;
+    let mut site = Ordered { skep: skep.into_site().start(), secure };
+    wait::until("the wait to go on", || site.state() == "failed");
+    let after = site.skep.status().master.orders.remove(0);
+    assert_eq!((after.failures, &after.error), (1, &before.error));
+    // To the second in which it is written down.
+    let minute = |next: &Option<String>| next.as_deref().map(|next| next[..16].to_owned());
+    assert!(minute(&after.next).is_some_and(|next| next >= minute(&before.next).unwrap()), "{before:?} {after:?}");
+    assert_eq!(site.skep.output().matches("no certificate for one.test, two.test: ").count(), 1, "{}", site.skep.output());
+    // Neither does another hub.
+    let hub = site.skep.status().hub.unwrap().pid;
+    send(hub, Signal::SIGKILL);
+    wait::until("another hub", || site.skep.status().hub.is_some_and(|new| new.pid != hub) && site.state() == "failed");
+    assert_eq!(site.skep.output().matches("no certificate for one.test, two.test: ").count(), 1, "{}", site.skep.output());
+    // Who puts it right and says so waits no longer.
+    pebble.lead("two.test", "127.0.0.1");
+    let changed = pebble.acme("Http01").replace("somebody@one.test", "another@one.test");
+    configure(&site.skep.site, site.secure, &changed);
+    site.skep.order("update");
+    wait::until("the certificate", || site.is_served());
+    let Ordered { skep, secure } = site;
+    site = Ordered { skep: skep.into_site().start(), secure };
+    wait::until("the same after a restart", || site.is_served());
+    assert_eq!((site.ordered(), site.skep.status().master.orders[0].failures), (1, 0));
+}
+
+#[test]
+fn of_two_instances_during_an_upgrade_one_orders() {
+    let site = Site::new();
+    let pebble = Pebble::start(&site, 90 * 24 * 60 * 60, 5);
+    // Whoever has this lock orders: nobody, for now.
+    let directory = format!("https://localhost:{}/dir", pebble.directory.port());
+    let acme = skep::net::acme::Acme { domains: NAMES.map(str::to_owned).to_vec(), directory, ..Default::default() };
+    let file = acme.certificate_file(&site.path().join("data")).with_extension("lock");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let lock = Flock::lock(fs::File::create(&file).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
+    let site = Ordered::start(site, &pebble, "Http01");
+    assert_eq!(site.state(), "ordering");
+    let old = site.skep.status().hub.unwrap().pid;
+    // A request that has begun keeps the old instance while the new one serves.
+    let mut begun = client::Client::connect(site.skep.address()).unwrap();
+    begun.send(b"GET / HTTP/1.1\r\nHost: a\r\n").unwrap();
+    site.skep.order("upgrade");
+    wait::until("two hubs", || site.skep.status().hub.is_some_and(|new| new.pid != old) && site.state() == "ordering");
+    assert!(!is_gone(old) && site.ordered() == 0, "{}", site.skep.output());
+    drop(lock);
+    wait::until("a certificate", || site.is_served());
+    drop(begun);
+    wait::until("the old instance to end", || is_gone(old));
+    assert_eq!(site.ordered(), 1, "{}", site.skep.output());
+    assert_eq!(site.shown(0), site.shown(1));
 }
 
 #[test]

@@ -82,14 +82,7 @@ fn start(fill: impl FnOnce(&Path), change: impl FnOnce(&mut Files)) -> Running {
         let slot = board.slot(0);
         reactor::run(async move {
             let handler: Rc<dyn Handler> = Rc::new(Folder::open(&files).unwrap());
-            let route = |path: &str| Route {
-                host: Host::Any,
-                path: path.into(),
-                access: None,
-                compress: None,
-                headers: None,
-                action: Action::App("site".into()),
-            };
+            let route = |path: &str| Route::new(Host::Any, path, Action::App("site".into()));
             let config = Http { routes: vec![route("/"), route("/static")], ..Http::default() };
             let live = Live::new(config.terms(&std::collections::BTreeMap::new()), &[("site".to_owned(), handler)].into(), None, slot);
             let server = HttpServer::new("web", live, slot, Rc::new(RequestIds::new(0, 1)));

@@ -346,13 +346,7 @@ async fn answer_of(main: String, limits: Limits) -> String {
     let loaded = ScriptApp::load("test", source, &serde_json::Value::Null, limits, Services::alone(), Mode::Development).await;
     let Ok(app) = loaded else { panic!("the application does not load") };
     let head = RequestHead::new(Method::Get, "/", Version::Http11).unwrap();
-    let origin = Rc::new(Origin {
-        peer: Peer::Unknown,
-        local: Peer::Unknown,
-        secure: false,
-        server: "test".into(),
-        parameters: skep::request::Parameters::default(),
-    });
+    let origin = Rc::new(Origin::new(Peer::Unknown, Peer::Unknown, "test".into()));
     let request = Request {
         id: RequestId(1),
         head,

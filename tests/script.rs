@@ -29,13 +29,7 @@ end }
 
 async fn ask(app: &Rc<ScriptApp>, path: &str) -> (u16, String) {
     let head = RequestHead::new(Method::Get, &format!("/{path}"), Version::Http11).expect("a target");
-    let origin = Rc::new(Origin {
-        peer: Peer::Unknown,
-        local: Peer::Unknown,
-        secure: false,
-        server: "test".into(),
-        parameters: skep::request::Parameters::default(),
-    });
+    let origin = Rc::new(Origin::new(Peer::Unknown, Peer::Unknown, "test".into()));
     let request = Request {
         id: RequestId(1),
         head,

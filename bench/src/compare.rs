@@ -1,5 +1,6 @@
 //! Two or more contenders doing the same work: CPU time of the server for each unit, in interleaved rounds.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::load::{Exchange, Latency, Load};
@@ -30,7 +31,8 @@ pub struct Seen {
     rounds: Vec<f64>,
     /// Part of that which was spent in the program's own code, over all rounds.
     user_share: f64,
-    pub latency: Latency,
+    /// At a fixed rate, where the load can be given at one.
+    pub latency: Option<Latency>,
     /// Resident memory of all its processes under this load, in bytes.
     pub resident: u64,
 }
@@ -44,7 +46,7 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 
 impl Seen {
     /// From the CPU time of every round, in each of which so many units were done.
-    pub fn new(version: String, rounds: &[Cpu], units: u64, latency: Latency, resident: u64) -> Self {
+    pub fn new(version: String, rounds: &[Cpu], units: u64, latency: Option<Latency>, resident: u64) -> Self {
         let sum = |of: fn(&Cpu) -> Duration| rounds.iter().map(of).sum::<Duration>().as_secs_f64();
         let (user, sys) = (sum(|cpu| cpu.user), sum(|cpu| cpu.sys));
         let rounds = rounds.iter().map(|cpu| per_unit(*cpu, units)).collect();
@@ -78,6 +80,17 @@ pub fn compare(bench: &Bench, work: &Work, contenders: &[&Peer]) -> Result<Vec<S
     compare_dialects(bench, work, &contenders)
 }
 
+/// The same for contenders that are reached by FastCGI, through the same web server; its time does not count, that of programs which they start does.
+pub fn compare_behind(bench: &Bench, work: &Work, contenders: &[&Peer]) -> Result<Vec<Seen>> {
+    let mut sides = Vec::new();
+    for peer in contenders {
+        let running = peer.start_counted(bench.cores)?;
+        let front = running.front().start(bench.cores).map_err(|error| running.blame(&*error))?;
+        sides.push(Side { asked: front.address, running, _front: Some(front), exchange: work.exchange });
+    }
+    in_turns(bench, work, sides)
+}
+
 /// A contender, and what a connection with a number asks of it.
 type Speaker<'a> = (&'a Peer, fn(usize) -> Exchange);
 
@@ -86,10 +99,28 @@ pub fn compare_dialects(bench: &Bench, work: &Work, contenders: &[Speaker<'_>]) 
     let mut sides = Vec::new();
     for (peer, exchange) in contenders {
         let running = peer.start(bench.cores)?;
-        let mut load = Load::open(running.address, (0..work.connections).map(exchange))?;
+        sides.push(Side { asked: running.address, running, _front: None, exchange: *exchange });
+    }
+    in_turns(bench, work, sides)
+}
+
+/// A contender that runs.
+struct Side {
+    running: Running,
+    /// What stands before it. It ends with it.
+    _front: Option<Running>,
+    /// Where the load goes.
+    asked: SocketAddr,
+    exchange: fn(usize) -> Exchange,
+}
+
+fn in_turns(bench: &Bench, work: &Work, contenders: Vec<Side>) -> Result<Vec<Seen>> {
+    let mut sides = Vec::new();
+    for side in contenders {
+        let mut load = Load::open(side.asked, (0..work.connections).map(side.exchange))?;
         // Caches, buffers and compiled code come to be before anything is counted.
-        cost(&running, &mut load, bench.scaled(work.requests) / 10)?;
-        sides.push((running, load, Vec::new()));
+        cost(&side.running, &mut load, bench.scaled(work.requests) / 10)?;
+        sides.push((side, load, Vec::new()));
     }
     for round in 0..bench.rounds {
         let mut turn: Vec<_> = sides.iter_mut().collect();
@@ -97,16 +128,42 @@ pub fn compare_dialects(bench: &Bench, work: &Work, contenders: &[Speaker<'_>]) 
         if round % 2 == 1 {
             turn.reverse();
         }
-        for (running, load, rounds) in turn {
-            rounds.push(cost(running, load, bench.scaled(work.requests))?);
+        for (side, load, rounds) in turn {
+            rounds.push(cost(&side.running, load, bench.scaled(work.requests))?);
         }
     }
     let mut seen = Vec::new();
-    for ((running, mut load, rounds), (peer, _)) in sides.into_iter().zip(contenders) {
-        let latency = load.paced(work.rate, PACED).map_err(|error| running.blame(&*error))?;
-        seen.push(Seen::new(peer.version()?, &rounds, bench.scaled(work.requests), latency, running.resident()?));
+    for (side, mut load, rounds) in sides {
+        let latency = load.paced(work.rate, PACED).map_err(|error| side.running.blame(&*error))?;
+        let version = side.running.version()?;
+        seen.push(Seen::new(version, &rounds, bench.scaled(work.requests), Some(latency), side.running.resident()?));
     }
     Ok(seen)
+}
+
+/// The same for work that another program makes: `load` lets it make so many requests at an address, and sees that all are answered.
+pub fn compare_by(bench: &Bench, requests: u64, contenders: &[&Peer], load: impl Fn(SocketAddr, u64) -> Result<()>) -> Result<Vec<Seen>> {
+    let mut sides = Vec::new();
+    for peer in contenders {
+        let running = peer.start(bench.cores)?;
+        load(running.address, bench.scaled(requests) / 10).map_err(|error| running.blame(&*error))?;
+        sides.push((running, Vec::new()));
+    }
+    for round in 0..bench.rounds {
+        let mut turn: Vec<_> = sides.iter_mut().collect();
+        if round % 2 == 1 {
+            turn.reverse();
+        }
+        for (running, rounds) in turn {
+            let before = running.cpu()?;
+            load(running.address, bench.scaled(requests)).map_err(|error| running.blame(&*error))?;
+            rounds.push(running.cpu()? - before);
+        }
+    }
+    let seen = |(running, rounds): (Running, Vec<Cpu>)| {
+        Ok(Seen::new(running.version()?, &rounds, bench.scaled(requests), None, running.resident()?))
+    };
+    sides.into_iter().map(seen).collect()
 }
 
 /// The connections that this work needs.

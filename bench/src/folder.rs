@@ -1,6 +1,7 @@
 //! A temporary folder of one server, gone when it is.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -30,6 +31,13 @@ impl Folder {
             fs::create_dir_all(parent)?;
         }
         fs::write(&path, content)?;
+        Ok(path)
+    }
+
+    /// Writes a file that can be run.
+    pub fn write_program(&self, name: &str, content: &str) -> Result<PathBuf> {
+        let path = self.write(name, content)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
         Ok(path)
     }
 }

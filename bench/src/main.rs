@@ -7,6 +7,7 @@ mod arguments;
 mod compare;
 mod cores;
 mod folder;
+mod group;
 mod load;
 mod peers;
 mod process;

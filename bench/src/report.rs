@@ -54,9 +54,9 @@ fn mark(reached: bool) -> &'static str {
     if reached { "✓" } else { "✗" }
 }
 
-fn latency(latency: Latency) -> String {
+fn latency(latency: Option<Latency>) -> String {
     let show = |time: Duration| format!("{:.0}", time.as_secs_f64() * 1e6);
-    format!("{} / {}", show(latency.p50), show(latency.p99))
+    latency.map_or("–".to_owned(), |latency| format!("{} / {}", show(latency.p50), show(latency.p99)))
 }
 
 /// Both tables, and under what conditions they came to be.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::codec::http::RequestHead;
-use crate::net::Peer;
+use crate::net::{ClientCertificate, ClientName, Peer};
 use crate::request::Request;
 
 /// Names and values.
@@ -69,7 +69,8 @@ pub(super) fn variables(request: &Request, script: &Script, length: Option<u64>,
         push("SERVER_ADDR", local);
     }
     push("REMOTE_ADDR", address(&origin.peer).as_deref().unwrap_or("unix:"));
-    if let Some(port) = origin.peer.port() {
+    // What a proxy tells of its client is mostly without a port.
+    if let Some(port) = origin.peer.port().filter(|&port| port > 0) {
         push("REMOTE_PORT", &port.to_string());
     }
     // A body of no bytes is told where the client told of it (§4.1.2).
@@ -90,8 +91,52 @@ pub(super) fn variables(request: &Request, script: &Script, length: Option<u64>,
             all.push((name.into(), value.to_vec()));
         }
     }
+    match &origin.certificate {
+        Some(certificate) => push_certificate(certificate, &mut all),
+        // Ours is the word where the client has come to us. Headers have `HTTP_` in front, so these can be of a front alone.
+        None => match origin.parameters.iter().filter(|(name, _)| name.starts_with(OF_CERTIFICATES)) {
+            told if origin.parameters.get("SSL_CLIENT_VERIFY").is_some() => {
+                all.extend(told.map(|(name, value)| (name.to_owned().into(), value.to_vec())));
+            }
+            _ if origin.secure => all.push(("SSL_CLIENT_VERIFY".into(), b"NONE".to_vec())),
+            _ => {}
+        },
+    }
     push_fields(head, authorization, &mut all);
     all
+}
+
+/// How the names of variables about the client's certificate begin.
+const OF_CERTIFICATES: &str = "SSL_CLIENT_";
+
+/// What Apache's mod_ssl tells of the client's certificate, under its names; the fingerprint is what others add to it.
+fn push_certificate(certificate: &ClientCertificate, all: &mut Variables) {
+    let mut push = |name: Cow<'static, str>, value: &str| all.push((name, value.as_bytes().to_vec()));
+    push("SSL_CLIENT_VERIFY".into(), "SUCCESS");
+    push("SSL_CLIENT_S_DN".into(), &certificate.subject);
+    push("SSL_CLIENT_S_DN_CN".into(), &certificate.common_name);
+    push("SSL_CLIENT_I_DN".into(), &certificate.issuer);
+    push("SSL_CLIENT_M_SERIAL".into(), &certificate.serial.to_ascii_uppercase());
+    push("SSL_CLIENT_V_START".into(), &openssl_date(certificate.begins));
+    push("SSL_CLIENT_V_END".into(), &openssl_date(certificate.ends));
+    push("SSL_CLIENT_FINGERPRINT".into(), &certificate.fingerprint);
+    push("SSL_CLIENT_CERT".into(), &certificate.pem());
+    let mut counts = [0_usize; 2];
+    for name in &certificate.names {
+        let (kind, count) = match name {
+            ClientName::Dns(_) => ("DNS", &mut counts[0]),
+            ClientName::Email(_) => ("Email", &mut counts[1]),
+            ClientName::Address(_) | ClientName::Uri(_) => continue,
+        };
+        push(format!("SSL_CLIENT_SAN_{kind}_{count}").into(), name.as_str());
+        *count += 1;
+    }
+}
+
+/// A moment as OpenSSL prints it: `Nov  8 09:10:11 2026 GMT`.
+fn openssl_date(seconds: u64) -> String {
+    let moment = jiff::Timestamp::from_second(i64::try_from(seconds).unwrap_or(i64::MAX)).unwrap_or(jiff::Timestamp::MAX);
+    moment.strftime("%b %e %H:%M:%S %Y GMT").to_string()
 }
 
 /// The header fields. A name with other characters than letters, digits and hyphens is left out: `X_A` must not pass for `X-A`, which a front may
@@ -131,13 +176,9 @@ mod tests {
         let mut parameters = Parameters::default();
         parameters.push("REMOTE_USER", b"kim");
         parameters.push("LD_PRELOAD", b"/evil.so");
-        let origin = Origin {
-            peer: Peer::Ip("192.0.2.1:1234".parse().unwrap()),
-            local: Peer::Ip("[::1]:443".parse().unwrap()),
-            secure: true,
-            server: "web".into(),
-            parameters,
-        };
+        let ends = ["192.0.2.1:1234", "[::1]:443"].map(|address| Peer::Ip(address.parse().unwrap()));
+        let [peer, local] = ends;
+        let origin = Origin { secure: true, parameters, ..Origin::new(peer, local, "web".into()) };
         let request = Request {
             id: RequestId(1),
             head,
@@ -190,6 +231,34 @@ mod tests {
         let http: Vec<_> = told.iter().filter(|(name, _)| name.starts_with("HTTP_")).map(|(name, value)| (&**name, &**value)).collect();
         assert_eq!(http, [("HTTP_COOKIE", "a=1; b=2"), ("HTTP_X_A", "1, 3")]);
         assert!(!told.contains_key("CONTENT_LENGTH"));
+    }
+
+    #[test]
+    fn certificates_of_clients_are_told_under_the_usual_names() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["one.test".to_owned(), "two.test".to_owned()]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "kim");
+        params.serial_number = Some(rcgen::SerialNumber::from(0xab_u64));
+        params.not_before = rcgen::date_time_ymd(2026, 11, 8);
+        let made = params.self_signed(&key).unwrap();
+        let mut all = Variables::new();
+        push_certificate(&ClientCertificate::read(made.der()).unwrap(), &mut all);
+        let text = |(name, value): &(Cow<'_, str>, Vec<u8>)| (name.to_string(), String::from_utf8(value.clone()).unwrap());
+        let all: BTreeMap<_, _> = all.iter().map(text).collect();
+        for (name, value) in [
+            ("VERIFY", "SUCCESS"),
+            ("S_DN", "CN=kim"),
+            ("S_DN_CN", "kim"),
+            ("I_DN", "CN=kim"),
+            ("M_SERIAL", "AB"),
+            ("V_START", "Nov  8 00:00:00 2026 GMT"),
+            ("SAN_DNS_0", "one.test"),
+            ("SAN_DNS_1", "two.test"),
+        ] {
+            assert_eq!(all.get(&format!("SSL_CLIENT_{name}")).map(String::as_str), Some(value), "{name}");
+        }
+        assert!(all["SSL_CLIENT_CERT"].starts_with("-----BEGIN CERTIFICATE-----\n"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use argh::FromArgs;
 
 use super::{Exit, complain, master, say};
 use crate::process::{self, Command};
+use crate::scoreboard::UpstreamStatus;
 use crate::units::counted;
 
 /// show how the running instance is; exit code 3 when there is none
@@ -64,6 +65,13 @@ pub fn summary(status: &process::Status) -> String {
     for listener in &master.listeners {
         let _ = writeln!(text, "  {:<10} {}", listener.server, listener.address);
     }
+    let (mut done, mut resumed, mut failed) = (0, 0, 0);
+    for tls in status.workers.iter().map(|worker| worker.tls) {
+        (done, resumed, failed) = (done + tls.done, resumed + tls.resumed, failed + tls.failed);
+    }
+    if done + failed > 0 {
+        let _ = writeln!(text, "  handshakes {done} ({resumed} of them resumed sessions), {failed} failed");
+    }
     for certificate in &master.certificates {
         let names = if certificate.names.is_empty() { &certificate.file } else { &certificate.names.join(", ") };
         let left = match certificate.days_left {
@@ -83,6 +91,25 @@ pub fn summary(status: &process::Status) -> String {
             }
         }
     }
+    for upstream in &status.upstreams {
+        let _ = writeln!(text, "  upstream   {}", shown(upstream));
+    }
+    if status.upstreams_left_out > 0 {
+        let _ = writeln!(text, "  upstream   and {} more", status.upstreams_left_out);
+    }
+    let limits = &status.limits;
+    if limits.requests + limits.connections > 0 {
+        let (requests, connections) = (limits.requests as usize, limits.connections as usize);
+        let (requests, connections) = (counted(requests, "request"), counted(connections, "connection"));
+        let _ = writeln!(text, "  limits     {requests} and {connections} refused by address");
+    }
+    if limits.forgotten + limits.uncounted > 0 {
+        let (early, never) = (limits.forgotten, limits.uncounted);
+        let _ = writeln!(
+            text,
+            "             {early} times an address was forgotten too early, {never} times one was not counted: `limiter.addresses` is too small"
+        );
+    }
     if status.hub.is_none() {
         text.push_str("  hub        is being restarted\n");
     }
@@ -96,6 +123,23 @@ pub fn summary(status: &process::Status) -> String {
         let _ = writeln!(text, "  last error {}", error.replace('\n', "\n             "));
     }
     text
+}
+
+/// `shop → 10.0.0.1:80: well, 3 requests under way, 2 kept connections, 120 requests, 1 failure`.
+fn shown(upstream: &UpstreamStatus) -> String {
+    let UpstreamStatus { app, upstream, backup, workers, well, active, idle, requests, failures } = upstream;
+    let health = match *well {
+        well if well == *workers => "well".to_owned(),
+        0 => "away".to_owned(),
+        well => format!("away in {} of {workers} workers", workers - well),
+    };
+    let kind = if *backup { " (backup)" } else { "" };
+    let many = |count: u64, noun: &str| counted(usize::try_from(count).unwrap_or(usize::MAX), noun);
+    format!(
+        "{app} \u{2192} {upstream}{kind}: {health}, {active} under way, {idle} kept, {}, {}",
+        many(*requests, "request"),
+        many(*failures, "failure")
+    )
 }
 
 /// Seconds as people say them, two units at most.

@@ -9,5 +9,5 @@ mod tests;
 pub use parameters::{MalformedPair, pairs, write_pair};
 pub use record::{
     BeginRequest, EndRequest, Kind, MAX_CONTENT, MAX_RECORD, ProtocolStatus, RESPONDER, Record, RecordError, decode, write_end,
-    write_record, write_unknown_type,
+    write_record, write_unknown_type, write_with,
 };

@@ -26,14 +26,7 @@ impl Config {
     #[must_use]
     pub fn built_in() -> Self {
         let script = |name: &str| ScriptApp { path: PathBuf::from(format!("{EMBEDDED_PREFIX}{name}")), ..ScriptApp::default() };
-        let route = |(name, path): (&str, &str)| Route {
-            host: Host::Any,
-            path: path.to_owned(),
-            access: None,
-            compress: None,
-            headers: None,
-            action: Action::App(name.to_owned()),
-        };
+        let route = |(name, path): (&str, &str)| Route::new(Host::Any, path, Action::App(name.to_owned()));
         let routes = DEFAULT_APPS.map(route).to_vec();
         let http = Http { listen: vec![Address::Tcp(([127, 0, 0, 1], DEFAULT_PORT).into())], routes, ..Http::default() };
         Self {

@@ -74,6 +74,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
         (changes.log, "log changed"),
         (changes.access_log, "access_log changed"),
         (changes.admin_token, "admin token changed"),
+        (old.session_keys != new.session_keys, "session_keys changed"),
         (old.cache != new.cache, "cache changed"),
         (old.dev != new.dev, "dev changed"),
         (old.auto_reload != new.auto_reload, "auto_reload changed"),
@@ -94,6 +95,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
         (old.pid_file != new.pid_file, "pid_file"),
         (old.store != new.store, "store"),
         (old.events != new.events, "events"),
+        (old.limiter != new.limiter, "limiter"),
         (old.workers.max_total != new.workers.max_total, "workers.max_total"),
     ] {
         if changed {
@@ -114,6 +116,7 @@ pub fn keep_what_needs_a_restart(old: &Settings, new: &mut Settings) {
     new.pid_file.clone_from(&old.pid_file);
     new.store.clone_from(&old.store);
     new.events = old.events.clone();
+    new.limiter = old.limiter.clone();
     new.workers.max_total = old.workers.max_total;
     new.workers.max = new.workers.max.min(old.workers.max_total);
     new.workers.min = new.workers.min.min(new.workers.max);

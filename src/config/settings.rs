@@ -8,14 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use super::ordered;
 use super::written::{Admin, App, Cache, Client, Events, Server, Workers};
+use crate::limiter::config::LimiterTable;
 use crate::link::locks::config::Limits as LockLimits;
 use crate::net::acme::Acme;
 use crate::net::tls_files::TlsFiles;
-use crate::net::tls_server::Identity;
+use crate::net::tls_server::{Identity, Limits};
 use crate::net::{Address, Certificate, TlsServer};
 use crate::secret::Secret;
 use crate::store::EmbeddedSettings;
 use crate::telemetry::config::{AccessLog, Log, LogFile};
+use crate::units::HumanDuration;
 
 /// The configuration as checked. Every path is absolute, every route names an application that exists, every limit makes sense.
 ///
@@ -50,6 +52,8 @@ pub struct Settings {
     pub access_log: Option<AccessLog>,
     /// How many workers there are, and how long they live.
     pub workers: Workers,
+    /// How long a key of TLS sessions is used.
+    pub session_keys: HumanDuration,
     /// The admin listener.
     pub admin: Admin,
     /// The cache that all workers share.
@@ -60,6 +64,8 @@ pub struct Settings {
     pub events: Events,
     /// Bounds of locks.
     pub locks: LockLimits,
+    /// Where limits by address are counted.
+    pub limiter: LimiterTable,
     /// Connections to other servers, by name.
     pub clients: BTreeMap<String, Client>,
     /// Applications, by name.
@@ -89,7 +95,8 @@ impl Settings {
         let text = |path: &PathBuf| self.secrets.get(path).map_or("", Secret::reveal);
         let identities: Vec<Identity<'_>> =
             files.pairs().map(|(certificate, key)| Identity { certificate: text(certificate), key: text(key) }).collect();
-        TlsServer::new(&identities, files.clients.as_ref().map(text), files.minimum, protocols, *files.handshake)
+        let clients = files.clients.as_ref().map(|path| (text(path), files.client_certificates));
+        TlsServer::new(&identities, clients, files.minimum, protocols, Limits { time: *files.handshake, at_once: files.max_handshakes })
     }
 
     /// The certificates that servers show to clients, by file.

@@ -14,6 +14,7 @@ use crate::clients::lock::config::LockClient;
 use crate::clients::redis::config::Redis;
 use crate::clients::rtep::config::RtepClient;
 pub use crate::events::config::Events;
+use crate::limiter::config::LimiterTable;
 use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
 use crate::net::tls_files::TlsFiles;
@@ -59,6 +60,8 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// How many workers there are, and how long they live.
     pub workers: Workers,
+    /// How long a key seals the sessions of TLS clients, in all servers; sessions can be resumed for as long again, and no longer.
+    pub session_keys: HumanDuration,
     /// The admin listener.
     pub admin: Admin,
     /// The cache that all workers share.
@@ -69,6 +72,8 @@ pub struct Config {
     pub events: Events,
     /// Bounds of the locks of this machine.
     pub locks: LockLimits,
+    /// Where limits by address are counted.
+    pub limiter: LimiterTable,
     /// Connections to other servers, by a name of your choice.
     pub clients: BTreeMap<String, Client>,
     /// Applications, by a name of your choice.
@@ -94,11 +99,13 @@ impl Default for Config {
             log: Log::default(),
             access_log: None,
             workers: Workers::default(),
+            session_keys: HumanDuration::seconds(12 * 60 * 60),
             admin: Admin::default(),
             cache: Cache::default(),
             store: Store::default(),
             events: Events::default(),
             locks: LockLimits::default(),
+            limiter: LimiterTable::default(),
             clients: BTreeMap::new(),
             apps: BTreeMap::new(),
             servers: BTreeMap::new(),

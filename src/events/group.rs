@@ -5,12 +5,16 @@ use std::rc::{Rc, Weak};
 
 use super::event::Delivery;
 use crate::link::events::{Member, Pattern, Position};
+use crate::sys::prefetch;
 
 /// Takes what a subscription brings. Called from the worker's loop with nothing of the events' state held, so it may subscribe, publish and
 /// end subscriptions, its own included. It must not block and had best only queue.
 pub trait Subscriber {
     /// Something for this subscriber. Events are shared with all the others.
     fn deliver(&self, delivery: &Delivery);
+
+    /// Something comes soon: has loaded what it takes.
+    fn prefetch(&self) {}
 }
 
 /// How far a subscriber has come.
@@ -46,6 +50,20 @@ impl Entry {
         if let Some(subscriber) = self.subscriber.upgrade() {
             subscriber.deliver(delivery);
         }
+    }
+}
+
+/// Has those loaded that come next, step by step: what one step loads tells the next where to look.
+fn ahead(entries: &[Option<Rc<Entry>>], index: usize) {
+    let after = |count: usize| entries.get(index + count).and_then(Option::as_ref);
+    if let Some(entry) = after(6) {
+        prefetch::value(Rc::as_ptr(entry));
+    }
+    if let Some(entry) = after(4) {
+        prefetch::value(entry.subscriber.as_ptr().cast::<[u8; 64]>());
+    }
+    if let Some(subscriber) = after(2).and_then(|entry| entry.subscriber.upgrade()) {
+        subscriber.prefetch();
     }
 }
 
@@ -120,7 +138,11 @@ impl Group {
         self.walks.set(self.walks.get() + 1);
         let count = self.entries.borrow().len();
         for index in 0..count {
-            let entry = self.entries.borrow()[index].clone();
+            let entry = {
+                let entries = self.entries.borrow();
+                ahead(&entries, index);
+                entries[index].clone()
+            };
             if let Some(entry) = entry {
                 visit(&entry);
             }

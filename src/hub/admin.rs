@@ -55,14 +55,7 @@ impl Admin {
         });
         let handler: Rc<dyn Handler> = admin.clone();
         let config = Http {
-            routes: vec![Route {
-                host: Host::Any,
-                path: "/".into(),
-                access: None,
-                compress: None,
-                headers: None,
-                action: Action::App("admin".into()),
-            }],
+            routes: vec![Route::new(Host::Any, "/", Action::App("admin".into()))],
             max_connections: MOST_CONNECTIONS,
             ..Http::default()
         };

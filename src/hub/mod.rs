@@ -51,7 +51,7 @@ pub fn main(context: ChildContext) -> i32 {
 
 async fn serve(context: ChildContext) -> i32 {
     let slot = context.own_slot();
-    let ChildContext { settings, listeners, control, slot: number, scoreboard, boot, .. } = context;
+    let ChildContext { settings, listeners, control, slot: number, scoreboard, fast_path, boot, .. } = context;
     let control = match Port::new(control) {
         Ok(control) => control,
         Err(error) => {
@@ -71,11 +71,12 @@ async fn serve(context: ChildContext) -> i32 {
             limits: settings.locks.clone(),
             data: settings.data.clone(),
             board: scoreboard,
+            fast_path,
             instance: format!("{}-{}", boot.master_pid, boot.started_ms),
             orphans_until: boot.leases_until,
         }),
         admin: admin::Admin::new(&settings, control.clone(), slot, number),
-        orders: acme::Orders::new(control.clone()),
+        orders: acme::Orders::new(control.clone(), &settings.data),
         uploads: RefCell::new(upload_directories(&settings)),
         scope: Scope::new(),
     });
@@ -269,7 +270,14 @@ impl Hub {
                 return;
             }
             ToHub::Call { id, call: Call::Challenge(token) } => {
-                send(port, &FromHub::Reply { id, reply: Ok(Reply::Challenge(self.orders.answer(&token))) });
+                let reply = move |answer| FromHub::Reply { id, reply: Ok(Reply::Challenge(answer)) };
+                match self.orders.answer(&token) {
+                    Some(answer) => send(port, &reply(Some(answer))),
+                    None => {
+                        let (port, other) = (port.clone(), self.orders.answer_of_another(token));
+                        self.scope.spawn(async move { send(&port, &reply(other.await)) });
+                    }
+                }
                 return;
             }
             ToHub::Call { id, call: Call::Cache(call) } => {

@@ -140,7 +140,9 @@ impl Master {
         // A slot whose process is being forked this very moment has no number yet.
         let workers: Vec<_> = self.board.worker_statuses().into_iter().filter(|worker| worker.pid != 0).collect();
         states.total = workers.len();
-        Status { master, states, hub: self.board.hub_status(), workers }
+        let (upstreams, upstreams_left_out) = self.board.upstream_statuses();
+        let limits = self.limiter.refusals();
+        Status { master, states, hub: self.board.hub_status(), workers, upstreams, upstreams_left_out, limits }
     }
 
     /// Connections open in all workers.

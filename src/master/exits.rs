@@ -58,6 +58,7 @@ impl Master {
         }
         self.boot.leases_until = self.boot.leases_until.max(slot.leases_until().load(Relaxed));
         slot.clear();
+        self.limiter.forget_process(child.slot);
         self.follow_up(&child, status, crashed);
     }
 
@@ -81,6 +82,10 @@ impl Master {
             && let Some(hub) = self.hub()
         {
             hub.tell(&ToChild::WorkerGone { slot: child.slot, pid: child.pid.as_raw() });
+        }
+        if child.role == Role::Hub {
+            // Its right to grant locks has ended with it: another instance may have it by now.
+            self.fast_path.close();
         }
         self.update_lost(child.pid);
         let why = || child.failed.clone().unwrap_or_else(|| format!("{} {}", child.name(), words(status)));

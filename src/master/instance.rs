@@ -24,6 +24,8 @@ use super::systemd::Notifier;
 use super::update::Update;
 use super::upgrade::{Takeover, Upgrade};
 use crate::config::{Settings, Watch};
+use crate::limiter::Limiter;
+use crate::link::locks::FastPath;
 use crate::process::{BootInfo, Command, OrderStatus, Outcome};
 use crate::scoreboard::{Role, Scoreboard};
 use crate::sys::privileges::Target;
@@ -72,6 +74,8 @@ pub struct Master {
     pub boot: BootInfo,
     pub target: Target,
     pub board: Scoreboard,
+    pub limiter: Limiter,
+    pub fast_path: FastPath,
     pub listeners: Vec<Listening>,
     pub children: Vec<Child>,
     /// Processes to fork at the end of this turn.

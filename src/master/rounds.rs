@@ -14,6 +14,7 @@ use super::spawning::Wanted;
 use super::supervision::Phase;
 use super::{policy, recycling};
 use crate::config::Mpm;
+use crate::net::tickets;
 use crate::scoreboard::{Role, now_ms};
 use crate::sys::fork::{Forked, fork};
 use crate::sys::{limits, memory};
@@ -40,6 +41,8 @@ pub struct Rounds {
     policy: Option<policy::Running>,
     /// Whether the script's failure was reported already; once it works again, the next failure is news.
     policy_failing: bool,
+    /// Whether it was reported that there is no new key for session tickets.
+    keys_failing: bool,
 }
 
 impl Rounds {
@@ -55,6 +58,7 @@ impl Rounds {
             seen: HashMap::new(),
             policy: None,
             policy_failing: false,
+            keys_failing: false,
         }
     }
 
@@ -85,6 +89,7 @@ impl Master {
             self.rounds.check = now + SECOND.min(*self.settings.workers.heartbeat / 2).max(Duration::from_millis(50));
             self.measure_memory();
             self.watch_heartbeats();
+            self.turn_ticket_keys();
             if self.life == Life::Running {
                 self.recycle();
             }
@@ -101,6 +106,16 @@ impl Master {
         if self.rounds.mpm <= now && self.life == Life::Running {
             self.rounds.mpm = now + (*self.settings.workers.mpm_delay).max(Duration::from_millis(50));
             self.adjust(now);
+        }
+    }
+
+    /// New keys for the sessions of TLS clients, in time.
+    fn turn_ticket_keys(&mut self) {
+        match tickets::turn(*self.settings.session_keys) {
+            Ok(()) => self.rounds.keys_failing = false,
+            // It is tried again in a second.
+            Err(error) if !std::mem::replace(&mut self.rounds.keys_failing, true) => log_warn!("no new key for session tickets: {error}"),
+            Err(_) => {}
         }
     }
 

@@ -120,6 +120,8 @@ impl Master {
                     control: theirs,
                     hub: hub_pair.map(|(worker_end, _)| worker_end),
                     scoreboard: self.board,
+                    limiter: self.limiter.clone(),
+                    fast_path: self.fast_path,
                     boot: self.boot_info(),
                 };
                 Ok(Some(End::Child(Box::new(Seed { role, context, target: self.target.clone(), parent }))))

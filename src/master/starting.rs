@@ -19,6 +19,8 @@ use super::systemd::{self, Notifier};
 use super::upgrade::{self, Takeover};
 use super::{admin_token, child, commands};
 use crate::config::{self, Settings, Watch};
+use crate::limiter::Limiter;
+use crate::link::locks::FastPath;
 use crate::net::tickets;
 use crate::process::{BootInfo, ListenerName};
 use crate::scoreboard::{Scoreboard, Slot, epoch_ms};
@@ -104,6 +106,8 @@ struct Ground {
     plan: listeners::Plan,
     signals: Signals,
     board: Scoreboard,
+    limiter: Limiter,
+    fast_path: FastPath,
     notifier: Notifier,
     settings: Settings,
     detached: bool,
@@ -148,7 +152,7 @@ impl Master {
 
     fn on(ground: Ground, files_read: &[PathBuf], started: Started) -> Master {
         let now = Instant::now();
-        let Ground { target, takeover, pid_file, control, plan, signals, board, notifier, settings, detached } = ground;
+        let Ground { target, takeover, pid_file, control, plan, signals, board, limiter, fast_path, notifier, settings, detached } = ground;
         for note in &plan.notes {
             log_warn!("{note}");
         }
@@ -173,6 +177,8 @@ impl Master {
             boot,
             target,
             board,
+            limiter,
+            fast_path,
             listeners: plan.all,
             notes: plan.notes,
             children: Vec::new(),
@@ -282,13 +288,19 @@ fn prepare(mut settings: Settings, detached: bool, inherited: Vec<Inherited>, ta
     limits::raise_descriptors().map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
     limits::set_title("skep-master").map_err(|error| said(&error))?;
     // Before the first fork: all workers open each other's tickets.
-    tickets::secret().map_err(|error| format!("no random bytes for session tickets: {error}"))?;
-    let board = Scoreboard::new(1 + settings.workers.max_total as usize).map_err(|error| format!("no shared memory: {error}"))?;
+    tickets::begin().map_err(|error| format!("no keys for session tickets: {error}"))?;
+    let processes = 1 + settings.workers.max_total as usize;
+    let no_memory = |error| format!("no shared memory: {error}");
+    let board = Scoreboard::new(processes).map_err(no_memory)?;
+    let limiter = Limiter::new(settings.limiter.addresses as usize, processes).map_err(no_memory)?;
+    let fast_path = FastPath::shared(board).map_err(no_memory)?;
     let signals = Signals::new(&commands::SIGNALS).map_err(|error| said(&error))?;
     let notifier = Notifier::from_environment(Instant::now());
     let pid_file = if taking_over { None } else { Some(PidFile::take(&settings.pid_file).map_err(|error| said(&error))?) };
     match occupy(&settings, inherited, taking_over) {
-        Ok((plan, control)) => Ok(Ground { target, takeover: None, pid_file, control, plan, signals, board, notifier, settings, detached }),
+        Ok((plan, control)) => {
+            Ok(Ground { target, takeover: None, pid_file, control, plan, signals, board, limiter, fast_path, notifier, settings, detached })
+        }
         Err(why) => {
             if let Some(pid_file) = pid_file {
                 pid_file.remove();

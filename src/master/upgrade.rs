@@ -38,7 +38,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 #[derive(Debug, Serialize, Deserialize)]
 enum Handover {
     /// Old to new, before it begins: session tickets that were given out stay good.
-    Tickets(tickets::Secret),
+    Tickets(tickets::Keys),
     /// New to old: everything serves.
     Ready,
     /// New to old: it will not, and why.
@@ -102,10 +102,10 @@ pub fn legacy() -> io::Result<Option<(Takeover, Vec<Inherited>, bool)>> {
     let Some(text) = environment::take(VARIABLE) else { return Ok(None) };
     let legacy: Legacy = serde_json::from_str(&text).map_err(io::Error::other)?;
     let channel = Channel::from_fd(descriptors::inherited(legacy.channel)?)?;
-    let Some((Handover::Tickets(secret), _)) = process::receive(&channel)? else {
+    let Some((Handover::Tickets(keys), _)) = process::receive(&channel)? else {
         return Err(io::Error::other("the other instance does not follow the protocol"));
     };
-    tickets::adopt(secret);
+    tickets::adopt(&keys)?;
     let inherited = legacy.listeners.into_iter();
     let inherited = inherited.map(|(server, address, number)| {
         let fd = descriptors::inherited(number)?;
@@ -211,7 +211,7 @@ impl Master {
     /// Forks the process that becomes the new binary. `Some` in that process.
     pub fn spawn_upgrade(&mut self, mut exec: Exec) -> io::Result<Option<End>> {
         let (ours, theirs) = Channel::pair()?;
-        process::send(&ours, &Handover::Tickets(tickets::secret()?), &[])?;
+        process::send(&ours, &Handover::Tickets(tickets::keys()?), &[])?;
         let binary = exec.binary.clone();
         match fork()? {
             Forked::Child => {

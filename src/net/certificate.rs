@@ -88,7 +88,8 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-fn name(name: &GeneralName) -> Option<String> {
+/// A name of a host, lower-case, or an address; `None` for anything else.
+pub(super) fn name(name: &GeneralName) -> Option<String> {
     match name {
         GeneralName::DnsName(name) => Some(name.as_str().to_ascii_lowercase()),
         GeneralName::IpAddress(address) => {

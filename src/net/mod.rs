@@ -4,6 +4,7 @@ mod accept;
 pub mod acme;
 pub mod address;
 pub mod certificate;
+mod client_certificate;
 mod clients;
 mod dialing;
 mod listener;
@@ -20,6 +21,7 @@ pub mod tls_server;
 
 pub use address::Address;
 pub use certificate::Certificate;
+pub use client_certificate::{ClientCertificate, ClientName};
 pub use clients::Clients;
 pub use dialing::connect_any;
 pub use listener::{Accepted, Balance, Listener};

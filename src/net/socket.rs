@@ -94,6 +94,11 @@ impl Socket {
         Ok(socket)
     }
 
+    /// Has loaded what the next read or write looks at.
+    pub fn prefetch(&self) {
+        self.io.prefetch();
+    }
+
     /// Reads into `buffer`; 0 is the end of the stream (of a buffer that is not empty).
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let read = self.io.poll_read_with(cx, |fd| recv(fd.as_fd(), buffer));

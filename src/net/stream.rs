@@ -76,6 +76,13 @@ impl Stream {
         self.with_socket(Socket::recheck);
     }
 
+    /// Has loaded what the next read or write looks at.
+    pub fn prefetch(&self) {
+        if let Self::Plain(socket) = self {
+            socket.prefetch();
+        }
+    }
+
     /// Lets the task that waits to read look around once.
     pub fn wake_reader(&self) {
         self.with_socket(Socket::wake_reader);
@@ -86,6 +93,14 @@ impl Stream {
         match self {
             Self::Plain(_) | Self::Sub(_) => false,
             Self::Tls(tls) => tls.borrow().get_ref().1.alpn_protocol() == Some(protocol),
+        }
+    }
+
+    /// The certificate, in DER, that the client has shown in the TLS handshake; `None` where it was not asked for one, or has none.
+    pub fn client_certificate(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Plain(_) | Self::Sub(_) => None,
+            Self::Tls(tls) => tls.borrow().get_ref().1.peer_certificates()?.first().map(|der| der.to_vec()),
         }
     }
 

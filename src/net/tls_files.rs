@@ -23,12 +23,16 @@ pub struct TlsFiles {
     pub acme: Option<Acme>,
     /// Further certificates, each for the names that are in it.
     pub others: Vec<TlsPair>,
-    /// PEM file with authorities: clients must then show a certificate of one of them.
+    /// PEM file with authorities: clients show a certificate of one of them.
     pub clients: Option<PathBuf>,
+    /// Whether a client that shows none is refused: `Required`, or `Optional`. One that is no good is always refused.
+    pub client_certificates: ClientCertificates,
     /// The oldest version that is spoken.
     pub minimum: TlsMinimum,
     /// The longest time for a handshake.
     pub handshake: HumanDuration,
+    /// Handshakes under way at the same time, in each worker. Further connections wait in the kernel's queue.
+    pub max_handshakes: u32,
 }
 
 impl Default for TlsFiles {
@@ -39,8 +43,10 @@ impl Default for TlsFiles {
             acme: None,
             others: Vec::new(),
             clients: None,
+            client_certificates: ClientCertificates::default(),
             minimum: TlsMinimum::default(),
             handshake: HumanDuration::seconds(10),
+            max_handshakes: 1000,
         }
     }
 }
@@ -53,6 +59,16 @@ pub struct TlsPair {
     pub certificate: PathBuf,
     /// PEM file with the private key.
     pub key: PathBuf,
+}
+
+/// Whether clients show a certificate where they are asked for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ClientCertificates {
+    /// They must.
+    #[default]
+    Required,
+    /// They may: applications see who did.
+    Optional,
 }
 
 /// The oldest version of TLS that is spoken.

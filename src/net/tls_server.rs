@@ -1,12 +1,12 @@
 //! TLS as the server (RFC 8446, RFC 5246): certificates by the name that a client asks for, tickets that every worker opens.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::AsyncWriteExt;
 use futures_rustls::pki_types::pem::PemObject;
@@ -14,18 +14,23 @@ use futures_rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use futures_rustls::rustls::crypto::{CryptoProvider, ring};
 use futures_rustls::rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use futures_rustls::rustls::sign::CertifiedKey;
-use futures_rustls::rustls::{Error as TlsError, RootCertStore, ServerConfig};
+use futures_rustls::rustls::{Error as TlsError, HandshakeKind, RootCertStore, ServerConfig};
 use futures_rustls::server::TlsStream;
 use futures_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use super::tickets;
 use super::tls_challenge::{self, Proofs};
-use super::tls_files::TlsMinimum;
+use super::tls_files::{ClientCertificates, TlsMinimum};
 use super::{Socket, Stream};
-use crate::reactor::timeout;
+use crate::log_warn;
+use crate::reactor::{self, timeout};
+use crate::scoreboard::{Slot, add, subtract};
 
 /// What a client gets that speaks HTTP where TLS is spoken.
 const NO_TLS: &str = "this port speaks HTTPS: the address begins with https\n";
+
+/// How often it is said at most that too many handshakes are under way.
+const COMPLAINTS: Duration = Duration::from_mins(1);
 
 /// How much is read of what it goes on to send, bytes.
 const MOST_UNHEARD: usize = 64 << 10;
@@ -127,30 +132,47 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
+/// What handshakes may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest time for one.
+    pub time: Duration,
+    /// How many may be under way.
+    pub at_once: u32,
+}
+
+/// The handshakes of a server.
+#[derive(Default)]
+struct UnderWay {
+    count: Cell<u32>,
+    /// When it was last said that there are as many as may be.
+    told: Cell<Option<Instant>>,
+}
+
 /// Takes the TLS side of connections. Clones share it.
 #[derive(Clone)]
 pub struct TlsServer {
     config: Arc<ServerConfig>,
     /// Who knows what authorities ask for within handshakes.
     proofs: Option<Rc<dyn Proofs>>,
-    /// The longest time for a handshake.
-    limit: Duration,
+    limits: Limits,
+    under_way: Rc<UnderWay>,
     /// Above TLS there is HTTP/1.1, so who speaks it without can be told.
     is_http: bool,
 }
 
 impl TlsServer {
     /// A server that shows these identities, the first to who asks for none of their names; `protocols` is what it speaks (RFC 7301). With
-    /// `clients`, authorities in PEM, a client must show a certificate of one of them, at each connection: no session is resumed then.
+    /// `clients`, authorities in PEM, a client must or may show a certificate of one of them, at each connection: no session is resumed then.
     ///
     /// # Errors
     /// When an identity or the authorities cannot be used, or there is none.
     pub fn new(
         identities: &[Identity<'_>],
-        clients: Option<&str>,
+        clients: Option<(&str, ClientCertificates)>,
         minimum: TlsMinimum,
         protocols: &[&str],
-        limit: Duration,
+        limits: Limits,
     ) -> io::Result<Self> {
         let wrong = |error: &dyn fmt::Display| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
         let provider = Arc::new(ring::default_provider());
@@ -170,9 +192,10 @@ impl TlsServer {
             .map_err(|error| wrong(&error))?;
         let builder = match clients {
             None => builder.with_no_client_auth(),
-            Some(pem) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(pem)?), provider).build();
-                builder.with_client_cert_verifier(verifier.map_err(|error| wrong(&error))?)
+            Some((pem, demand)) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(pem)?), provider);
+                let verifier = if demand == ClientCertificates::Optional { verifier.allow_unauthenticated() } else { verifier };
+                builder.with_client_cert_verifier(verifier.build().map_err(|error| wrong(&error))?)
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(Certificates { by_name, first }));
@@ -184,7 +207,8 @@ impl TlsServer {
             config.send_tls13_tickets = 0;
             config.session_storage = Arc::new(NoServerSessionStorage {});
         }
-        Ok(Self { config: Arc::new(config), proofs: None, limit, is_http: protocols.contains(&"http/1.1") })
+        let is_http = protocols.contains(&"http/1.1");
+        Ok(Self { config: Arc::new(config), proofs: None, limits, under_way: Rc::default(), is_http })
     }
 
     /// With proofs for authorities that ask whether names lead here (RFC 8737).
@@ -193,29 +217,81 @@ impl TlsServer {
         Self { proofs: Some(proofs), ..self }
     }
 
-    /// Does the handshake with a client that has connected. Who speaks HTTP without TLS, where HTTP is spoken, is told.
+    /// Whether one more handshake may begin.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.under_way.count.get() < self.limits.at_once
+    }
+
+    /// Begins with a connection, which counts from now on, and is shown in `slot`.
+    #[must_use]
+    pub fn begin(self, slot: Slot) -> Handshake {
+        let count = self.under_way.count.get() + 1;
+        self.under_way.count.set(count);
+        add(slot.handshakes(), 1);
+        if count == self.limits.at_once {
+            add(slot.handshakes_full(), 1);
+            let now = reactor::now();
+            if self.under_way.told.get().is_none_or(|told| now.saturating_duration_since(told) >= COMPLAINTS) {
+                self.under_way.told.set(Some(now));
+                log_warn!("{count} TLS handshakes are under way at once (`max_handshakes`): further connections wait");
+            }
+        }
+        Handshake { server: self, slot }
+    }
+}
+
+/// A handshake, from the connection's first moment to its end, however it ends.
+pub struct Handshake {
+    server: TlsServer,
+    slot: Slot,
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        let count = &self.server.under_way.count;
+        count.set(count.get().saturating_sub(1));
+        subtract(self.slot.handshakes(), 1);
+    }
+}
+
+impl Handshake {
+    /// Does it with a client that has connected. Who speaks HTTP without TLS, where HTTP is spoken, is told.
     ///
     /// # Errors
     /// What the client did wrong, or `TimedOut`.
-    pub async fn accept(&self, socket: Socket) -> io::Result<Stream> {
-        let handshake = async {
-            if self.is_http && socket.first_byte().await?.is_some_and(|byte| byte.is_ascii_uppercase()) {
-                let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: ";
-                let answer = format!("{head}{}\r\n\r\n{NO_TLS}", NO_TLS.len());
-                farewell(socket, answer.as_bytes()).await?;
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks HTTP without TLS"));
+    pub async fn accept(self, socket: Socket) -> io::Result<Stream> {
+        let accepted = timeout(self.server.limits.time, self.server.accept(socket)).await;
+        match accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => {
+                add(self.slot.handshakes_done(), 1);
+                if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+                    add(self.slot.handshakes_resumed(), 1);
+                }
+                Ok(Stream::Tls(RefCell::new(Box::new(stream.into()))))
             }
-            let stream = match &self.proofs {
-                None => TlsAcceptor::from(self.config.clone()).accept(socket).await?,
-                Some(proofs) => self.accept_or_prove(socket, &**proofs).await?,
-            };
-            Ok(Stream::Tls(RefCell::new(Box::new(stream.into()))))
-        };
-        timeout(self.limit, handshake).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            Err(error) => {
+                add(self.slot.handshakes_failed(), 1);
+                Err(error)
+            }
+        }
     }
 }
 
 impl TlsServer {
+    async fn accept(&self, socket: Socket) -> io::Result<TlsStream<Socket>> {
+        if self.is_http && socket.first_byte().await?.is_some_and(|byte| byte.is_ascii_uppercase()) {
+            let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: ";
+            let answer = format!("{head}{}\r\n\r\n{NO_TLS}", NO_TLS.len());
+            farewell(socket, answer.as_bytes()).await?;
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks HTTP without TLS"));
+        }
+        match &self.proofs {
+            None => TlsAcceptor::from(self.config.clone()).accept(socket).await,
+            Some(proofs) => self.accept_or_prove(socket, &**proofs).await,
+        }
+    }
+
     /// The handshake of a client, or with an authority, which goes when it has seen the proof.
     async fn accept_or_prove(&self, socket: Socket, proofs: &dyn Proofs) -> io::Result<TlsStream<Socket>> {
         let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;

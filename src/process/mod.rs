@@ -27,6 +27,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::Settings;
+use crate::limiter::Limiter;
+use crate::link::locks::FastPath;
 use crate::net::Address;
 use crate::scoreboard::{Scoreboard, Slot};
 use crate::sys::channel::Channel;
@@ -49,6 +51,10 @@ pub struct ChildContext {
     pub hub: Option<Channel>,
     /// Shared by all processes of this instance.
     pub scoreboard: Scoreboard,
+    /// What each address asks for; shared by all processes too.
+    pub limiter: Limiter,
+    /// Locks that are taken without the hub; shared as well.
+    pub fast_path: FastPath,
     /// What was found out before privileges were dropped.
     pub boot: BootInfo,
 }

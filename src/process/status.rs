@@ -4,8 +4,9 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::ListenerName;
+use crate::limiter::Refusals;
 use crate::net::Certificate;
-use crate::scoreboard::{SlotStatus, StateCounts};
+use crate::scoreboard::{SlotStatus, StateCounts, UpstreamStatus};
 use crate::telemetry::clock;
 
 /// How a running instance is: the JSON of `skep status --json` and of the admin listener's `/status`.
@@ -19,6 +20,15 @@ pub struct Status {
     pub hub: Option<SlotStatus>,
     /// The workers, by slot.
     pub workers: Vec<SlotStatus>,
+    /// The servers that applications pass requests on to, in all workers together.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamStatus>,
+    /// How many of those are not shown: a worker has room for 64.
+    #[serde(default)]
+    pub upstreams_left_out: u64,
+    /// What limits by address refused, of all servers, since the start.
+    #[serde(default)]
+    pub limits: Refusals,
 }
 
 /// A certificate that is shown to clients.

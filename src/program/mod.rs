@@ -2,32 +2,35 @@
 //!
 //! A program is the first of a process group of its own. Whoever holds it may wait for its end; dropped, it is killed with its group and reaped.
 
+mod command;
 mod spawner;
 
+pub use command::{Command, Stream};
 pub use spawner::spawn;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::task::{Context, Poll};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::reactor::Io;
-use crate::sys::pidfd;
-use crate::sys::program::{ProgramLimits, Standing, prepare};
+use crate::sys::program::{ProgramLimits, Standing, launch};
 
 /// One end of a pipe.
 pub type Pipe = Io<OwnedFd>;
 
 /// A program that was started. Dropped, it is killed with everything that it has started.
 pub struct Program {
-    pid: u32,
+    pid: Pid,
     /// `None` once it was reaped.
     child: RefCell<Option<Child>>,
     end: Io<OwnedFd>,
@@ -35,58 +38,76 @@ pub struct Program {
 }
 
 /// Our ends of the pipes that a program was given.
-pub struct Pipes {
+pub struct Pipes<P = Pipe> {
     /// What it reads.
-    pub stdin: Option<Pipe>,
+    pub stdin: Option<P>,
     /// What it writes.
-    pub stdout: Option<Pipe>,
+    pub stdout: Option<P>,
     /// What it says of itself.
-    pub stderr: Option<Pipe>,
+    pub stderr: Option<P>,
 }
 
-/// Starts a program on this thread, which waits until the kernel has loaded it.
-///
-/// # Errors
-/// It cannot be started, or not be watched.
-pub fn spawn_here(command: Command, limits: ProgramLimits, standing: Standing) -> io::Result<(Program, Pipes)> {
-    adopt(start(command, limits, standing)?)
+/// A child that was not reaped: its number is its own, and its group exists. Dropped, it is killed with its group, and reaped.
+struct Child(Option<Pid>);
+
+impl Child {
+    fn pid(&self) -> Option<Pid> {
+        self.0
+    }
+
+    /// Reaps it; the caller knows that it has ended.
+    fn reap(mut self) -> io::Result<ExitStatus> {
+        let pid = self.0.take().ok_or_else(|| io::Error::other("the program is gone"))?;
+        reap(pid)
+    }
 }
 
-/// The part that may wait. The command is dropped before the return: ends of pipes that it held are the child's alone then.
-fn start(mut command: Command, limits: ProgramLimits, standing: Standing) -> io::Result<Child> {
-    command.process_group(0);
-    prepare(&mut command, limits, standing);
-    command.spawn()
-}
-
-/// Watches a child from the event loop of this thread.
-fn adopt(mut child: Child) -> io::Result<(Program, Pipes)> {
-    let watch = |child: &mut Child| {
-        let pipes = Pipes {
-            stdin: child.stdin.take().map(non_blocking).transpose()?,
-            stdout: child.stdout.take().map(non_blocking).transpose()?,
-            stderr: child.stderr.take().map(non_blocking).transpose()?,
-        };
-        io::Result::Ok((Io::new(pidfd::open(child.id())?)?, pipes))
-    };
-    match watch(&mut child) {
-        Ok((end, pipes)) => {
-            let program = Program { pid: child.id(), child: RefCell::new(Some(child)), end, status: Cell::new(None) };
-            Ok((program, pipes))
-        }
-        Err(error) => {
-            // Started, but not to be watched: it must not stay.
-            discard(child);
-            Err(error)
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0.take() {
+            // Whoever of them has ended needs no killing.
+            let _ = killpg(pid, Signal::SIGKILL);
+            blocking::unblock(move || reap(pid)).detach();
         }
     }
 }
 
-/// Kills a child that was not reaped, with its group, and reaps it.
-fn discard(mut child: Child) {
-    // Its group exists as long as it was not reaped.
-    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-    blocking::unblock(move || child.wait()).detach();
+/// Waits for the end of a child of this process.
+fn reap(pid: Pid) -> io::Result<ExitStatus> {
+    let mut status: libc::c_int = 0;
+    loop {
+        match crate::sys::program::wait(pid.as_raw(), &mut status) {
+            Ok(()) => return Ok(ExitStatus::from_raw(status)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A child, the descriptor that tells its end, and our ends of its pipes: not yet watched by any loop.
+struct Started {
+    child: Child,
+    end: OwnedFd,
+    pipes: Pipes<OwnedFd>,
+}
+
+/// The part that may wait. The child's ends of pipes are its alone after the return.
+fn start(command: Command, limits: ProgramLimits, standing: Standing) -> io::Result<Started> {
+    let (what, pipes) = command.prepare(limits, standing)?;
+    let (pid, end) = launch(what)?;
+    Ok(Started { child: Child(Some(Pid::from_raw(pid))), end, pipes })
+}
+
+/// Watches a child from the event loop of this thread. One that cannot be watched does not stay.
+fn adopt(started: Started) -> io::Result<(Program, Pipes)> {
+    let Started { child, end, pipes } = started;
+    let pid = child.pid().ok_or_else(|| io::Error::other("the program is gone"))?;
+    let pipes = Pipes {
+        stdin: pipes.stdin.map(non_blocking).transpose()?,
+        stdout: pipes.stdout.map(non_blocking).transpose()?,
+        stderr: pipes.stderr.map(non_blocking).transpose()?,
+    };
+    Ok((Program { pid, child: RefCell::new(Some(child)), end: Io::new(end)?, status: Cell::new(None) }, pipes))
 }
 
 /// A descriptor that waits for nothing, for the event loop.
@@ -103,8 +124,8 @@ pub fn non_blocking(fd: impl Into<OwnedFd>) -> io::Result<Pipe> {
 impl Program {
     /// Its process id, which is that of its group too.
     #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.pid
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
     }
 
     /// Sends a signal to the program and what it has started. One that has ended is left alone.
@@ -115,9 +136,9 @@ impl Program {
         if self.status.get().is_some() {
             return Ok(());
         }
-        match killpg(Pid::from_raw(self.pid as i32), signal) {
+        match killpg(self.pid, signal) {
             // All of them have ended meanwhile.
-            Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -140,30 +161,22 @@ impl Program {
                 return Ok(status);
             }
             let mut slot = self.child.borrow_mut();
-            let Some(child) = slot.as_mut() else { return Err(io::Error::other("the program is gone")) };
             if !has_ended(self.pid)? {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            let _ = killpg(Pid::from_raw(self.pid as i32), Signal::SIGKILL);
-            let status = child.wait()?;
+            let child = slot.take().ok_or_else(|| io::Error::other("the program is gone"))?;
+            // None of them may be left.
+            let _ = killpg(self.pid, Signal::SIGKILL);
+            let status = child.reap()?;
             self.status.set(Some(status));
-            slot.take();
             Ok(status)
         })
     }
 }
 
 /// Whether a child has ended, without reaping it.
-fn has_ended(pid: u32) -> io::Result<bool> {
+fn has_ended(pid: Pid) -> io::Result<bool> {
     use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    Ok(waitid(Id::Pid(Pid::from_raw(pid as i32)), flags)? != WaitStatus::StillAlive)
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        if let Some(child) = self.child.take() {
-            discard(child);
-        }
-    }
+    Ok(waitid(Id::Pid(pid), flags)? != WaitStatus::StillAlive)
 }

@@ -4,15 +4,14 @@
 //! (prctl(2), `PR_SET_PDEATHSIG`), so a thread of a pool would not do.
 
 use std::io;
-use std::process::{Child, Command};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::{Pipes, Program, adopt, discard, start};
+use super::{Command, Pipes, Program, Started, adopt, start};
 use crate::sys::program::{ProgramLimits, Standing};
 
-/// What the thread needs of stack: it forks and reads the answer of the child.
+/// What the thread needs of stack: that of a child is not on it.
 const STACK: usize = 256 << 10;
 
 /// A program to be started, and where to say that it was.
@@ -20,18 +19,7 @@ struct Order {
     command: Command,
     limits: ProgramLimits,
     standing: Standing,
-    started: async_channel::Sender<io::Result<Unclaimed>>,
-}
-
-/// A child on its way to who asked for it. Nobody there any more: it is killed.
-struct Unclaimed(Option<Child>);
-
-impl Drop for Unclaimed {
-    fn drop(&mut self) {
-        if let Some(child) = self.0.take() {
-            discard(child);
-        }
-    }
+    started: async_channel::Sender<io::Result<Started>>,
 }
 
 static SPAWNER: Mutex<Option<Sender<Order>>> = Mutex::new(None);
@@ -45,8 +33,7 @@ pub async fn spawn(command: Command, limits: ProgramLimits, standing: Standing) 
     let (started, answer) = async_channel::bounded(1);
     order(Order { command, limits, standing, started })?;
     let gone = |_| io::Error::other("the thread that starts programs is gone");
-    let child = answer.recv().await.map_err(gone)??.0.take();
-    adopt(child.ok_or_else(|| io::Error::other("the program is gone"))?)
+    adopt(answer.recv().await.map_err(gone)??)
 }
 
 fn order(order: Order) -> io::Result<()> {
@@ -61,9 +48,8 @@ fn order(order: Order) -> io::Result<()> {
     let (orders, waiting) = channel::<Order>();
     thread::Builder::new().name("spawner".to_owned()).stack_size(STACK).spawn(move || {
         for Order { command, limits, standing, started } in waiting {
-            let child = start(command, limits, standing).map(|child| Unclaimed(Some(child)));
             // Who asked may have left meanwhile: then the child goes with the message.
-            let _ = started.try_send(child);
+            let _ = started.try_send(start(command, limits, standing));
         }
     })?;
     let sent = orders.send(order).map_err(|_| io::Error::other("the thread that starts programs is gone"));

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use super::poller::{Interest, Source, keep};
 use super::{Reactor, current, is_running};
+use crate::sys::prefetch;
 
 /// A non-blocking descriptor registered for its whole life. At most one task waits to read, one to write, one for the hang-up.
 /// `T` owns the descriptor and closes it when dropped.
@@ -22,6 +23,11 @@ pub struct Io<T: AsFd> {
 }
 
 impl<T: AsFd> Io<T> {
+    /// Has what is known of its readiness loaded: it is asked soon.
+    pub fn prefetch(&self) {
+        prefetch::value(std::ptr::from_ref(&*self.source));
+    }
+
     /// Registers a connection (edge-triggered). The descriptor must be non-blocking.
     ///
     /// # Errors

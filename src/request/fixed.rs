@@ -62,7 +62,7 @@ impl Prepared {
             fields: ResponseFields::default(),
             prepared: Some(self.fields.clone()),
             body: ResponseBody::Bytes(self.body.clone()),
-            user: None,
+            ..Response::default()
         }
     }
 }

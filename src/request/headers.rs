@@ -14,7 +14,7 @@ use crate::codec::http::fields::check_field;
 use crate::units::HumanDuration;
 use crate::websocket::Sessions;
 
-/// Header fields of the answers of a route.
+/// Header fields of the answers of a server or a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Headers {
@@ -56,6 +56,11 @@ impl Hsts {
 const OF_THE_SERVER: [&str; 8] =
     ["connection", "content-encoding", "content-length", "date", "keep-alive", "server", "transfer-encoding", "upgrade"];
 
+/// Whether a field is one that no route may set.
+pub(super) fn is_of_the_server(name: &str) -> bool {
+    OF_THE_SERVER.iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
 impl Headers {
     /// Whether nothing is asked for.
     #[must_use]
@@ -63,13 +68,21 @@ impl Headers {
         self.set.is_empty() && self.remove.is_empty()
     }
 
+    /// These and a server's: where both speak of a field, these count.
+    fn over(&self, server: &Self) -> Self {
+        let is_named = |name: &str| self.set.keys().chain(&self.remove).any(|own| own.eq_ignore_ascii_case(name));
+        let mut both = self.clone();
+        both.set.extend(server.set.iter().filter(|(name, _)| !is_named(name)).map(|(name, value)| (name.clone(), value.clone())));
+        both.remove.extend(server.remove.iter().filter(|name| !is_named(name)).cloned());
+        both
+    }
+
     /// The first name that cannot be set or removed, or whose value cannot be sent.
-    pub(super) fn unusable(&self) -> Option<&str> {
+    #[must_use]
+    pub fn unusable(&self) -> Option<&str> {
         let names = self.remove.iter().map(|name| (name, ""));
         let mut all = self.set.iter().map(|(name, value)| (name, value.as_str())).chain(names);
-        let wrong = |(name, value): &(&String, &str)| {
-            check_field(name.as_bytes(), value.as_bytes()).is_err() || OF_THE_SERVER.iter().any(|own| own.eq_ignore_ascii_case(name))
-        };
+        let wrong = |(name, value): &(&String, &str)| check_field(name.as_bytes(), value.as_bytes()).is_err() || is_of_the_server(name);
         all.find(wrong).map(|(name, _)| name.as_str())
     }
 }
@@ -87,8 +100,8 @@ pub(super) struct Header {
 }
 
 impl Header {
-    pub(super) fn new(headers: Headers, hsts: Option<&Hsts>, beyond: Rc<dyn Handler>) -> Self {
-        Self { changes: Rc::new(Changes { headers, hsts: hsts.map(Hsts::value) }), beyond }
+    pub(super) fn new(changes: Rc<Changes>, beyond: Rc<dyn Handler>) -> Self {
+        Self { changes, beyond }
     }
 
     fn change(&self, secure: bool, answer: Answer) -> Answer {
@@ -103,7 +116,14 @@ impl Header {
 }
 
 impl Changes {
-    fn make(&self, mut response: Response, secure: bool) -> Response {
+    /// What is changed in the answers of a route, or in those that no route gives; `None`: nothing.
+    pub(super) fn new(route: Option<&Headers>, server: Option<&Headers>, hsts: Option<&Hsts>) -> Option<Rc<Self>> {
+        let nothing = Headers::default();
+        let headers = route.unwrap_or(&nothing).over(server.unwrap_or(&nothing));
+        (hsts.is_some() || !headers.is_empty()).then(|| Rc::new(Self { headers, hsts: hsts.map(Hsts::value) }))
+    }
+
+    pub(super) fn make(&self, mut response: Response, secure: bool) -> Response {
         // What a handshake of another protocol says is between the two.
         if response.status == 101 {
             return response;
@@ -179,6 +199,18 @@ mod tests {
         let secure = format!("{plain}Strict-Transport-Security: max-age=31536000; includeSubDomains\r\n");
         assert_eq!(made(headers.clone(), Some(&hsts), true, 500), secure);
         assert!(made(headers, Some(&hsts), true, 101).contains("X-Powered-By"));
+    }
+
+    #[test]
+    fn a_route_is_heard_before_its_server() {
+        let headers = |set: &[(&str, &str)], remove: &[&str]| Headers {
+            set: set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            remove: remove.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let server = headers(&[("X-A", "server"), ("X-B", "server"), ("X-C", "server")], &["X-D", "X-E"]);
+        let route = headers(&[("x-a", "route"), ("X-D", "route")], &["x-b"]);
+        let both = headers(&[("x-a", "route"), ("X-D", "route"), ("X-C", "server")], &["x-b", "X-E"]);
+        assert_eq!(route.over(&server), both);
     }
 
     #[test]

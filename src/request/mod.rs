@@ -11,7 +11,9 @@ pub mod cookies;
 pub mod file;
 mod fixed;
 pub mod form;
+mod front;
 pub mod headers;
+pub mod limits;
 mod onward;
 mod recording;
 pub mod registry;
@@ -19,10 +21,12 @@ mod response;
 pub mod route;
 mod router;
 mod site;
+pub mod trusted;
 
 pub use app::{Answer, App, Connection, Handler, StartError, Takeover, Upgraded};
 pub use body::{Body, BodyError, BodySource};
 pub use fixed::Standing;
+pub use front::Common;
 pub use onward::Onward;
 pub use recording::Recording;
 pub use response::{BodyStream, FileRange, Part, Response, ResponseBody, ResponseFields};
@@ -33,31 +37,50 @@ use std::rc::Rc;
 
 use self::form::UploadLimits;
 use crate::codec::http::RequestHead;
-use crate::net::Peer;
+use crate::net::{ClientCertificate, Peer};
 
-/// What all requests of one connection have in common.
+/// Where a request comes from: what all requests of one connection have in common, unless a trusted proxy says something else of each.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// The client; behind a trusted proxy, the client that it names.
+    /// The client; behind a trusted proxy, the client that it names. Whatever goes by the client's address (rules, limits, logs) takes it from here.
     pub peer: Peer,
+    /// The trusted proxy that has sent the request: `peer` is whom it names, or itself when it names nobody. `None`: whoever has connected is the client.
+    pub proxy: Option<Peer>,
     /// Our address that the client reached.
     pub local: Peer,
-    /// The connection is encrypted.
+    /// The connection is encrypted; behind a trusted proxy, the client's connection to it.
     pub secure: bool,
+    /// The certificate that the client has shown to us.
+    pub certificate: Option<Rc<ClientCertificate>>,
     /// The server's name in the configuration.
     pub server: Rc<str>,
     /// What a front told beside the request; nothing where the client itself is at the other end.
     pub parameters: Parameters,
 }
 
+impl Origin {
+    /// A connection from `peer` to us, taken by this server; not encrypted, nothing known beside.
+    #[must_use]
+    pub fn new(peer: Peer, local: Peer, server: Rc<str>) -> Self {
+        Self { peer, proxy: None, local, secure: false, certificate: None, server, parameters: Parameters::default() }
+    }
+}
+
 /// Names and values that a front tells about a request, as CGI has them (RFC 3875 §4.1), in order.
 #[derive(Clone, Default)]
-pub struct Parameters(Vec<(Box<str>, Box<[u8]>)>);
+pub struct Parameters {
+    names: String,
+    values: Vec<u8>,
+    /// Where each name and each value ends; the next begins there.
+    ends: Vec<(u32, u32)>,
+}
 
 impl Parameters {
-    /// Adds one.
+    /// Adds one. Both together stay far below 4 GiB: what a front may say is bounded.
     pub fn push(&mut self, name: &str, value: &[u8]) {
-        self.0.push((name.into(), value.into()));
+        self.names.push_str(name);
+        self.values.extend_from_slice(value);
+        self.ends.push((self.names.len() as u32, self.values.len() as u32));
     }
 
     /// The value of this name, the first one.
@@ -68,7 +91,11 @@ impl Parameters {
 
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+        let mut begin = (0, 0);
+        self.ends.iter().map(move |&(name, value)| {
+            let (from_name, from_value) = std::mem::replace(&mut begin, (name as usize, value as usize));
+            (&self.names[from_name..name as usize], &self.values[from_value..value as usize])
+        })
     }
 }
 

@@ -37,7 +37,7 @@ impl Onward {
         let Some(mut head) = redirected(&request.head, target) else {
             return Response::error(502, "the application sent the request to something that is no path");
         };
-        match site.find(&mut head) {
+        match site.find(&mut head, request.origin.secure) {
             Routed::Response(response) => response,
             Routed::App { handler, base_length, .. } => {
                 let onward = Self { site: self.site.clone(), count: self.count + 1 };

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::Stream;
@@ -12,6 +13,7 @@ use futures_lite::Stream;
 use super::app::Takeover;
 use crate::codec::http::FieldError;
 use crate::codec::http::fields::check_field;
+use crate::limiter::Held;
 
 /// The fields of a response, as they are written: lines, in order, names in the case they were given.
 ///
@@ -200,6 +202,8 @@ pub struct Response {
     pub body: ResponseBody,
     /// Whom it is for, where the route asks for that: what the access log shows. Set by the route.
     pub user: Option<Rc<str>>,
+    /// What counts its request as under way until it is sent. Set by the route.
+    pub held: Vec<Held>,
 }
 
 impl Response {
@@ -220,6 +224,16 @@ impl Response {
     pub fn error(status: u16, what: &str) -> Self {
         let name = crate::codec::http::status::reason(status);
         Self::text(status, if what.is_empty() { format!("{status} {name}\n") } else { format!("{status} {name}: {what}\n") })
+    }
+
+    /// [`Response::error`] that says when it makes sense to come again (RFC 9110 §10.2.3).
+    #[must_use]
+    pub fn later(status: u16, what: &str, wait: Duration) -> Self {
+        let mut response = Self::error(status, what);
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        // Digits can be sent.
+        let _ = response.fields.push("Retry-After", seconds.max(1).to_string());
+        response
     }
 
     /// The value of the first field of this name, in any case, prepared or not.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::{Access, Auth};
 use super::headers::Headers;
+use super::limits::Limits;
 use super::router::RouteIndex;
 use crate::net::Clients;
 
@@ -53,6 +54,9 @@ pub struct WrittenRoute {
     /// Header fields that all its answers have or have not, refusals too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<Box<Headers>>,
+    /// How much one address may ask of it: `(rate: "5/m")`. It holds beside the server's own `limits`. None: as much as it likes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Box<Limits>>,
 }
 
 /// A redirect.
@@ -106,6 +110,8 @@ pub struct Route {
     pub compress: Option<bool>,
     /// Header fields that all its answers have or have not.
     pub headers: Option<Box<Headers>>,
+    /// How much one address may ask of it.
+    pub limits: Option<Box<Limits>>,
     /// What it does.
     pub action: Action,
 }
@@ -173,6 +179,10 @@ pub enum RouteError {
     AccessOfRewrite,
     /// Header fields at a route that is left again.
     HeadersOfRewrite,
+    /// Limits at a route that is left again.
+    LimitsOfRewrite,
+    /// Limits that do not make sense, in words.
+    BadLimits(&'static str),
     /// A realm that cannot be sent.
     BadRealm,
 }
@@ -203,6 +213,10 @@ impl fmt::Display for RouteError {
             Self::HeadersOfRewrite => {
                 write!(f, "`headers` stand at the route that answers: a rewritten request is routed again, and what stands there counts")
             }
+            Self::LimitsOfRewrite => {
+                write!(f, "`limits` stand at the route that answers: a rewritten request is routed again, and what stands there counts")
+            }
+            Self::BadLimits(why) => f.write_str(why),
             Self::BadRealm => write!(f, "a realm is printable ASCII without quotes and backslashes"),
             Self::BadHeader(name) => write!(
                 f,
@@ -338,6 +352,18 @@ fn access(allow: Vec<Clients>, deny: Vec<Clients>, auth: Option<Auth>, action: &
     Ok(Some(Box::new(Access { allow, deny, auth })))
 }
 
+/// How much an address may ask of a route.
+fn limits(limits: Option<Box<Limits>>, action: &Action) -> Result<Option<Box<Limits>>, RouteError> {
+    let Some(limits) = limits else { return Ok(None) };
+    if matches!(action, Action::Rewrite(_)) {
+        return Err(RouteError::LimitsOfRewrite);
+    }
+    if limits.connections.is_some() {
+        return Err(RouteError::BadLimits("`connections` is a limit of a server, before any route is known: a route has `concurrent`"));
+    }
+    limits.nonsense().map_or(Ok(Some(limits)), |why| Err(RouteError::BadLimits(why)))
+}
+
 impl TryFrom<WrittenRoute> for Route {
     type Error = RouteError;
 
@@ -371,7 +397,8 @@ impl TryFrom<WrittenRoute> for Route {
         if headers.is_some() && matches!(action, Action::Rewrite(_)) {
             return Err(RouteError::HeadersOfRewrite);
         }
-        Ok(Self { host, path, access, compress: written.compress, headers, action })
+        let limits = limits(written.limits, &action)?;
+        Ok(Self { host, path, access, compress: written.compress, headers, limits, action })
     }
 }
 
@@ -381,7 +408,8 @@ impl From<Route> for WrittenRoute {
             Host::Any => None,
             host => Some(host.to_string()),
         };
-        let mut written = Self { host, path: route.path, compress: route.compress, headers: route.headers, ..Self::default() };
+        let Route { path, compress, headers, limits, .. } = route;
+        let mut written = Self { host, path, compress, headers, limits, ..Self::default() };
         if let Some(access) = route.access {
             let Access { allow, deny, auth } = *access;
             (written.allow, written.deny, written.auth) = (allow, deny, auth);
@@ -397,6 +425,12 @@ impl From<Route> for WrittenRoute {
 }
 
 impl Route {
+    /// A route that demands nothing and adds nothing. The path begins with a slash and ends with none, except `"/"` itself.
+    #[must_use]
+    pub fn new(host: Host, path: impl Into<String>, action: Action) -> Self {
+        Self { host, path: path.into(), access: None, compress: None, headers: None, limits: None, action }
+    }
+
     /// What follows the matched path: empty, or it begins with a slash. For the route `/` it is the whole path.
     #[must_use]
     pub fn rest<'path>(&self, path: &'path str) -> &'path str {

@@ -122,13 +122,9 @@ mod tests {
 
     fn table(routes: &[(&str, &str)]) -> RouteTable {
         let action = |number: usize| Action::App(number.to_string());
-        let route = |(number, (host, path)): (usize, &(&str, &str))| Route {
-            host: if host.is_empty() { Host::Any } else { Host::parse(host).unwrap() },
-            path: (*path).to_owned(),
-            access: None,
-            compress: None,
-            headers: None,
-            action: action(number),
+        let route = |(number, (host, path)): (usize, &(&str, &str))| {
+            let host = if host.is_empty() { Host::Any } else { Host::parse(host).unwrap() };
+            Route::new(host, *path, action(number))
         };
         RouteTable::new(routes.iter().enumerate().map(route).collect())
     }

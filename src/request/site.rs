@@ -3,19 +3,15 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use super::access::{Auth, Basic, Door, Gate};
-use super::compression::{Compression, Compressor};
 use super::fixed::Prepared;
-use super::headers::{Header, Hsts};
+use super::front::{Bare, Common, Front};
 use super::route::{Action, Redirect, Route, RouteTable};
 use super::{Answer, Connection, Handler, Request, Response, ResponseBody, Standing};
 use crate::codec::http::{Method, RequestHead};
 use crate::scoreboard::Label;
-use crate::secret::Secret;
 
 /// How often a request may be rewritten before the rules are taken for a circle.
 const MOST_REWRITES: usize = 10;
@@ -50,8 +46,12 @@ pub struct Site {
     table: RouteTable,
     /// What each route of the table leads to.
     ends: Vec<End>,
-    /// Whether any route is not for everybody.
+    /// For what no route answers.
+    bare: Bare,
+    /// Whether any route is not for everybody, or not for any number of requests.
     guarded: bool,
+    /// Whether what comes unencrypted is sent to the same address by HTTPS.
+    https_only: bool,
 }
 
 /// Where a route leads, looked up and made once.
@@ -66,57 +66,29 @@ enum End {
 
 impl Site {
     /// Joins routes and applications. A route whose application is missing answers 503: the configuration is checked before, so
-    /// only an application that could not start is missing. `label` gives an application's name in reports; `files` has the files of users,
-    /// `compression` says how answers are compressed, if they are, `hsts` what browsers are told of HTTPS.
+    /// only an application that could not start is missing. `label` gives an application's name in reports.
     #[must_use]
-    pub fn new(
-        routes: Vec<Route>,
-        apps: &BTreeMap<String, Rc<dyn Handler>>,
-        label: impl Fn(&str) -> Label,
-        files: &BTreeMap<PathBuf, Secret>,
-        compression: Option<&Compression>,
-        hsts: Option<&Hsts>,
-    ) -> Self {
+    pub fn new(routes: Vec<Route>, apps: &BTreeMap<String, Rc<dyn Handler>>, label: impl Fn(&str) -> Label, common: &Common<'_>) -> Self {
         let table = RouteTable::new(routes);
-        let end = |route: &Route| match &route.action {
-            Action::App(name) => apps.get(name).map_or(End::Missing, |handler| End::App(handler.clone(), label(name))),
-            Action::Reply(reply) => End::Reply(Prepared::new(reply)),
-            Action::Redirect(_) | Action::Rewrite(_) => End::Elsewhere,
-        };
-        let compression = compression.map(|compression| Rc::new(compression.clone()));
-        // One for all routes with the same terms, so that a password is checked once for all of them.
-        let mut doors: BTreeMap<Basic, Rc<Door>> = BTreeMap::new();
-        let mut door = |Auth::Basic(basic): &Auth| {
-            let text = files.get(&basic.users).map_or("", Secret::reveal);
-            doors.entry(basic.clone()).or_insert_with(|| Rc::new(Door::new(basic, text))).clone()
-        };
-        let guarded = |route: &Route| {
-            let end = end(route);
-            // What is sent elsewhere has nothing to compress.
-            let compression = compression.as_ref().filter(|_| route.compress != Some(false) && !matches!(end, End::Elsewhere));
-            let dressed = route.headers.is_some() || (hsts.is_some() && !matches!(route.action, Action::Rewrite(_)));
-            if route.access.is_none() && compression.is_none() && !dressed {
+        let mut front = Front::new(common);
+        let end = |route: &Route| {
+            let end = match &route.action {
+                Action::App(name) => apps.get(name).map_or(End::Missing, |handler| End::App(handler.clone(), label(name))),
+                Action::Reply(reply) => End::Reply(Prepared::new(reply)),
+                Action::Redirect(_) | Action::Rewrite(_) => End::Elsewhere,
+            };
+            if !front.is_needed(route) {
                 return end;
             }
-            let (mut beyond, label): (Rc<dyn Handler>, Label) = match end {
+            let (beyond, label): (Rc<dyn Handler>, Label) = match end {
                 End::App(handler, label) => (handler, label),
                 end => (Rc::new(Replying { end, route: route.clone() }), Label::default()),
             };
-            if let Some(compression) = compression {
-                beyond = Rc::new(Compressor::new(compression.clone(), beyond));
-            }
-            if let Some(access) = &route.access {
-                let door = access.auth.as_ref().map(&mut door);
-                beyond = Rc::new(Gate::new((**access).clone(), door, beyond));
-            }
-            if dressed {
-                beyond = Rc::new(Header::new(route.headers.as_deref().cloned().unwrap_or_default(), hsts, beyond));
-            }
-            End::App(beyond, label)
+            End::App(front.put(route, beyond), label)
         };
-        let ends = table.routes().iter().map(guarded).collect();
-        let guarded = table.routes().iter().any(|route| route.access.is_some());
-        Self { first: None, table, ends, guarded }
+        let ends = table.routes().iter().map(end).collect();
+        let guarded = table.routes().iter().any(is_guarded);
+        Self { first: None, table, ends, bare: Bare::new(common), guarded, https_only: false }
     }
 
     /// With something that answers before the routes; `label` is its name in reports.
@@ -125,26 +97,35 @@ impl Site {
         Self { first: Some((first, label)), ..self }
     }
 
-    /// Finds who answers a request. The head's target becomes the rewritten and normalised one.
+    /// For requests by HTTPS alone: others are told to come again by that.
     #[must_use]
-    pub fn find(&self, head: &mut RequestHead) -> Routed {
+    pub fn for_https_only(self) -> Self {
+        Self { https_only: true, ..self }
+    }
+
+    /// Finds who answers a request, which came encrypted if it is `secure`. The head's target becomes the rewritten and normalised one.
+    #[must_use]
+    pub fn find(&self, head: &mut RequestHead, secure: bool) -> Routed {
         if let Some(response) = for_everything(head) {
-            return Routed::Response(response);
+            return self.refuse(response);
         }
         if let Some((first, name)) = self.first.as_ref().filter(|(first, _)| head.path().starts_with(first.path)) {
             return Routed::App { handler: first.handler.clone(), name: *name, base_length: 0 };
         }
+        if self.https_only && !secure {
+            return self.refuse(by_https(head));
+        }
         for _ in 0..=MOST_REWRITES {
             if !normalise(head) {
-                return Routed::Response(Response::error(400, "the path leads above the root"));
+                return self.refuse(Response::error(400, "the path leads above the root"));
             }
             let host = if self.table.names_hosts() { comparable_host(head) } else { String::new() };
             let path = comparable(head);
             let Some((index, route)) = self.table.position(&host, path.as_bytes()) else {
-                return Routed::Response(Response::error(404, "no route leads there"));
+                return self.refuse(Response::error(404, "no route leads there"));
             };
             if self.guarded && self.is_evasive(&host, head.path(), index) {
-                return Routed::Response(Response::error(404, "the path can be read in two ways"));
+                return self.refuse(Response::error(404, "the path can be read in two ways"));
             }
             match &self.ends[index] {
                 End::App(handler, name) => {
@@ -152,7 +133,7 @@ impl Site {
                     return Routed::App { handler: handler.clone(), name: *name, base_length };
                 }
                 End::Reply(reply) => return Routed::Response(reply.response()),
-                End::Missing => return Routed::Response(missing()),
+                End::Missing => return self.refuse(missing()),
                 End::Elsewhere => {}
             }
             match &route.action {
@@ -164,12 +145,24 @@ impl Site {
                     let target = format!("{}{rest}{query}", to.trim_end_matches('/'));
                     let target = if target.starts_with('/') { target } else { format!("/{target}") };
                     if head.set_target(&target).is_err() {
-                        return Routed::Response(Response::error(400, "the rewritten path is no path"));
+                        return self.refuse(Response::error(400, "the rewritten path is no path"));
                     }
                 }
             }
         }
-        Routed::Response(Response::error(500, "the rewrites of the routes go in a circle"))
+        self.refuse(Response::error(500, "the rewrites of the routes go in a circle"))
+    }
+
+    /// Answers a request without looking for its route.
+    #[must_use]
+    pub fn refuse(&self, response: Response) -> Routed {
+        self.bare.answer(response)
+    }
+
+    /// The answer to what is no request, or to one whose handler broke off; `secure`: it goes over an encrypted connection.
+    #[must_use]
+    pub fn plain(&self, response: Response, secure: bool) -> Response {
+        self.bare.plain(response, secure)
     }
 
     /// The reply that stands in the configuration for a path that can be read in one way only, where nothing else of the request matters.
@@ -177,7 +170,7 @@ impl Site {
     #[must_use]
     pub fn standing(&self, path: &[u8]) -> Option<&Standing> {
         let is_first = self.first.as_ref().is_some_and(|(first, _)| path.starts_with(first.path.as_bytes()));
-        if self.guarded || is_first || self.table.names_hosts() {
+        if self.guarded || is_first || self.https_only || self.table.names_hosts() {
             return None;
         }
         let (index, _) = self.table.position("", path)?;
@@ -202,8 +195,13 @@ impl Site {
         let mut plain = vec![b'/'];
         plain.extend_from_slice(&segments.join(&b'/'));
         let found = self.table.position(host, String::from_utf8_lossy(&plain).as_bytes());
-        found.is_some_and(|(other, route)| other != index && route.access.is_some())
+        found.is_some_and(|(other, route)| other != index && is_guarded(route))
     }
+}
+
+/// Whether a route demands something that nobody is to get around.
+fn is_guarded(route: &Route) -> bool {
+    route.access.is_some() || route.limits.is_some()
 }
 
 /// The end of a route without an application, behind a gate.
@@ -324,6 +322,14 @@ fn base_length(route: &Route, path: &str) -> usize {
     path.match_indices('/').nth(segments).map_or(path.len(), |(at, _)| at)
 }
 
+/// Sends a client to the same address by HTTPS, on its usual port.
+fn by_https(head: &RequestHead) -> Response {
+    let Some(host) = head.host() else { return Response::error(400, "this is served by HTTPS alone, and the request names no host") };
+    let query = head.query().map_or(String::new(), |query| format!("?{query}"));
+    let to = format!("https://{host}{}{query}", head.path());
+    Response::redirect(308, &to).unwrap_or_else(|_| Response::error(400, "the address cannot be asked for by HTTPS"))
+}
+
 fn redirected(redirect: &Redirect, route: &Route, head: &RequestHead) -> Response {
     let mut location = String::new();
     let mut rest = redirect.to.as_str();
@@ -369,14 +375,7 @@ mod tests {
     }
 
     fn site() -> Site {
-        let route = |path: &str, action| Route {
-            host: super::super::route::Host::Any,
-            path: path.into(),
-            access: None,
-            compress: None,
-            headers: None,
-            action,
-        };
+        let route = |path: &str, action| Route::new(super::super::route::Host::Any, path, action);
         let routes = vec![
             route("/", Action::App("all".into())),
             route("/chat", Action::App("chat".into())),
@@ -391,16 +390,14 @@ mod tests {
             routes,
             &[("all".to_owned(), handler.clone()), ("chat".to_owned(), handler)].into(),
             |_| Label::default(),
-            &BTreeMap::new(),
-            None,
-            None,
+            &Common::default(),
         )
     }
 
     /// Where a target leads: `base path` of an application, or `status location`.
     fn led(target: &str) -> String {
         let mut head = RequestHead::new(Method::Get, target, Version::Http11).unwrap();
-        match site().find(&mut head) {
+        match site().find(&mut head, false) {
             Routed::App { base_length, .. } => format!("{} {}", &head.path()[..base_length], head.target()),
             Routed::Response(response) => {
                 format!("{} {}", response.status, String::from_utf8_lossy(response.fields.get("location").unwrap_or_default()))
@@ -437,9 +434,9 @@ mod tests {
     fn trace_and_options_for_the_server_have_one_answer() {
         let mut head = RequestHead::new(Method::Options, "*", Version::Http11).unwrap();
         assert!(
-            matches!(site().find(&mut head), Routed::Response(response) if response.status == 204 && response.fields.get("allow").is_some())
+            matches!(site().find(&mut head, false), Routed::Response(response) if response.status == 204 && response.fields.get("allow").is_some())
         );
         let mut head = RequestHead::new(Method::Trace, "/", Version::Http11).unwrap();
-        assert!(matches!(site().find(&mut head), Routed::Response(response) if response.status == 405));
+        assert!(matches!(site().find(&mut head, false), Routed::Response(response) if response.status == 405));
     }
 }

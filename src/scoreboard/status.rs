@@ -55,6 +55,24 @@ pub struct SlotStatus {
     /// Its events.
     #[serde(default)]
     pub events: EventsStatus,
+    /// Its TLS handshakes.
+    #[serde(default)]
+    pub tls: TlsStatus,
+}
+
+/// The TLS handshakes of a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsStatus {
+    /// Under way.
+    pub under_way: u64,
+    /// Come to a good end.
+    pub done: u64,
+    /// Of those, the ones that went on with a session of before.
+    pub resumed: u64,
+    /// Failed, or taking too long.
+    pub failed: u64,
+    /// How often there were as many at once as a server may have (`max_handshakes`).
+    pub full: u64,
 }
 
 /// The events of a process.
@@ -128,6 +146,13 @@ impl Slot {
                 delivered: load(self.events_delivered()),
                 dropped: load(self.events_dropped()),
                 subscriptions: load(self.subscriptions()),
+            },
+            tls: TlsStatus {
+                under_way: load(self.handshakes()),
+                done: load(self.handshakes_done()),
+                resumed: load(self.handshakes_resumed()),
+                failed: load(self.handshakes_failed()),
+                full: load(self.handshakes_full()),
             },
         }
     }

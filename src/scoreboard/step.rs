@@ -35,6 +35,16 @@ thread_local! {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Label(u8);
 
+impl Label {
+    pub(super) fn number(self) -> u64 {
+        self.0.into()
+    }
+
+    pub(super) fn from_number(number: u64) -> Self {
+        Self(u8::try_from(number).unwrap_or(0))
+    }
+}
+
 /// Ends the step when dropped; one that was begun inside another is part of that one.
 #[must_use]
 #[derive(Debug)]
@@ -152,12 +162,12 @@ impl Slot {
     }
 }
 
-fn trimmed(mut text: Vec<u8>) -> Vec<u8> {
+pub(super) fn trimmed(mut text: Vec<u8>) -> Vec<u8> {
     text.truncate(text.iter().position(|&byte| byte == 0).unwrap_or(text.len()));
     text
 }
 
-fn store_text(words: &[AtomicU64], text: &[u8]) {
+pub(super) fn store_text(words: &[AtomicU64], text: &[u8]) {
     let (whole, rest) = text.as_chunks::<8>();
     for (word, bytes) in words.iter().zip(whole) {
         word.store(u64::from_le_bytes(*bytes), Relaxed);
@@ -174,7 +184,7 @@ fn store_text(words: &[AtomicU64], text: &[u8]) {
     }
 }
 
-fn load_text(words: &[AtomicU64]) -> Vec<u8> {
+pub(super) fn load_text(words: &[AtomicU64]) -> Vec<u8> {
     words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect()
 }
 

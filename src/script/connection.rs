@@ -18,8 +18,9 @@ use super::gauge::Permit;
 use super::iteration;
 use super::request;
 use super::services::Local;
-use crate::net::{Peer, Stream};
+use crate::net::{ClientCertificate, Peer, Stream};
 use crate::reactor::{Io, timeout};
+use crate::request::Origin;
 
 /// How long a read waits if nothing else is said.
 const READ_TIMEOUT: Duration = Duration::from_mins(5);
@@ -108,6 +109,7 @@ pub(super) struct Connection {
     shown: String,
     remote: Peer,
     local: Peer,
+    certificate: Option<Rc<ClientCertificate>>,
     channel: RefCell<Option<Rc<dyn Channel>>>,
     input: RefCell<BytesMut>,
     ended: Cell<bool>,
@@ -126,6 +128,7 @@ impl Connection {
             shown,
             remote: Peer::Unknown,
             local: Peer::Unknown,
+            certificate: None,
             channel: RefCell::new(Some(channel)),
             input: RefCell::default(),
             ended: Cell::new(false),
@@ -145,8 +148,9 @@ impl Connection {
     }
 
     /// A connection that somebody else accepted.
-    pub(super) fn of_listener(stream: Rc<Stream>, remote: Peer, local: Peer) -> Connection {
-        Connection { remote: remote.clone(), local, ..Connection::new("net", remote.to_string(), Rc::new(stream), None) }
+    pub(super) fn of_listener(stream: Rc<Stream>, origin: &Origin) -> Connection {
+        let (remote, local, certificate) = (origin.peer.clone(), origin.local.clone(), origin.certificate.clone());
+        Connection { remote, local, certificate, ..Connection::new("net", origin.peer.to_string(), Rc::new(stream), None) }
     }
 
     pub(super) fn close(&self) {
@@ -320,6 +324,9 @@ impl UserData for ConnectionHandle {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
         fields.add_field_method_get("remote", |lua, this| request::peer(lua, &this.0.remote));
         fields.add_field_method_get("local_address", |lua, this| request::peer(lua, &this.0.local));
+        fields.add_field_method_get("client_certificate", |lua, this| {
+            this.0.certificate.as_deref().map_or(Ok(Value::Nil), |shown| request::certificate(lua, shown))
+        });
         fields.add_field_method_get("is_open", |_, this| Ok(this.0.channel.borrow().is_some()));
     }
 

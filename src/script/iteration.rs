@@ -1,14 +1,41 @@
 //! What `for x in something:lines() do` calls.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use mlua::{AnyUserData, Function, IntoLuaMulti, Lua, MultiValue, UserData};
+use pin_project_lite::pin_project;
 
 use super::fault::OWN_CHUNK;
 
-type Next = Rc<dyn Fn(Lua) -> Pin<Box<dyn Future<Output = mlua::Result<MultiValue>>>>>;
+type Next = Rc<dyn Fn(Lua) -> Given>;
+
+/// The next values. Whoever reads in a loop waits in one of these.
+type Given = Pin<Box<dyn Future<Output = mlua::Result<MultiValue>>>>;
+
+pin_project! {
+    /// Makes what a future gives into values. An `async` block would hold the future twice.
+    struct Converting<F> {
+        #[pin]
+        future: F,
+        lua: Lua,
+    }
+}
+
+impl<F, R> Future for Converting<F>
+where
+    F: Future<Output = mlua::Result<R>>,
+    R: IntoLuaMulti,
+{
+    type Output = mlua::Result<MultiValue>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.future.poll(cx).map(|given| given?.into_lua_multi(this.lua))
+    }
+}
 
 /// What gives the next value.
 struct Iteration(Next);
@@ -27,10 +54,7 @@ where
     F: Future<Output = mlua::Result<R>> + 'static,
     R: IntoLuaMulti,
 {
-    let next: Next = Rc::new(move |lua| {
-        let value = next(lua.clone());
-        Box::pin(async move { value.await?.into_lua_multi(&lua) })
-    });
+    let next: Next = Rc::new(move |lua| Box::pin(Converting { future: next(lua.clone()), lua }));
     closures(lua)?.call(lua.create_userdata(Iteration(next))?)
 }
 
@@ -40,9 +64,12 @@ fn closures(lua: &Lua) -> mlua::Result<Function> {
     if let Some(function) = lua.named_registry_value::<Option<Function>>(NAME)? {
         return Ok(function);
     }
-    let next = lua.create_async_function(|lua, iteration: AnyUserData| {
+    let next = lua.create_async_function(|lua, iteration: AnyUserData| -> Given {
         let next = iteration.borrow::<Iteration>().map(|iteration| iteration.0.clone());
-        async move { next?(lua).await }
+        match next {
+            Ok(next) => next(lua),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
     })?;
     let source = "local next = ... return function(iteration) return function() return next(iteration) end end";
     let function: Function = lua.load(source).set_name(format!("={OWN_CHUNK}")).call(next)?;

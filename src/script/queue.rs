@@ -62,12 +62,6 @@ fn request(table: &Table) -> mlua::Result<Request> {
     let number = NEXT.replace(NEXT.get() + 1);
     let pid = u64::from(std::process::id());
     let id = RequestId(QUEUED | (pid & 0x3f_ffff) << 24 | number & 0xff_ffff);
-    let origin = Rc::new(Origin {
-        peer: Peer::Unknown,
-        local: Peer::Unknown,
-        secure: false,
-        server: SERVER.into(),
-        parameters: crate::request::Parameters::default(),
-    });
+    let origin = Rc::new(Origin::new(Peer::Unknown, Peer::Unknown, SERVER.into()));
     Ok(Request { id, head, body, origin, base_length: 0, uploads: Rc::default(), onward: Onward::default(), user: None })
 }

@@ -18,7 +18,7 @@ use super::modules::json;
 use super::passage::{METHODS, Passage};
 use crate::codec::http::RequestHead;
 use crate::codec::percent;
-use crate::net::Peer;
+use crate::net::{ClientCertificate, ClientName, Peer};
 use crate::request::cookies::Cookies;
 use crate::request::form::{FormLimits, FormMap, FormValue, UploadLimits, parse_urlencoded};
 use crate::request::{Body, BodyError, Origin, Request, RequestId, ResponseFields};
@@ -298,8 +298,24 @@ pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequest
 /// The names of the parts that [`field`] makes, and of those set at once; for the test of the descriptions.
 #[cfg(test)]
 pub(super) const FIELDS: &[&str] = &[
-    "method", "path", "id", "url", "base", "query", "get", "post", "form", "files", "cookies", "headers", "server", "remote", "user",
-    "onabort", "onfinish",
+    "method",
+    "path",
+    "id",
+    "url",
+    "base",
+    "query",
+    "get",
+    "post",
+    "form",
+    "files",
+    "cookies",
+    "headers",
+    "server",
+    "remote",
+    "client_certificate",
+    "user",
+    "onabort",
+    "onfinish",
 ];
 
 fn field(lua: &Lua, request: &ScriptRequest, key: &str) -> mlua::Result<Value> {
@@ -317,6 +333,7 @@ fn field(lua: &Lua, request: &ScriptRequest, key: &str) -> mlua::Result<Value> {
         "server" => server(lua, request),
         "user" => request.user.as_deref().map_or(Ok(Value::Nil), text),
         "remote" => peer(lua, &request.origin.peer),
+        "client_certificate" => request.origin.certificate.as_deref().map_or(Ok(Value::Nil), |shown| certificate(lua, shown)),
         _ => Ok(Value::Nil),
     }
 }
@@ -408,6 +425,25 @@ pub(super) fn peer(lua: &Lua, peer: &Peer) -> mlua::Result<Value> {
         }
         Peer::Unknown => table.raw_set("address", "")?,
     }
+    Ok(Value::Table(table))
+}
+
+/// The certificate that a client has shown.
+pub(super) fn certificate(lua: &Lua, shown: &ClientCertificate) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    for (name, text) in [
+        ("subject", &shown.subject),
+        ("common_name", &shown.common_name),
+        ("issuer", &shown.issuer),
+        ("serial", &shown.serial),
+        ("fingerprint", &shown.fingerprint),
+        ("pem", &shown.pem()),
+    ] {
+        table.raw_set(name, &**text)?;
+    }
+    table.raw_set("names", lua.create_sequence_from(shown.names.iter().map(ClientName::as_str))?)?;
+    table.raw_set("begins", shown.begins)?;
+    table.raw_set("ends", shown.ends)?;
     Ok(Value::Table(table))
 }
 

@@ -6,13 +6,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::limits::{Http2, HttpTimeouts, Uploads};
+use crate::codec::http::RequestHead;
 use crate::codec::http::http1::HeadLimits;
-use crate::net::Network;
+use crate::limiter::Limiter;
+use crate::net::{Network, Peer};
 use crate::request::compression::Compression;
 use crate::request::form::{FormLimits, UploadLimits};
-use crate::request::headers::Hsts;
+use crate::request::headers::{Headers, Hsts};
+use crate::request::limits::{Limit, Limits};
 use crate::request::route::Route;
-use crate::request::{First, Handler, Onward, Site};
+use crate::request::trusted::Trusted;
+use crate::request::{Common, First, Handler, Onward, Origin, Site};
 use crate::scoreboard::Slot;
 use crate::secret::Secret;
 use crate::telemetry::AccessLog;
@@ -47,12 +51,35 @@ pub struct Terms<'a> {
     pub compress: Option<&'a Compression>,
     /// What browsers are told of HTTPS.
     pub hsts: Option<&'a Hsts>,
+    /// Header fields of all answers.
+    pub headers: Option<&'a Headers>,
+    /// How much one address may ask for.
+    pub limits: Option<&'a Limits>,
+    /// Where that is counted, and the server's name there. Without it there are no limits.
+    pub limiter: Option<(&'a Rc<Limiter>, &'a str)>,
     /// The files of users that routes name.
     pub users: &'a BTreeMap<PathBuf, Secret>,
     /// Who announces connections by the PROXY protocol.
     pub proxies: &'a [Network],
+    /// Who is believed about where requests come from.
+    pub trusted: Option<&'a Trusted>,
+    /// Whether what comes unencrypted is sent to the same address by HTTPS.
+    pub https_only: bool,
     /// HTTP/2 connections, where there are any.
     pub http2: Http2,
+}
+
+/// What a server is given beside its own configuration.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// The applications by name.
+    pub apps: &'a BTreeMap<String, Rc<dyn Handler>>,
+    /// The files of users that routes name.
+    pub users: &'a BTreeMap<PathBuf, Secret>,
+    /// Where exchanges are recorded.
+    pub access: Option<&'a Rc<AccessLog>>,
+    /// Where limits by address are counted.
+    pub limiter: Option<&'a Rc<Limiter>>,
 }
 
 /// What a server serves now. Replaced as a whole by an update; an exchange ends with the one it began with.
@@ -69,6 +96,9 @@ pub struct Live {
     pub(in crate::servers) uploads: Rc<UploadLimits>,
     pub(in crate::servers) websocket: Settings,
     pub(in crate::servers) proxies: Vec<Network>,
+    trusted: Option<Trusted>,
+    /// How much one address may ask for.
+    pub(in crate::servers) limit: Option<Rc<Limit>>,
     pub(in crate::servers) http2: Http2,
 }
 
@@ -86,7 +116,13 @@ impl Live {
     #[must_use]
     pub fn new(terms: Terms<'_>, apps: &BTreeMap<String, Rc<dyn Handler>>, access: Option<Rc<AccessLog>>, slot: Slot) -> Self {
         let timeouts = terms.timeouts;
-        let site = Site::new(terms.routes.to_vec(), apps, |name| slot.label(name), terms.users, terms.compress, terms.hsts);
+        let (limiter, name) = terms.limiter.unzip();
+        let name = name.unwrap_or_default();
+        let common =
+            Common { name, users: Some(terms.users), compression: terms.compress, hsts: terms.hsts, headers: terms.headers, limiter };
+        let site = Site::new(terms.routes.to_vec(), apps, |name| slot.label(name), &common);
+        let site = if terms.https_only { site.for_https_only() } else { site };
+        let limit = terms.limits.zip(limiter).map(|(limits, limiter)| Limit::new(limits.clone(), limiter, format!("server {name}")));
         let site = match terms.first {
             Some(first) => site.with_first(first, slot.label("acme")),
             None => site,
@@ -104,12 +140,25 @@ impl Live {
             uploads: Rc::new(uploads(terms.uploads)),
             websocket: terms.websocket,
             proxies: terms.proxies.to_vec(),
+            trusted: terms.trusted.cloned(),
+            limit,
             http2: terms.http2,
         }
     }
 }
 
 impl Live {
+    /// Whether who has connected is a proxy that is believed about its clients.
+    pub(in crate::servers) fn trusts(&self, peer: &Peer) -> bool {
+        self.trusted.as_ref().is_some_and(|trusted| trusted.contain(peer))
+    }
+
+    /// Where a request comes from that came by a connection from `origin`: see [`Trusted::origin`].
+    #[inline]
+    pub(in crate::servers) fn origin(&self, head: &mut RequestHead, origin: &Rc<Origin>) -> Rc<Origin> {
+        self.trusted.as_ref().map_or_else(|| origin.clone(), |trusted| trusted.origin(head, origin))
+    }
+
     /// Where a request of this server may be sent on to.
     pub(in crate::servers) fn onward(&self) -> Onward {
         Onward::new(&self.site)

@@ -1,5 +1,6 @@
 //! Protocols that take connections: a folder each. What servers of requests share stands in files beside them: what they serve (`live`), how they are
-//! counted (`host`), how connections begin (`opening`), what is kept of an exchange (`record`), whether an answer comes (`watch`), handlers that panic (`guarded`).
+//! counted (`host`), how connections begin (`opening`), what is kept of an exchange (`record`), whether an answer comes (`watch`), handlers that panic
+//! (`guarded`), buffers for what they receive (`buffers`).
 
 pub mod fastcgi;
 pub mod flash_policy;
@@ -9,6 +10,7 @@ pub mod rtep;
 pub mod script;
 
 // What servers of requests share.
+mod buffers;
 mod guarded;
 pub mod host;
 pub mod limits;

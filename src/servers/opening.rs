@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::codec::proxy_protocol::{self, MOST};
-use crate::net::{Accepted, Network, Peer, Socket, Stream, TlsServer};
+use crate::net::tls_server::Handshake;
+use crate::net::{Accepted, ClientCertificate, Network, Peer, Socket, Stream, TlsServer};
 use crate::reactor::timeout;
-use crate::request::{Origin, Parameters};
+use crate::request::Origin;
+use crate::scoreboard::Slot;
 
 /// How long a proxy may take to announce a connection.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -16,36 +18,41 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub(in crate::servers) struct Opening {
     socket: Socket,
     origin: Origin,
-    tls: Option<TlsServer>,
+    tls: Option<Handshake>,
     is_announced: bool,
 }
 
 impl Opening {
-    /// Of a connection to the server of that name; `proxies` announce theirs.
+    /// Of a connection to the server of that name, which shows its handshakes in `slot`; `proxies` announce theirs.
     ///
     /// # Errors
     /// When the reactor cannot register it.
     pub(in crate::servers) fn new(
         accepted: Accepted,
         local: &Peer,
-        server: &Rc<str>,
+        (server, slot): (&Rc<str>, Slot),
         tls: Option<TlsServer>,
         proxies: &[Network],
     ) -> io::Result<Self> {
-        let origin = Origin {
-            peer: accepted.peer,
-            local: local.clone(),
-            secure: tls.is_some(),
-            server: server.clone(),
-            parameters: Parameters::default(),
-        };
+        let origin = Origin { secure: tls.is_some(), ..Origin::new(accepted.peer, local.clone(), server.clone()) };
         let is_announced = !proxies.is_empty() && Network::admit(proxies, &origin.peer);
-        Ok(Self { socket: Socket::new(accepted.fd)?, origin, tls, is_announced })
+        let socket = Socket::new(accepted.fd)?;
+        Ok(Self { socket, origin, tls: tls.map(|tls| tls.begin(slot)), is_announced })
     }
 
     /// Whether nothing comes before its protocol.
     pub(in crate::servers) fn is_open(&self) -> bool {
         self.tls.is_none() && !self.is_announced
+    }
+
+    /// Whether a proxy tells whose it is.
+    pub(in crate::servers) fn is_announced(&self) -> bool {
+        self.is_announced
+    }
+
+    /// Who is at the other end.
+    pub(in crate::servers) fn peer(&self) -> &Peer {
+        &self.origin.peer
     }
 
     /// The connection as it is.
@@ -67,6 +74,11 @@ impl Opening {
             None => Stream::from(socket),
             Some(tls) => tls.accept(socket).await.map_err(|error| format!("no TLS with {}: {error}", origin.peer))?,
         };
+        if let Some(der) = stream.client_certificate() {
+            let read = ClientCertificate::read(&der);
+            let unread = || format!("the certificate that {} shows cannot be read", origin.peer);
+            origin.certificate = Some(Rc::new(read.ok_or_else(unread)?));
+        }
         Ok((stream, Rc::new(origin)))
     }
 }

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use super::host::Host;
 use super::live::Live;
 use crate::codec::http::{Method, RequestHead, Target};
+use crate::limiter::Held;
 use crate::log_warn;
 use crate::reactor;
-use crate::request::{Origin, RequestId, Response};
+use crate::request::limits::{Pass, holding};
+use crate::request::{Origin, RequestId, Response, Takeover};
 use crate::scoreboard::{Label, StepShown, add};
 use crate::telemetry::{AccessLog, Record, clock};
 
@@ -37,6 +39,8 @@ pub(in crate::servers) struct Exchange {
     /// The longest that the client had to wait for something from the application, once that is not simply the time until the end.
     silent: Cell<Option<Duration>>,
     reported: Cell<bool>,
+    /// What counts the request as under way.
+    held: Cell<Option<Held>>,
     open: Open,
 }
 
@@ -84,6 +88,7 @@ impl Exchange {
             more: live.access.is_some().then(|| Box::new(More::of(head))),
             silent: Cell::new(None),
             reported: Cell::new(false),
+            held: Cell::new(None),
             open: Open(server.clone()),
         }
     }
@@ -95,6 +100,22 @@ impl Exchange {
     /// The application that answers is found.
     pub(in crate::servers) fn goes_to(&self, app: Label) {
         self.app.set(app);
+    }
+
+    /// Counts the request among those of its address; gives the answer to one that is one too many.
+    pub(in crate::servers) fn refusal(&self, live: &Live) -> Option<Response> {
+        match live.limit.as_ref()?.admit(&self.origin.peer) {
+            Pass::Refused(response) => Some(response),
+            Pass::Through(held) => {
+                self.held.set(held);
+                None
+            }
+        }
+    }
+
+    /// The exchange ends, but what it is counted for goes on with the connection.
+    pub(in crate::servers) fn goes_on(&self, takeover: Takeover) -> Takeover {
+        holding(takeover, self.held.take().into_iter().collect())
     }
 
     /// There is a response.

@@ -1,4 +1,4 @@
-//! The few places that need `unsafe`: fork, privileges, shared memory, descriptors.
+//! The few places that need `unsafe`: fork, privileges, shared memory, descriptors, the processor.
 
 pub mod accounts;
 pub mod channel;
@@ -8,7 +8,7 @@ pub mod fork;
 pub mod limits;
 pub mod luau_interrupt;
 pub mod memory;
-pub mod pidfd;
+pub mod prefetch;
 pub mod privileges;
 pub mod program;
 pub mod shared;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::config::Overflow;
 use crate::codec::websocket::Opcode;
 use crate::codec::websocket::frame::{Head, encode};
+use crate::sys::prefetch;
 
 /// Frames up to this size are copied together, so that many leave in one write.
 const COPIED: usize = 16 << 10;
@@ -67,6 +68,13 @@ impl Output {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Has the first frame's place in the queue loaded.
+    pub(super) fn prefetch(&self) {
+        if let Some(first) = self.queue.front() {
+            prefetch::value(std::ptr::from_ref(first));
+        }
     }
 
     /// Adds a frame whatever waits: replies to pings, closes.

@@ -424,6 +424,14 @@ impl Session {
         }
     }
 
+    /// Has loaded what the session, which is in the caches itself, needs to write.
+    pub(super) fn prefetch(&self) {
+        self.output.borrow().prefetch();
+        if let Some(stream) = self.stream.borrow().as_ref() {
+            stream.prefetch();
+        }
+    }
+
     pub(super) fn unnote(&self) {
         self.noted.set(false);
     }

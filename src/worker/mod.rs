@@ -31,6 +31,7 @@ use servers::Servers;
 use crate::clients::dns::System;
 use crate::config::Settings;
 use crate::events::Events;
+use crate::limiter::Limiter;
 use crate::link::{HubLink, Port};
 use crate::process::child::{self, tell};
 use crate::process::{ChildContext, ListenerName, ToChild, ToMaster};
@@ -57,7 +58,7 @@ pub fn main(context: ChildContext) -> i32 {
 }
 
 async fn serve(context: ChildContext) -> i32 {
-    let ChildContext { slot, settings, listeners, control, hub, scoreboard, boot, .. } = context;
+    let ChildContext { slot, settings, listeners, control, hub, scoreboard, limiter, fast_path, boot, .. } = context;
     let control = match Port::new(control) {
         Ok(control) => control,
         Err(error) => {
@@ -69,7 +70,9 @@ async fn serve(context: ChildContext) -> i32 {
         // The files themselves cannot be seen any more.
         System::adopt(&boot.hosts, &boot.resolv_conf);
     }
-    let started = Worker::start(slot, scoreboard, settings, hub).await;
+    let link = HubLink::new();
+    link.locks().share(fast_path, slot);
+    let started = Worker::start(slot, scoreboard, Rc::new(limiter.of_process(slot)), settings, link, hub).await;
     let worker = match started {
         Ok(worker) => worker,
         Err(why) => {
@@ -110,9 +113,15 @@ struct Worker {
 }
 
 impl Worker {
-    async fn start(number: usize, board: Scoreboard, settings: Settings, hub: Option<Channel>) -> Result<Rc<Self>, String> {
+    async fn start(
+        number: usize,
+        board: Scoreboard,
+        limiter: Rc<Limiter>,
+        settings: Settings,
+        link: Rc<HubLink>,
+        hub: Option<Channel>,
+    ) -> Result<Rc<Self>, String> {
         let slot = board.slot(number);
-        let link = HubLink::new();
         link.locks().show(slot);
         let events = Events::of_worker(&link, Some(slot));
         events.set_shared(matches!(settings.events, crate::config::Events::Redis(_)));
@@ -131,7 +140,7 @@ impl Worker {
         let apps = Apps::start(environment.clone(), &settings).await?;
         let crew = Crew::new(board, number);
         let ids = Rc::new(RequestIds::new(number, std::process::id()));
-        let mut servers = Servers::new(crew, slot, ids, &environment);
+        let mut servers = Servers::new(crew, slot, ids, limiter, &environment);
         servers.apply(&settings, &apps.handlers(), access.as_ref());
         slot.applications().store(apps.handlers().len() as u64, Relaxed);
         Ok(Rc::new(Self {

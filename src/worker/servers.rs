@@ -11,6 +11,7 @@ use super::challenges::Challenges;
 use super::crew::Crew;
 use crate::config::{Server, Settings};
 use crate::events::Events;
+use crate::limiter::Limiter;
 use crate::link::HubLink;
 use crate::link::locks::Parties;
 use crate::net::acme::Challenge;
@@ -24,7 +25,8 @@ use crate::servers::fastcgi::FastCgiServer;
 use crate::servers::flash_policy::FlashPolicyServer;
 use crate::servers::host::RequestIds;
 use crate::servers::http::HttpServer;
-use crate::servers::live::{Live, Terms};
+use crate::servers::http::config::Http;
+use crate::servers::live::{Given, Live, Terms};
 use crate::servers::lock::LockServer;
 use crate::servers::rtep::RtepServer;
 use crate::servers::script::RawServer;
@@ -57,6 +59,7 @@ pub(super) struct Servers {
     crew: Crew,
     slot: Slot,
     ids: Rc<RequestIds>,
+    limiter: Rc<Limiter>,
     parties: Rc<Parties>,
     events: Rc<Events>,
     registry: Registry,
@@ -64,9 +67,9 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    pub(super) fn new(crew: Crew, slot: Slot, ids: Rc<RequestIds>, environment: &Environment) -> Self {
+    pub(super) fn new(crew: Crew, slot: Slot, ids: Rc<RequestIds>, limiter: Rc<Limiter>, environment: &Environment) -> Self {
         let (parties, events, registry) = (environment.hub.locks().clone(), environment.events.clone(), environment.rtep.clone());
-        Self { running: BTreeMap::new(), crew, slot, ids, parties, events, registry, hub: environment.hub.clone() }
+        Self { running: BTreeMap::new(), crew, slot, ids, limiter, parties, events, registry, hub: environment.hub.clone() }
     }
 
     /// Makes the servers those of `settings`: new ones come, changed ones serve otherwise from the next request on, what is gone is
@@ -92,6 +95,13 @@ impl Servers {
         let asks = |way: Challenge| settings.ordered().any(|(_, acme)| acme.challenge == way);
         let first = asks(Challenge::Http01).then(|| Challenges::first(&self.hub));
         let proves = asks(Challenge::TlsAlpn01);
+        let limiter = self.limiter.clone();
+        let given = Given { apps, users: &settings.secrets, access, limiter: Some(&limiter) };
+        let slot = self.slot;
+        let live = |name: &str, config: &Http| {
+            let terms = Terms { first: first.clone(), limiter: Some((&limiter, name)), ..config.terms(&settings.secrets) };
+            Live::new(terms, apps, access.cloned(), slot)
+        };
         for (name, server) in &settings.servers {
             let tls = match server.tls().map(|files| settings.tls(files, server.protocols())).transpose() {
                 Ok(tls) => tls.map(|tls| if proves { tls.proving(Challenges::proofs(&self.hub)) } else { tls }),
@@ -103,27 +113,19 @@ impl Servers {
             };
             match (server, self.running.get(name).map(|running| running.kind.clone())) {
                 (Server::Http(config), Some(Kind::Http(http))) => {
-                    http.replace(Live::new(
-                        Terms { first: first.clone(), ..config.terms(&settings.secrets) },
-                        apps,
-                        access.cloned(),
-                        self.slot,
-                    ));
+                    http.replace(live(name, config));
                     http.speak(tls);
                 }
                 (Server::Http(config), _) => {
-                    let live =
-                        Live::new(Terms { first: first.clone(), ..config.terms(&settings.secrets) }, apps, access.cloned(), self.slot);
-                    let http = HttpServer::new(name, live, self.slot, self.ids.clone());
+                    let http = HttpServer::new(name, live(name, config), self.slot, self.ids.clone());
                     http.speak(tls);
                     self.running.insert(name.clone(), Running { kind: Kind::Http(http), listeners: BTreeMap::new() });
                 }
                 (Server::FastCgi(config), Some(Kind::FastCgi(fastcgi))) => {
-                    fastcgi.replace(config.clone(), apps, &settings.secrets, access.cloned());
+                    fastcgi.replace(config.clone(), given);
                 }
                 (Server::FastCgi(config), _) => {
-                    let fastcgi =
-                        FastCgiServer::new(name, config.clone(), apps, &settings.secrets, access.cloned(), self.slot, self.ids.clone());
+                    let fastcgi = FastCgiServer::new(name, config.clone(), given, self.slot, self.ids.clone());
                     self.running.insert(name.clone(), Running { kind: Kind::FastCgi(fastcgi), listeners: BTreeMap::new() });
                 }
                 (Server::Lock(config), Some(Kind::Lock(lock))) => lock.replace(config.clone()),

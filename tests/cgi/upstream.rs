@@ -245,6 +245,18 @@ fn connections_are_kept_and_stale_ones_cost_nothing() {
         assert_eq!((reply.status, reply.text().as_str()), (200, "once"));
     }
     assert_eq!((kept.load(Relaxed), once.load(Relaxed)), (1, 10));
+    wait::until("the last request to be over", || skep.status().upstreams.iter().all(|one| one.active == 0));
+    let all = skep.status().upstreams;
+    let of = |app: &str| all.iter().find(|one| one.app == app).unwrap_or_else(|| panic!("{app}: {all:?}"));
+    let (echo, down) = (of("echo"), of("down"));
+    assert!(
+        echo.upstream.starts_with("unix:/") && (echo.requests, echo.failures, echo.active, echo.idle, echo.well) == (10, 0, 0, 1, 1),
+        "{echo:?}"
+    );
+    assert_eq!((down.requests, down.failures), (0, 0));
+    assert_eq!(get(skep.address(), "/down/a.php").expect("a reply").status, 502);
+    let down = skep.status().upstreams.into_iter().find(|one| one.app == "down").expect("a server");
+    assert_eq!((down.requests, down.failures, down.active), (1, 1, 0));
 }
 
 #[test]

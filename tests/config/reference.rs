@@ -22,8 +22,8 @@ configuration that runs goes on.
 - **Values from outside**, in any text: `"${NAME}"` is a variable of the environment, `"${NAME:-value}"` has a default for one that is missing or empty,
   `"${file:/run/secrets/token}"` is the content of a file without its last line end. `"$${"` is a plain `${`.
 - **Optional values** are written as they are, `None` switches them off: `max_age: "7d"`, `max_age: None`.
-- **Applied in place**, by `skep update`, SIGHUP or saving the file: everything but `user`, `group`, `chroot`, `cwd`, `data`, `run`, `pid_file`, `store`, `events` and
-  `workers.max_total`; the answer names those that wait for a restart.
+- **Applied in place**, by `skep update`, SIGHUP or saving the file: everything but `user`, `group`, `chroot`, `cwd`, `data`, `run`, `pid_file`, `store`, `events`,
+  `limiter` and `workers.max_total`; the answer names those that wait for a restart.
 
 "#;
 

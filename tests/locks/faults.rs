@@ -52,8 +52,8 @@ return app
 #[derive(Default)]
 struct Log {
     grants: Mutex<Vec<Grant>>,
-    /// When workers were killed: right before.
-    kills: Mutex<Vec<Moment>>,
+    /// When workers were killed: right before, and when that was certainly done.
+    kills: Mutex<Vec<(Moment, Moment)>>,
     over: AtomicBool,
     /// How often something else came of an attempt.
     others: Mutex<BTreeMap<String, usize>>,
@@ -66,6 +66,17 @@ impl Log {
 
     fn other(&self, what: &str) {
         *self.others.lock().expect("a log").entry(what.to_owned()).or_default() += 1;
+    }
+
+    /// Kills a worker. A job may be given between the two moments and its connection break.
+    fn kill(&self, worker: i32) {
+        let at = {
+            let mut kills = self.kills.lock().expect("a log");
+            kills.push((now(), Moment::MAX));
+            kills.len() - 1
+        };
+        send(worker, Signal::SIGKILL);
+        self.kills.lock().expect("a log")[at].1 = now();
     }
 
     fn is_over(&self) -> bool {
@@ -161,8 +172,8 @@ fn job(number: usize, address: SocketAddr, log: &Log) {
                     let told = client.words();
                     // What it did after its connection was broken it did in good faith, as the documentation says.
                     let kills = log.kills.lock().expect("a log");
-                    let broken = kills.iter().copied().find(|kill| *kill >= asked).filter(|_| told.is_empty());
-                    let to = broken.map_or(to, |broken| to.min(broken).max(from));
+                    let broken = kills.iter().find(|(_, done)| *done >= asked).filter(|_| told.is_empty());
+                    let to = broken.map_or(to, |(broken, _)| to.min(*broken).max(from));
                     drop(kills);
                     log.grant(Grant { client: number, name, asked, queued: None, from, to, token: None });
                     if told.is_empty() {
@@ -224,8 +235,7 @@ fn fifty_clients_under_faults_see_one_holder_growing_tokens_and_fair_queues() {
         match round % 3 {
             0 if !status.workers.is_empty() => {
                 let victim = &status.workers[dice.roll(status.workers.len() as u64) as usize];
-                log.kills.lock().expect("a log").push(now());
-                send(victim.pid, Signal::SIGKILL);
+                log.kill(victim.pid);
             }
             1 => {
                 if let Some(hub) = status.hub {
@@ -233,8 +243,7 @@ fn fifty_clients_under_faults_see_one_holder_growing_tokens_and_fair_queues() {
                 }
                 // Sometimes a worker dies with it.
                 if let Some(worker) = status.workers.first().filter(|_| round % 2 == 0) {
-                    log.kills.lock().expect("a log").push(now());
-                    send(worker.pid, Signal::SIGKILL);
+                    log.kill(worker.pid);
                 }
             }
             _ => {
@@ -252,6 +261,9 @@ fn fifty_clients_under_faults_see_one_holder_growing_tokens_and_fair_queues() {
     let queued = grants.iter().filter(|grant| grant.queued.is_some()).count();
     println!("{} grants, {queued} of them after a wait; {:?}", grants.len(), log.others.lock().expect("a log"));
     let violations = check(&grants);
+    if !violations.is_empty() {
+        println!("workers were killed at {:?}", log.kills.lock().expect("a log"));
+    }
     assert!(violations.is_empty(), "{} violations, the first: {}", violations.len(), violations[0]);
     assert!(grants.len() > 1000 && queued > 100, "{} grants, {queued} queued", grants.len());
     assert_planted_errors_are_found(&grants);

@@ -234,3 +234,30 @@ fn a_full_proxy_says_so_and_when_to_come_again() {
     open.send(()).unwrap();
     assert_eq!(first.read_reply().unwrap().status, 200);
 }
+
+#[test]
+fn the_status_says_how_servers_are() {
+    let (good, bad) = (Scripted::answering(OK), free_address());
+    let options = "failures: (count: 1, away: \"1h\", longest: \"1h\"), balance: RoundRobin,";
+    let skep = proxy(&[good.address, bad], options);
+    for _ in 0..6 {
+        assert_eq!(get(skep.address(), "/").unwrap().status, 200);
+    }
+    wait::until("the last request to be over", || skep.status().upstreams.iter().all(|one| one.active == 0));
+    let all = skep.status().upstreams;
+    let of = |address: std::net::SocketAddr| all.iter().find(|one| one.upstream == address.to_string()).unwrap();
+    let (one, two) = (of(good.address), of(bad));
+    assert_eq!((all.len(), &*one.app, one.backup, one.workers, one.well), (2, "proxy", false, 1, 1), "{all:?}");
+    // The first answer, which `start` waits for, is one of them.
+    assert!(one.requests >= 6 && one.failures == 0 && one.active == 0 && one.idle == 1, "{one:?}");
+    assert_eq!((two.workers, two.well, two.requests, two.failures, two.idle), (1, 0, 1, 1, 0), "{two:?}");
+    let output = skep.order("status");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(shown.contains(&format!("upstream   proxy \u{2192} {}: well, 0 under way, 1 kept, ", good.address)), "{shown}");
+    assert!(shown.contains(&format!("proxy \u{2192} {bad}: away, 0 under way, 0 kept, 1 request, 1 failure")), "{shown}");
+    // Another configuration has other servers, from the next status on.
+    let text = std::fs::read_to_string(skep.site.config()).unwrap();
+    skep.site.write("config.ron", &text.replace(&format!(", \"http://{bad}\""), ""));
+    skep.order("update");
+    wait::until("one server", || skep.status().upstreams.len() == 1);
+}

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use crate::support::client::{Client, get};
 use crate::support::wait;
-use crate::upstream::{Scripted, proxy, proxy_of};
+use crate::upstream::{Scripted, proxy, proxy_behind, proxy_of};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -45,7 +45,7 @@ fn a_head_is_written_anew_with_who_the_client_is() {
 #[test]
 fn a_trusted_proxy_is_believed() {
     let server = Scripted::answering(OK);
-    let skep = proxy(&[server.address], "trusted: [\"127.0.0.0/8\"],");
+    let skep = proxy_behind("trusted: (proxies: [\"127.0.0.0/8\"], host: true),", &[server.address], "");
     let lines = passed(
         &skep,
         &server,
@@ -59,7 +59,7 @@ fn a_trusted_proxy_is_believed() {
             "x-forwarded-for: 6.6.6.6, 7.7.7.7, 127.0.0.1",
             "x-forwarded-proto: https",
             "x-forwarded-host: b",
-            "forwarded: for=6.6.6.6, for=127.0.0.1;host=a;proto=http",
+            "forwarded: for=6.6.6.6, for=127.0.0.1;host=b;proto=https",
         ]
     );
 }

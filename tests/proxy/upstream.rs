@@ -107,13 +107,26 @@ pub fn proxy(to: &[SocketAddr], options: &str) -> Skep {
     proxy_of(&to.join(", "), options, "(path: \"/\", app: \"proxy\")")
 }
 
+/// The same with fields of the server in front of it, each with its comma.
+pub fn proxy_behind(fields: &str, to: &[SocketAddr], options: &str) -> Skep {
+    let to: Vec<String> = to.iter().map(|address| format!("\"http://{address}\"")).collect();
+    let site = configured(&to.join(", "), options, "(path: \"/\", app: \"proxy\")");
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    site.write("config.ron", &text.replacen("\"web\": Http(", &format!("\"web\": Http({fields} "), 1));
+    site.start()
+}
+
 /// The same with addresses as they are written, and routes.
 pub fn proxy_of(to: &str, options: &str, routes: &str) -> Skep {
+    configured(to, options, routes).start()
+}
+
+fn configured(to: &str, options: &str, routes: &str) -> Site {
     let site = Site::new();
     site.configure(
         "start: 1, min: 1, max: 1, min_spare: 0, max_spare: 1",
         &format!("\"proxy\": Proxy(to: [{to}], {options})"),
         &format!("{routes}, (path: \"/own\", reply: (body: \"own\"))"),
     );
-    site.start()
+    site
 }

@@ -22,7 +22,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["link", "events", "program", "request", "rtep", "store", "websocket"],
     &["codec", "net"],
     &["reactor"],
-    &["telemetry", "scoreboard", "sys", "secret", "units"],
+    &["telemetry", "limiter", "scoreboard", "sys", "secret", "units"],
 ];
 
 /// Rooms whose folders are siblings: one server does not know another, and gets what it needs from above.

@@ -1,12 +1,15 @@
 //! The contenders: each is started by the benchmark on a free port with a configuration of its own, and ended with it.
 
 mod centrifuge;
+mod fcgiwrap;
 mod kernel;
 mod nchan;
 mod nginx;
+mod php;
 mod realtime;
 mod redis;
 mod skep;
+mod tls;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,6 +22,7 @@ use nix::unistd::Pid;
 
 use crate::cores::Cores;
 use crate::folder::Folder;
+use crate::group::Group;
 use crate::process::{self, Cpu, Resident};
 use crate::{Result, wait};
 
@@ -38,6 +42,12 @@ pub enum Peer {
     Skep(PathBuf),
     /// Our binary in front of another server.
     SkepProxy(PathBuf, SocketAddr),
+    /// Our binary with a certificate, over HTTP/1.1 and HTTP/2.
+    SkepTls(PathBuf),
+    /// Our binary behind FastCGI, with an application in Luau.
+    SkepFastCgi(PathBuf),
+    /// Our binary behind FastCGI, with a program that is started for each request.
+    SkepCgi(PathBuf),
     /// Our binary as a lock server.
     SkepLocks(PathBuf),
     /// Our binary as an RTEP server.
@@ -54,6 +64,14 @@ pub enum Peer {
     Nginx,
     /// nginx in front of another server.
     NginxProxy(SocketAddr),
+    /// nginx in front of a FastCGI server, which is told of this script.
+    NginxFastCgi(SocketAddr, PathBuf),
+    /// nginx with a certificate, over HTTP/1.1 and HTTP/2.
+    NginxTls,
+    /// PHP's own FastCGI server.
+    PhpFpm,
+    /// The FastCGI server from the system that starts programs.
+    Fcgiwrap,
     /// A loop of `epoll_wait`, `read` and `write` that parses nothing: what the kernel alone costs.
     KernelLimit,
 }
@@ -67,11 +85,20 @@ struct Prepared {
 impl Peer {
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Skep(_) | Self::SkepProxy(..) | Self::SkepLocks(_) | Self::SkepRtep(_) | Self::SkepRealtime(..) => "skep",
+            Self::Skep(_)
+            | Self::SkepProxy(..)
+            | Self::SkepTls(_)
+            | Self::SkepFastCgi(_)
+            | Self::SkepCgi(_)
+            | Self::SkepLocks(_)
+            | Self::SkepRtep(_)
+            | Self::SkepRealtime(..) => "skep",
             Self::Nchan(_) => "Nchan",
             Self::Centrifuge(_) => "Centrifuge",
             Self::Redis => "Redis",
-            Self::Nginx | Self::NginxProxy(_) => "nginx",
+            Self::Nginx | Self::NginxProxy(_) | Self::NginxFastCgi(..) | Self::NginxTls => "nginx",
+            Self::PhpFpm => "PHP-FPM",
+            Self::Fcgiwrap => "fcgiwrap",
             Self::KernelLimit => "kernel limit",
         }
     }
@@ -86,23 +113,40 @@ impl Peer {
         match self {
             Self::Skep(binary)
             | Self::SkepProxy(binary, _)
+            | Self::SkepTls(binary)
+            | Self::SkepFastCgi(binary)
+            | Self::SkepCgi(binary)
             | Self::SkepLocks(binary)
             | Self::SkepRtep(binary)
             | Self::SkepRealtime(binary, _) => skep::version(binary),
             Self::Nchan(_) => nchan::version(),
             Self::Centrifuge(_) => centrifuge::version(),
             Self::Redis => redis::version(),
-            Self::Nginx | Self::NginxProxy(_) => nginx::version(),
+            Self::Nginx | Self::NginxProxy(_) | Self::NginxFastCgi(..) | Self::NginxTls => nginx::version(),
+            Self::PhpFpm => php::version(),
+            Self::Fcgiwrap => Ok(fcgiwrap::version()),
             Self::KernelLimit => Ok(self.name().to_owned()),
         }
     }
 
     /// Starts it on the server's core and waits for its first answer.
     pub fn start(&self, cores: Cores) -> Result<Running> {
+        self.start_in(None, cores)
+    }
+
+    /// Starts it so that the CPU time of programs counts which it starts itself, and which end.
+    pub fn start_counted(&self, cores: Cores) -> Result<Running> {
+        self.start_in(Some(Group::new()?), cores)
+    }
+
+    fn start_in(&self, group: Option<Group>, cores: Cores) -> Result<Running> {
         let address = free_address()?;
         let Prepared { mut command, folder } = match self {
             Self::Skep(binary) => skep::prepare(binary, address)?,
             Self::SkepProxy(binary, behind) => skep::prepare_proxy(binary, address, *behind)?,
+            Self::SkepTls(binary) => skep::prepare_tls(binary, address)?,
+            Self::SkepFastCgi(binary) => skep::prepare_fastcgi(binary, address)?,
+            Self::SkepCgi(binary) => skep::prepare_cgi(binary, address)?,
             Self::SkepLocks(binary) => skep::prepare_locks(binary, address)?,
             Self::SkepRtep(binary) => skep::prepare_rtep(binary, address)?,
             Self::SkepRealtime(binary, liveness) => skep::prepare_realtime(binary, address, *liveness)?,
@@ -111,11 +155,20 @@ impl Peer {
             Self::Redis => redis::prepare(address)?,
             Self::Nginx => nginx::prepare(address)?,
             Self::NginxProxy(behind) => nginx::prepare_proxy(address, *behind)?,
+            Self::NginxFastCgi(behind, script) => nginx::prepare_fastcgi(address, *behind, script)?,
+            Self::NginxTls => nginx::prepare_tls(address)?,
+            Self::PhpFpm => php::prepare(address)?,
+            Self::Fcgiwrap => fcgiwrap::prepare(address)?,
             Self::KernelLimit => kernel::prepare(address)?,
         };
         let started = Instant::now();
-        let child = cores.on_server(|| command.spawn())?.map_err(|error| format!("{}: {error}", self.name()))?;
-        let mut running = Running { peer: self.clone(), child, address, folder, first_answer: Duration::ZERO };
+        let mut spawn = || cores.on_server(|| command.spawn());
+        let child = match &group {
+            Some(group) => group.within(spawn)?,
+            None => spawn(),
+        };
+        let child = child?.map_err(|error| format!("{}: {error}", self.name()))?;
+        let mut running = Running { peer: self.clone(), child, group, address, folder, first_answer: Duration::ZERO };
         running.wait_for_answer()?;
         running.first_answer = started.elapsed();
         Ok(running)
@@ -131,6 +184,8 @@ fn free_address() -> Result<SocketAddr> {
 pub struct Running {
     peer: Peer,
     child: Child,
+    /// Where its CPU time is counted, if not by process. Goes after the processes: [`Running::drop`] comes first.
+    group: Option<Group>,
     pub address: SocketAddr,
     folder: Folder,
     /// From the start of the process to the end of its first answer.
@@ -142,9 +197,22 @@ impl Running {
         Ok(i32::try_from(self.child.id())?)
     }
 
+    /// Name and version.
+    pub fn version(&self) -> Result<String> {
+        self.peer.version()
+    }
+
+    /// A web server that hands requests to it by FastCGI.
+    pub fn front(&self) -> Peer {
+        Peer::NginxFastCgi(self.address, self.folder.path().join(SCRIPT))
+    }
+
     /// CPU time of all its processes so far.
     pub fn cpu(&self) -> Result<Cpu> {
-        process::cpu(self.pid()?)
+        match &self.group {
+            Some(group) => group.cpu(),
+            None => process::cpu(self.pid()?),
+        }
     }
 
     /// Resident memory of all its processes, in bytes.
@@ -190,6 +258,9 @@ impl Running {
     }
 }
 
+/// The script of the contenders that run one, in their folder.
+const SCRIPT: &str = "answer";
+
 /// Where every contender's standard output and error go, in its folder.
 const LOG: &str = "output.log";
 
@@ -204,6 +275,9 @@ impl Peer {
     /// Whether the right beginning of an answer comes to the first question of its protocol.
     fn answers(&self, address: SocketAddr) -> bool {
         let (question, answer): (&[u8], &[u8]) = match self {
+            Self::SkepTls(_) | Self::NginxTls => return tls::answers(address),
+            // The web server in front asks it for the first answer.
+            Self::SkepFastCgi(_) | Self::SkepCgi(_) | Self::PhpFpm | Self::Fcgiwrap => return TcpStream::connect(address).is_ok(),
             Self::SkepLocks(_) => (b"hello 2\n", b"HELLO 2\n"),
             Self::SkepRtep(_) => (b"{\"id\":1,\"type\":\"request\",\"request\":{\"op\":\"ping\"}}\n", b"{\"id\":1,"),
             Self::Redis => (b"PING\r\n", b"+PONG\r\n"),

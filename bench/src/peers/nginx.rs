@@ -1,6 +1,7 @@
 //! nginx with one worker, logs off, sendfile on, and its Lua module.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use super::{Prepared, logged};
@@ -29,26 +30,8 @@ pub fn prepare(address: SocketAddr) -> Result<Prepared> {
 
 /// A proxy with one worker in front of another server, to which it keeps its connections.
 pub fn prepare_proxy(address: SocketAddr, behind: SocketAddr) -> Result<Prepared> {
-    let folder = Folder::new()?;
-    let path = folder.path().display();
-    let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
-    let config = format!(
+    let server = format!(
         r#"
-{user}
-worker_processes 1;
-worker_rlimit_nofile 20000;
-pid {path}/nginx.pid;
-error_log {path}/error.log warn;
-events {{ worker_connections 16000; }}
-http {{
-    access_log off;
-    keepalive_timeout 3600s;
-    keepalive_requests 1000000000;
-    client_body_temp_path {path}/body;
-    proxy_temp_path {path}/proxy;
-    fastcgi_temp_path {path}/fastcgi;
-    uwsgi_temp_path {path}/uwsgi;
-    scgi_temp_path {path}/scgi;
     upstream behind {{ server {behind}; keepalive 128; keepalive_requests 1000000000; keepalive_time 24h; }}
     server {{
         listen {address} backlog=4096;
@@ -62,8 +45,77 @@ http {{
             proxy_set_header X-Forwarded-Host $http_host;
         }}
     }}
-}}
 "#
+    );
+    prepare_in(Folder::new()?, &server)
+}
+
+/// A web server with one worker in front of a FastCGI server, to which it keeps its connections if that one does.
+pub fn prepare_fastcgi(address: SocketAddr, behind: SocketAddr, script: &Path) -> Result<Prepared> {
+    let server = format!(
+        r"
+    upstream behind {{ server {behind}; keepalive 16; keepalive_requests 1000000000; keepalive_time 24h; }}
+    server {{
+        listen {address} backlog=4096;
+        location / {{
+            include /etc/nginx/fastcgi_params;
+            fastcgi_param SCRIPT_FILENAME {};
+            fastcgi_pass behind;
+            fastcgi_keep_conn on;
+        }}
+    }}
+",
+        script.display()
+    );
+    prepare_in(Folder::new()?, &server)
+}
+
+/// A web server with one worker and a certificate.
+pub fn prepare_tls(address: SocketAddr) -> Result<Prepared> {
+    let folder = Folder::new()?;
+    let (certificate, key) = super::tls::certificate(&folder)?;
+    let fixed = site::FIXED.trim_end();
+    let server = format!(
+        r#"
+    server {{
+        listen {address} ssl http2 backlog=4096;
+        ssl_certificate {};
+        ssl_certificate_key {};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        location = /fixed {{ return 200 "{fixed}\n"; }}
+    }}
+"#,
+        certificate.display(),
+        key.display()
+    );
+    prepare_in(folder, &server)
+}
+
+/// nginx with one worker and these servers, without modules.
+fn prepare_in(folder: Folder, servers: &str) -> Result<Prepared> {
+    let path = folder.path().display();
+    let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
+    let config = format!(
+        r"
+{user}
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {path}/nginx.pid;
+error_log {path}/error.log warn;
+events {{ worker_connections 16000; }}
+http {{
+    access_log off;
+    keepalive_timeout 3600s;
+    keepalive_requests 1000000000;
+    default_type text/plain;
+    client_body_temp_path {path}/body;
+    proxy_temp_path {path}/proxy;
+    fastcgi_temp_path {path}/fastcgi;
+    uwsgi_temp_path {path}/uwsgi;
+    scgi_temp_path {path}/scgi;
+    {servers}
+}}
+"
     );
     let config = folder.write("nginx.conf", config)?;
     let mut command = Command::new("nginx");

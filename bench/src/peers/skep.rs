@@ -16,14 +16,14 @@ pub fn version(binary: &Path) -> Result<String> {
     Ok(text.lines().next().unwrap_or("skep").trim().to_owned())
 }
 
+/// Says which path it was asked for.
+const HELLO: &str = "local app = {}\n\nfunction app.request(req)\n    return \"Hello, \" .. req.path\nend\n\nreturn app\n";
+
 pub fn prepare(binary: &Path, address: SocketAddr) -> Result<Prepared> {
     let folder = Folder::new()?;
     folder.write("public/small.txt", site::content(site::SMALL))?;
     folder.write("public/large.txt", site::content(site::LARGE))?;
-    folder.write(
-        "apps/hello/main.luau",
-        "local app = {}\n\nfunction app.request(req)\n    return \"Hello, \" .. req.path\nend\n\nreturn app\n",
-    )?;
+    folder.write("apps/hello/main.luau", HELLO)?;
     let config = folder.write("config.ron", config(address))?;
     let mut command = Command::new(binary);
     command.arg("run").arg("--config").arg(config).current_dir(folder.path());
@@ -38,6 +38,38 @@ pub fn prepare_proxy(binary: &Path, address: SocketAddr, behind: SocketAddr) -> 
     );
     let app = format!("\"behind\": Proxy(to: [\"http://{behind}\"], connections: (idle: 128))");
     prepare_in(Folder::new()?, binary, &format!("apps: {{ {app} }}, servers: {{ {web} }},"))
+}
+
+/// A fixed answer with a certificate.
+pub fn prepare_tls(binary: &Path, address: SocketAddr) -> Result<Prepared> {
+    let folder = Folder::new()?;
+    let (certificate, key) = super::tls::certificate(&folder)?;
+    let fixed = site::FIXED.trim_end();
+    let server = format!(
+        "\"web\": Http(listen: [\"{address}\"], max_connections: 16000, keep_alive_requests: 1000000000, timeouts: (idle: \"1h\"), \
+         tls: (certificate: \"{}\", key: \"{}\"), routes: [(path: \"/fixed\", reply: (status: 200, body: \"{fixed}\\n\"))])",
+        certificate.display(),
+        key.display()
+    );
+    prepare_in(folder, binary, &format!("servers: {{ {server} }},"))
+}
+
+/// An application in Luau behind FastCGI.
+pub fn prepare_fastcgi(binary: &Path, address: SocketAddr) -> Result<Prepared> {
+    let folder = Folder::new()?;
+    folder.write("apps/hello/main.luau", HELLO)?;
+    let server = format!("\"front\": FastCgi(listen: [\"{address}\"], routes: [(path: \"/\", app: \"hello\")])");
+    prepare_in(folder, binary, &format!("apps: {{ \"hello\": Script(path: \"apps/hello\") }}, servers: {{ {server} }},"))
+}
+
+/// A CGI program behind FastCGI.
+pub fn prepare_cgi(binary: &Path, address: SocketAddr) -> Result<Prepared> {
+    let folder = Folder::new()?;
+    for name in ["cgi-bin/hello", "cgi-bin/fixed"] {
+        folder.write_program(name, super::fcgiwrap::PROGRAM)?;
+    }
+    let server = format!("\"front\": FastCgi(listen: [\"{address}\"], routes: [(path: \"/\", app: \"programs\")])");
+    prepare_in(folder, binary, &format!("apps: {{ \"programs\": Cgi(root: \"cgi-bin\") }}, servers: {{ {server} }},"))
 }
 
 /// A lock server with one worker: the table itself is in the hub, whose time counts too.

@@ -1,6 +1,8 @@
 //! What is measured, a file each.
 
+mod cgi;
 mod fanout;
+mod fastcgi;
 mod fixed;
 mod growth;
 mod locks;
@@ -12,6 +14,7 @@ mod soak;
 mod start;
 mod static_files;
 mod subscribers;
+mod tls;
 
 use crate::report::Finding;
 use crate::{Bench, Result};
@@ -32,6 +35,10 @@ pub const ROWS: &[Row] = &[
     static_files::SMALL,
     static_files::LARGE,
     proxy::ROW,
+    fastcgi::ROW,
+    cgi::ROW,
+    tls::HANDSHAKES,
+    tls::HTTP2,
     locks::ROW,
     rtep::ROW,
     fanout::PACED,

@@ -6,7 +6,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,7 +23,7 @@ use crate::apps::gate::{Gate, full};
 use crate::apps::sent_file::SentFiles;
 use crate::apps::variables::{Script, variables};
 use crate::apps::work::Work;
-use crate::program;
+use crate::program::{self, Command, Stream};
 use crate::reactor::{Scope, timeout};
 use crate::request::file::{Refusal, Root};
 use crate::request::{Answer, Body, Connection, Handler, Request, Response, StartError};
@@ -146,23 +145,26 @@ impl CgiFolder {
             }
             None => Command::new(&file),
         };
-        command.env_clear().env("PATH", PATH).envs(&self.config.env);
+        command.env("PATH", PATH);
+        for (name, value) in &self.config.env {
+            command.env(name, value);
+        }
         for (name, value) in variables(request, &script, body.length(), self.config.authorization) {
             command.env(&*name, OsStr::from_bytes(&value));
         }
-        command.stdin(if body.is_empty() { Stdio::null() } else { Stdio::piped() });
+        command.stdin(if body.is_empty() { Stream::Nowhere } else { Stream::Pipe });
         let output = match self.config.stderr {
             Stderr::Log => {
-                command.stdout(Stdio::piped()).stderr(Stdio::piped());
+                command.stdout(Stream::Pipe).stderr(Stream::Pipe);
                 None
             }
             Stderr::Discard => {
-                command.stdout(Stdio::piped()).stderr(Stdio::null());
+                command.stdout(Stream::Pipe).stderr(Stream::Nowhere);
                 None
             }
             Stderr::Output => {
                 let (reader, writer) = io::pipe()?;
-                command.stdout(writer.try_clone()?).stderr(writer);
+                command.stdout(Stream::To(writer.try_clone()?.into())).stderr(Stream::To(writer.into()));
                 Some(program::non_blocking(reader)?)
             }
         };

@@ -6,8 +6,6 @@ use std::fmt;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use nix::unistd::Gid;
-
 use super::config::Overrides;
 use crate::request::{Parameters, StartError};
 use crate::sys::accounts::{Accounts, User};
@@ -130,7 +128,7 @@ impl Said {
         Ok(Standing {
             root: self.root.as_deref().map(text).transpose()?,
             directory: Some(text(&directory)?),
-            groups: self.groups.as_ref().map(|(group, all)| (*group, all.iter().copied().map(Gid::from_raw).collect())),
+            groups: self.groups.clone(),
             user: self.user,
             dies_with: None,
         })
@@ -178,7 +176,7 @@ mod tests {
         assert_eq!(said.interpreter.as_deref(), Some(Path::new("/opt/php7")));
         let standing = said.standing(Path::new("/unused")).unwrap();
         assert_eq!((standing.root.as_deref(), standing.directory.as_deref()), (Some(c"/srv/jails/a"), Some(c"/b")));
-        assert_eq!((standing.user, standing.groups), (Some(61_001), Some((61_002, vec![Gid::from_raw(61_002)]))));
+        assert_eq!((standing.user, standing.groups), (Some(61_001), Some((61_002, vec![61_002]))));
         assert_eq!(said.inside(Path::new("/srv/jails/a/x.php")), Some("/x.php".into()));
         assert_eq!(said.inside(Path::new("/srv/x.php")), None);
         for (name, value) in [

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::pool::Pool;
+use super::pool::{Active, Pool};
 use crate::apps::clock::Clock;
 use crate::apps::error_log::ErrorLog;
 use crate::apps::failure::Failure;
@@ -53,7 +53,7 @@ pub(super) struct Exchange {
     /// The present limit of the clock, for the log.
     limit: Duration,
     received: u64,
-    _pass: Pass,
+    _place: (Pass, Active),
 }
 
 impl Exchange {
@@ -64,7 +64,7 @@ impl Exchange {
         body: Body,
         errors: ErrorLog,
         allowance: Allowance,
-        pass: Pass,
+        place: (Pass, Active),
     ) -> Self {
         Self {
             socket: Some(socket),
@@ -80,7 +80,7 @@ impl Exchange {
             allowance,
             limit: allowance.head,
             received: 0,
-            _pass: pass,
+            _place: place,
         }
     }
 
@@ -146,6 +146,23 @@ impl Exchange {
         }
     }
 
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+        let starved = self.poll_send(cx)?;
+        let polled = self.poll_receive(cx);
+        if polled.is_ready() {
+            // From here on it is the client who takes his time, and then the next piece has its own.
+            self.limit = self.allowance.body;
+            self.clock.reset(self.limit);
+            return polled;
+        }
+        if starved {
+            self.clock.pause();
+            return Poll::Pending;
+        }
+        self.clock.run();
+        self.clock.poll(cx).map(|()| Err(Failure::TimedOut(self.limit)))
+    }
+
     fn received(&mut self, content: Bytes) -> Result<Option<Bytes>, Failure> {
         self.received += content.len() as u64;
         match self.allowance.output.filter(|&most| self.received > most) {
@@ -174,20 +191,12 @@ impl Exchange {
 
 impl Program for Exchange {
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
-        let starved = self.poll_send(cx)?;
-        let polled = self.poll_receive(cx);
-        if polled.is_ready() {
-            // From here on it is the client who takes his time, and then the next piece has its own.
-            self.limit = self.allowance.body;
-            self.clock.reset(self.limit);
-            return polled;
+        let polled = self.poll_next(cx);
+        // It is the client who fails in its body.
+        if matches!(&polled, Poll::Ready(Err(failure)) if !matches!(failure, Failure::Body(_))) {
+            self.pool.failed();
         }
-        if starved {
-            self.clock.pause();
-            return Poll::Pending;
-        }
-        self.clock.run();
-        self.clock.poll(cx).map(|()| Err(Failure::TimedOut(self.limit)))
+        polled
     }
 
     fn is_fed(&self) -> bool {

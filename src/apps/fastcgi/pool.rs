@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::{Address, Socket};
 use crate::reactor::{sleep_until, spawn, timeout};
+use crate::scoreboard::ShownUpstream;
 
 struct Kept {
     socket: Socket,
@@ -21,12 +22,41 @@ pub(super) struct Pool {
     most: usize,
     longest: Duration,
     swept: Cell<bool>,
+    active: Cell<usize>,
+    shown: ShownUpstream,
+}
+
+/// A request that the server works on, for as long as this lives.
+pub(super) struct Active(Rc<Pool>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.set_active(self.0.active.get() - 1);
+    }
 }
 
 impl Pool {
-    /// Keeps `most` connections, each for `longest`.
-    pub(super) fn new(address: Address, most: usize, longest: Duration) -> Rc<Self> {
-        Rc::new(Self { address, kept: RefCell::default(), most, longest, swept: Cell::new(false) })
+    /// Keeps `most` connections of the application `app`, each for `longest`.
+    pub(super) fn new(app: &str, address: Address, most: usize, longest: Duration) -> Rc<Self> {
+        let shown = ShownUpstream::new(app, &address.to_string(), false);
+        Rc::new(Self { address, kept: RefCell::default(), most, longest, swept: Cell::new(false), active: Cell::new(0), shown })
+    }
+
+    /// A request begins.
+    pub(super) fn begin(self: &Rc<Self>) -> Active {
+        self.set_active(self.active.get() + 1);
+        self.shown.add_request();
+        Active(self.clone())
+    }
+
+    /// The server has failed.
+    pub(super) fn failed(&self) {
+        self.shown.add_failure();
+    }
+
+    fn set_active(&self, count: usize) {
+        self.active.set(count);
+        self.shown.set_active(count);
     }
 
     /// The connection that was used last and is still there.
@@ -34,6 +64,7 @@ impl Pool {
         self.drop_old(Instant::now());
         let mut kept = self.kept.borrow_mut();
         while let Some(Kept { socket, .. }) = kept.pop() {
+            self.shown.set_idle(kept.len());
             if is_quiet(&socket) {
                 return Some(socket);
             }
@@ -62,6 +93,7 @@ impl Pool {
             kept.remove(0);
         }
         kept.push(Kept { socket, since: Instant::now() });
+        self.shown.set_idle(kept.len());
         drop(kept);
         if !self.swept.replace(true) {
             spawn(sweep(Rc::downgrade(self))).detach();
@@ -69,7 +101,9 @@ impl Pool {
     }
 
     fn drop_old(&self, now: Instant) {
-        self.kept.borrow_mut().retain(|kept| now.duration_since(kept.since) < self.longest);
+        let mut all = self.kept.borrow_mut();
+        all.retain(|kept| now.duration_since(kept.since) < self.longest);
+        self.shown.set_idle(all.len());
     }
 
     /// When the oldest has been kept long enough; `None` when there is none.

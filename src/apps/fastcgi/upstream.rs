@@ -45,7 +45,7 @@ impl Upstream {
         Ok(Self {
             name: name.into(),
             root: root.trim_end_matches('/').to_owned(),
-            pool: Pool::new(config.address.clone(), config.max_idle as usize, *config.timeouts.idle),
+            pool: Pool::new(name, config.address.clone(), config.max_idle as usize, *config.timeouts.idle),
             sent: SentFiles::open(&config.sendfile_roots)?,
             gate: Gate::new(config.max_connections as usize, config.queue as usize, *config.queue_timeout),
             scope: Scope::new(),
@@ -77,13 +77,14 @@ impl Upstream {
         };
         let script = Script { root: self.root.clone(), path: place.path, info: place.info };
         let head = self.head(&request, &script, body.length());
+        let active = self.pool.begin();
         let (socket, sent) = match self.begin(&head).await {
             Ok(begun) => begun,
             Err(error) => return self.unreached(&work, &error),
         };
         let times = &self.config.timeouts;
         let allowance = Allowance { head: *times.head, body: *times.body, output: self.config.max_output.map(|most| *most) };
-        let exchange = Exchange::new((socket, self.pool.clone()), (head, sent), body, ErrorLog::new(&work), allowance, pass);
+        let exchange = Exchange::new((socket, self.pool.clone()), (head, sent), body, ErrorLog::new(&work), allowance, (pass, active));
         answer(exchange, &request, &self.sent, &work).await
     }
 
@@ -121,6 +122,7 @@ impl Upstream {
 
     /// The answer when the server cannot be reached.
     fn unreached(&self, work: &Work, error: &io::Error) -> Response {
+        self.pool.failed();
         work.error(&format!("{} cannot be reached: {error}", self.config.address));
         match error.kind() {
             io::ErrorKind::TimedOut => Response::error(504, "the server of the program took too long"),

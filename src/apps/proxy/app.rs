@@ -15,7 +15,6 @@ use super::group::Group;
 use super::probe;
 use super::upstream::{Complaints, Upstream};
 use crate::net::TlsSettings;
-use crate::reactor;
 use crate::request::{Answer, Connection, Handler, Request, Response, StartError};
 use crate::websocket::Sessions;
 
@@ -41,7 +40,7 @@ impl ReverseProxy {
     /// # Errors
     /// An address that is none, or certificates that cannot be read.
     pub async fn start(name: &str, config: &Proxy) -> Result<Rc<Self>, StartError> {
-        let group = Group::new(config).map_err(|error| StartError(error.to_string()))?;
+        let group = Group::new(name, config).map_err(|error| StartError(error.to_string()))?;
         let secure = group.all().any(|upstream| upstream.url.is_secure());
         let tls = if secure { Some(settings(config).await.map_err(|why| StartError(format!("its authorities: {why}")))?) } else { None };
         let proxy = Rc::new(Self {
@@ -76,7 +75,7 @@ impl ReverseProxy {
 
     /// Notes that a server has failed.
     pub(super) fn failed(&self, upstream: &Upstream, why: &str) {
-        match upstream.health.failed(&self.failures, reactor::now()) {
+        match upstream.failed(&self.failures) {
             Some(away) => crate::log_warn!(app = &self.name; "upstream {}: {why}; it is left alone for {away:?}", upstream.name),
             None => upstream.complain(&self.name, why),
         }

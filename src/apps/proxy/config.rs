@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clients::http::{Url, UrlError};
-use crate::net::Network;
 use crate::units::HumanDuration;
 
 /// A reverse proxy: requests go to other HTTP/1.1 servers and their answers to the client, both as they come.
@@ -29,8 +28,9 @@ pub struct Proxy {
     pub host: HostField,
     /// Whether a Location field of an answer that names the server itself is made to name us.
     pub redirects: bool,
-    /// Networks of proxies in front of us, whose word on where a request came from counts (`X-Forwarded-*`, `Forwarded`). What others say of it is dropped.
-    pub trusted: Vec<Network>,
+    /// Fields that tell servers of the certificate that the client has shown, by what they hold, such as `{"Client-Cert": Whole}`. What clients send
+    /// under these names is dropped.
+    pub client_certificate: BTreeMap<String, CertificatePart>,
     /// A file with certificates in PEM to trust instead of the public ones, for `https`.
     pub authorities: Option<PathBuf>,
     /// Says to the server who the client is, before the first byte of each connection, which then serves one request only: `V1` or `V2` of the PROXY protocol.
@@ -57,7 +57,7 @@ impl Default for Proxy {
             strip: false,
             host: HostField::Keep,
             redirects: false,
-            trusted: Vec::new(),
+            client_certificate: BTreeMap::new(),
             authorities: None,
             proxy_protocol: None,
             connections: Connections::default(),
@@ -98,6 +98,25 @@ pub enum HostField {
     Upstream,
     /// This one.
     Name(String),
+}
+
+/// What a field holds of the certificate that the client has shown. Without a certificate there is no such field, but for `Verified`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CertificatePart {
+    /// All of it, as RFC 9440 writes it in `Client-Cert`: base64 between colons.
+    Whole,
+    /// `SUCCESS`, or `NONE` without a certificate.
+    Verified,
+    /// Whom it is for, as RFC 4514 writes it.
+    Subject,
+    /// The authority, in the same way.
+    Issuer,
+    /// The number that the authority gave it, in hexadecimal.
+    Serial,
+    /// SHA-256 of it, in hexadecimal.
+    Fingerprint,
+    /// The names it is for, between commas.
+    Names,
 }
 
 /// The version of the PROXY protocol.

@@ -62,7 +62,7 @@ impl Exchange {
             let upstream = place.upstream.clone();
             match self.attempt(place).await {
                 Ok(begun) => {
-                    upstream.health.answered();
+                    upstream.answered();
                     return Ok(begun);
                 }
                 Err(Miss { fault, repeatable }) => {
@@ -122,7 +122,7 @@ impl Exchange {
     /// What requests that go to the same server have in common.
     fn key(&self) -> u64 {
         let Balance::Hash(key) = &self.proxy.balance else { return 0 };
-        let client = || match self.proxy.forwarding.client(&self.request) {
+        let client = || match self.request.origin.peer.ip() {
             Some(ip) => group::hash(ip.to_canonical().to_string().as_bytes()),
             None => 0,
         };

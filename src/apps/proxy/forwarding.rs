@@ -1,22 +1,21 @@
 //! The head of a request as a server gets it (RFC 9110 §7.6, RFC 7239): written anew, without what belongs to the client's connection, and with what
 //! is known of the client.
 
-use std::net::IpAddr;
-
 use smallvec::SmallVec;
 
-use super::config::{HostField, Proxy};
+use super::config::{CertificatePart, HostField, Proxy};
 use super::upstream::Upstream;
 use crate::codec::http::fields::list_items;
 use crate::codec::http::{Fields, Method};
-use crate::net::{Network, Peer};
+use crate::net::{ClientCertificate, ClientName};
 use crate::request::Request;
 
 /// What is done to heads.
 pub(super) struct Forwarding {
     pub(super) strip: bool,
     host: HostField,
-    trusted: Vec<Network>,
+    /// Lower-case names of fields, and what they tell of the client's certificate.
+    certificate: Vec<(String, CertificatePart)>,
     /// Each connection serves one request.
     closes: bool,
 }
@@ -27,36 +26,14 @@ enum Fate {
     Passes,
     /// It belongs to the client's connection, or is written by us.
     Stays,
-    /// It says where the request came from: the word of a trusted proxy.
+    /// It says something of where the request came from: the word of a trusted proxy.
     Told,
 }
 
 impl Forwarding {
     pub(super) fn new(config: &Proxy) -> Self {
-        Self { strip: config.strip, host: config.host.clone(), trusted: config.trusted.clone(), closes: config.proxy_protocol.is_some() }
-    }
-
-    /// Whether the peer's word on where a request came from counts. Who comes by a unix socket has no address: it is a proxy if there are any.
-    fn trusts(&self, peer: &Peer) -> bool {
-        !self.trusted.is_empty() && Network::admit(&self.trusted, peer)
-    }
-
-    /// The address of the client, behind proxies that are trusted.
-    pub(super) fn client(&self, request: &Request) -> Option<IpAddr> {
-        let peer = request.origin.peer.ip();
-        if !self.trusts(&request.origin.peer) {
-            return peer;
-        }
-        let told: Vec<&[u8]> = request.head.fields.get_all("x-forwarded-for").flat_map(list_items).collect();
-        let mut client = peer;
-        for item in told.into_iter().rev() {
-            let Some(address) = std::str::from_utf8(item).ok().and_then(|item| item.parse::<IpAddr>().ok()) else { break };
-            client = Some(address);
-            if !self.trusted.iter().any(|network| network.contains(address)) {
-                break;
-            }
-        }
-        client
+        let certificate = config.client_certificate.iter().map(|(name, part)| (name.to_ascii_lowercase(), *part)).collect();
+        Self { strip: config.strip, host: config.host.clone(), certificate, closes: config.proxy_protocol.is_some() }
     }
 
     /// Writes the head for `upstream`. `length`: of the body; `None`: it is chunked. `upgrade`: WebSocket is asked for.
@@ -74,10 +51,10 @@ impl Forwarding {
             HostField::Name(name) => name,
         };
         field(&mut out, "host", host.as_bytes());
-        let trusts = self.trusts(&request.origin.peer);
+        let trusts = request.origin.proxy.is_some();
         let named: SmallVec<[&[u8]; 4]> = head.fields.get_all("connection").flat_map(list_items).collect();
         for (name, value) in head.fields.iter() {
-            let passes = match fate(name) {
+            let passes = match self.fate(name) {
                 Fate::Passes => !named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes())),
                 Fate::Stays => false,
                 Fate::Told => trusts && !self.is_written(name, request),
@@ -87,6 +64,7 @@ impl Forwarding {
             }
         }
         self.write_origin(request, trusts, &mut out);
+        self.write_certificate(request.origin.certificate.as_deref(), &mut out);
         match length {
             Some(0) if !matches!(head.method, Method::Post | Method::Put | Method::Patch) => {}
             Some(length) => field(&mut out, "content-length", itoa::Buffer::new().format(length).as_bytes()),
@@ -119,21 +97,21 @@ impl Forwarding {
 
     fn write_origin(&self, request: &Request, trusts: bool, out: &mut Vec<u8>) {
         let (fields, origin) = (&request.head.fields, &request.origin);
-        let peer = origin.peer.ip();
-        let address = peer.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
+        // Who has sent it to us; whom a trusted proxy names stands in front of that.
+        let sender = origin.proxy.as_ref().unwrap_or(&origin.peer).ip();
+        let address = sender.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
         let scheme: &[u8] = if origin.secure { b"https" } else { b"http" };
         let host = request.head.authority().unwrap_or_default();
         appended(out, fields, "x-forwarded-for", trusts, address.as_bytes());
-        let told = |name| fields.get(name).filter(|_| trusts);
-        field(out, "x-forwarded-proto", told("x-forwarded-proto").unwrap_or(scheme));
-        if let Some(host) = told("x-forwarded-host").or(Some(host.as_bytes()).filter(|host| !host.is_empty())) {
-            field(out, "x-forwarded-host", host);
+        field(out, "x-forwarded-proto", scheme);
+        if !host.is_empty() {
+            field(out, "x-forwarded-host", host.as_bytes());
         }
         if self.strip && !request.base().is_empty() {
             field(out, "x-forwarded-prefix", request.base().as_bytes());
         }
         let mut element = String::with_capacity(64 + host.len());
-        let quote = if peer.is_some_and(|ip| ip.is_ipv6()) { ["\"[", "]\""] } else { ["", ""] };
+        let quote = if sender.is_some_and(|ip| ip.is_ipv6()) { ["\"[", "]\""] } else { ["", ""] };
         element.extend(["for=", quote[0], &address, quote[1]]);
         // What would have to be escaped is in no host that anybody has.
         if !host.is_empty() && !host.contains(['"', '\\']) {
@@ -143,7 +121,57 @@ impl Forwarding {
         element.push_str(if origin.secure { ";proto=https" } else { ";proto=http" });
         appended(out, fields, "forwarded", trusts, element.as_bytes());
     }
+
+    fn write_certificate(&self, shown: Option<&ClientCertificate>, out: &mut Vec<u8>) {
+        for (name, part) in &self.certificate {
+            let Some(shown) = shown else {
+                if *part == CertificatePart::Verified {
+                    field(out, name, b"NONE");
+                }
+                continue;
+            };
+            let value = match part {
+                CertificatePart::Whole => format!(":{}:", shown.base64()),
+                CertificatePart::Verified => "SUCCESS".to_owned(),
+                CertificatePart::Subject => ascii(&shown.subject),
+                CertificatePart::Issuer => ascii(&shown.issuer),
+                CertificatePart::Serial => shown.serial.clone(),
+                CertificatePart::Fingerprint => shown.fingerprint.clone(),
+                CertificatePart::Names => ascii(&shown.names.iter().map(ClientName::as_str).collect::<Vec<_>>().join(",")),
+            };
+            field(out, name, value.as_bytes());
+        }
+    }
+
+    /// What becomes of a field. A server that turns `_` into `-`, as CGI makes it, must not find a field that we took out under such a name.
+    fn fate(&self, name: &str) -> Fate {
+        if name.contains('_') {
+            let passes = self.fate_of(&name.replace('_', "-")) == Fate::Passes;
+            return if passes { Fate::Passes } else { Fate::Stays };
+        }
+        self.fate_of(name)
+    }
+
+    fn fate_of(&self, name: &str) -> Fate {
+        let is_ours = self.certificate.iter().any(|(own, _)| own == name || own.contains('_') && own.replace('_', "-") == name);
+        if is_ours { Fate::Stays } else { fate_of(name) }
+    }
 }
+
+/// As it may stand in a field: what is no printable ASCII as RFC 4514 §2.4 writes it, a backslash and two digits for each byte.
+fn ascii(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (b' '..=b'~').contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.extend(['\\', char::from(DIGITS[usize::from(byte >> 4)]), char::from(DIGITS[usize::from(byte & 15)])]);
+        }
+    }
+    out
+}
+
+const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 
 fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
@@ -166,15 +194,6 @@ fn appended(out: &mut Vec<u8>, fields: &Fields, name: &str, trusts: bool, own: &
     out.extend_from_slice(b"\r\n");
 }
 
-/// What becomes of a field. A server that turns `_` into `-`, as CGI makes it, must not find a field that we took out under such a name.
-fn fate(name: &str) -> Fate {
-    if name.contains('_') {
-        let passes = fate_of(&name.replace('_', "-")) == Fate::Passes;
-        return if passes { Fate::Passes } else { Fate::Stays };
-    }
-    fate_of(name)
-}
-
 fn fate_of(name: &str) -> Fate {
     match name {
         "host"
@@ -190,7 +209,8 @@ fn fate_of(name: &str) -> Fate {
         | "upgrade"
         | "http2-settings"
         | "expect" => Fate::Stays,
-        "forwarded" | "x-real-ip" => Fate::Told,
+        // RFC 9440 §4: only who ends the client's TLS may speak of its certificate.
+        "forwarded" | "x-real-ip" | "client-cert" | "client-cert-chain" => Fate::Told,
         other if other.starts_with("x-forwarded-") => Fate::Told,
         _ => Fate::Passes,
     }
@@ -202,7 +222,6 @@ fn encode(text: &str, more: &[u8], out: &mut Vec<u8>) {
         if byte.is_ascii() && !more.contains(&byte) {
             out.push(byte);
         } else {
-            const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
             out.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
         }
     }

@@ -52,19 +52,19 @@ impl Drop for Waiting<'_> {
 impl Group {
     /// # Errors
     /// An address that is none.
-    pub(super) fn new(config: &Proxy) -> Result<Self, UrlError> {
-        let servers = |texts: &[String]| {
+    pub(super) fn new(app: &str, config: &Proxy) -> Result<Self, UrlError> {
+        let servers = |texts: &[String], backup| {
             texts
                 .iter()
                 .map(|text| {
                     let weight = config.weights.get(text).copied().unwrap_or(1).max(1);
-                    Ok(Upstream::new(Proxy::url(text)?, weight, config.connections.clone()))
+                    Ok(Upstream::new(app, Proxy::url(text)?, weight, backup, config.connections.clone()))
                 })
                 .collect::<Result<Vec<_>, UrlError>>()
         };
         Ok(Self {
-            servers: servers(&config.to)?,
-            backup: servers(&config.backup)?,
+            servers: servers(&config.to, false)?,
+            backup: servers(&config.backup, true)?,
             balance: config.balance.clone(),
             freed: Rc::default(),
             waiting: Cell::new(0),
@@ -189,14 +189,17 @@ mod tests {
 
     fn group(to: &[&str], weights: &[(&str, u32)], backup: &[&str], balance: Balance, max: u32) -> Group {
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
-        Group::new(&Proxy {
-            to: texts(to),
-            backup: texts(backup),
-            weights: weights.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect(),
-            balance,
-            connections: Connections { max, ..Connections::default() },
-            ..Proxy::default()
-        })
+        Group::new(
+            "test",
+            &Proxy {
+                to: texts(to),
+                backup: texts(backup),
+                weights: weights.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect(),
+                balance,
+                connections: Connections { max, ..Connections::default() },
+                ..Proxy::default()
+            },
+        )
         .unwrap()
     }
 

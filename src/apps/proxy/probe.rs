@@ -23,8 +23,8 @@ async fn watch(proxy: Weak<ReverseProxy>, upstream: Rc<Upstream>, check: Check) 
         let asked = ask(&proxy, &upstream, &check).await;
         let app = proxy.name();
         match asked {
-            Ok(()) if upstream.health.asked(true) => crate::log_info!(app = app; "upstream {}: it is well again", upstream.name),
-            Err(fault) if upstream.health.asked(false) => {
+            Ok(()) if upstream.asked(true) => crate::log_info!(app = app; "upstream {}: it is well again", upstream.name),
+            Err(fault) if upstream.asked(false) => {
                 crate::log_warn!(app = app; "upstream {}: {}; it is asked again every {}", upstream.name, fault.why(), check.interval);
             }
             Ok(()) | Err(_) => {}

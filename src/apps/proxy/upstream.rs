@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use event_listener::Event;
 
-use super::config::Connections;
+use super::config::{Connections, Failures};
 use super::health::Health;
 use crate::clients::http::{Connection, Url};
 use crate::reactor::{self, sleep_until, spawn};
+use crate::scoreboard::{ShownUpstream, now_ms};
 
 /// Between two lines of the log about the same server.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -43,11 +44,14 @@ pub(super) struct Upstream {
     active: Cell<u32>,
     swept: Cell<bool>,
     complaints: Complaints,
+    shown: ShownUpstream,
 }
 
 impl Upstream {
-    pub(super) fn new(url: Url, weight: u32, terms: Connections) -> Rc<Self> {
+    /// A server of the application `app`; `backup`: one that is asked while the others are away.
+    pub(super) fn new(app: &str, url: Url, weight: u32, backup: bool, terms: Connections) -> Rc<Self> {
         let (name, authority) = (url.server(), url.authority());
+        let shown = ShownUpstream::new(app, &name, backup);
         Rc::new(Self {
             url,
             name,
@@ -60,6 +64,7 @@ impl Upstream {
             active: Cell::new(0),
             swept: Cell::new(false),
             complaints: Complaints::default(),
+            shown,
         })
     }
 
@@ -68,9 +73,36 @@ impl Upstream {
         self.url.target().trim_end_matches('/')
     }
 
+    fn set_active(&self, count: u32) {
+        self.active.set(count);
+        self.shown.set_active(count as usize);
+    }
+
     /// Requests under way.
     pub(super) fn active(&self) -> u32 {
         self.active.get()
+    }
+
+    /// It has answered.
+    pub(super) fn answered(&self) {
+        self.health.answered();
+        self.shown.set_away(0);
+    }
+
+    /// It has failed. For how long it is left alone, if that begins now.
+    pub(super) fn failed(&self, terms: &Failures) -> Option<Duration> {
+        let away = self.health.failed(terms, reactor::now());
+        self.shown.add_failure();
+        if let Some(away) = away {
+            self.shown.set_away(now_ms().saturating_add(u64::try_from(away.as_millis()).unwrap_or(u64::MAX)));
+        }
+        away
+    }
+
+    /// What asking it whether it is well came to; whether that is news.
+    pub(super) fn asked(&self, well: bool) -> bool {
+        self.shown.set_unwell(!well);
+        self.health.asked(well)
     }
 
     /// Whether it takes another request.
@@ -81,7 +113,9 @@ impl Upstream {
     /// The connection that was used last. A `careful` caller has a request that may not be repeated: the kernel is asked whether the server has closed.
     pub(super) fn take(&self, careful: bool) -> Option<Line> {
         let now = reactor::now();
-        while let Some(idle) = self.idle.borrow_mut().pop_back() {
+        loop {
+            let idle = self.idle.borrow_mut().pop_back()?;
+            self.shown.set_idle(self.idle.borrow().len());
             let Idle { mut line, since } = idle;
             let quiet = if careful { line.connection.is_quiet() } else { line.connection.seems_quiet() };
             if quiet && now < since + self.terms.idle_time.get() && !self.is_old(&line, now) {
@@ -89,7 +123,6 @@ impl Upstream {
                 return Some(line);
             }
         }
-        None
     }
 
     /// Keeps a connection for another request.
@@ -103,6 +136,7 @@ impl Upstream {
             idle.pop_front();
         }
         idle.push_back(Idle { line, since: now });
+        self.shown.set_idle(idle.len());
         if !self.swept.replace(true) {
             spawn(sweep(Rc::downgrade(self))).detach();
         }
@@ -117,6 +151,7 @@ impl Upstream {
         let limit = self.terms.idle_time.get();
         let mut idle = self.idle.borrow_mut();
         idle.retain(|idle| now.duration_since(idle.since) < limit && idle.line.connection.seems_quiet());
+        self.shown.set_idle(idle.len());
         let next = idle.front().map(|idle| idle.since + limit);
         self.swept.set(next.is_some());
         next
@@ -168,14 +203,15 @@ pub(super) struct Place {
 impl Place {
     /// Takes a place; `freed` tells one of those who wait when it is given back.
     pub(super) fn take(upstream: &Rc<Upstream>, freed: &Rc<Event>) -> Self {
-        upstream.active.set(upstream.active.get() + 1);
+        upstream.set_active(upstream.active.get() + 1);
+        upstream.shown.add_request();
         Self { upstream: upstream.clone(), freed: freed.clone() }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.upstream.active.set(self.upstream.active.get() - 1);
+        self.upstream.set_active(self.upstream.active.get() - 1);
         self.freed.notify(1);
     }
 }

@@ -146,6 +146,19 @@ pub fn write_record(kind: Kind, request: u16, content: &[u8], out: &mut Vec<u8>)
     }
 }
 
+/// Writes one record with what `content` adds to the output, up to 65,535 bytes.
+pub fn write_with(kind: Kind, request: u16, out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    write_one(kind, request, &[], out);
+    content(out);
+    let length = out.len() - start - HEADER;
+    let padding = length.next_multiple_of(8) - length;
+    // The caller keeps to what a record takes.
+    let [length1, length0] = u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes();
+    out[start + 4..start + 7].copy_from_slice(&[length1, length0, padding as u8]);
+    out.extend_from_slice(&[0; 7][..padding]);
+}
+
 /// Writes the empty record that ends a stream (section 3.3).
 pub fn write_end(kind: Kind, request: u16, out: &mut Vec<u8>) {
     write_one(kind, request, &[], out);

@@ -199,7 +199,7 @@ impl RequestHead {
     /// A target that [`TargetError`] describes.
     pub fn new(method: Method, target: &str, version: Version) -> Result<Self, TargetError> {
         let placement = Placement::read(&method, target)?;
-        Ok(Self { method, version, fields: Fields::new(), target: target.into(), placement })
+        Ok(Self { method, version, fields: Fields::pooled(), target: target.into(), placement })
     }
 
     /// Takes what was parsed; `fields` holds the host that `placement` speaks of.

@@ -6,6 +6,7 @@ pub mod conditional;
 pub mod date;
 pub mod etag;
 pub mod fields;
+pub mod forwarded;
 pub mod head;
 pub mod http1;
 pub mod method;

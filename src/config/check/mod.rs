@@ -28,6 +28,7 @@ use super::tree::{Place, Step};
 use super::written::Config;
 use crate::secret::Secret;
 use crate::sys::accounts::Accounts;
+use crate::units::HumanDuration;
 
 /// The files a configuration was read from, and which of them has which application, server and client.
 #[derive(Debug, Default)]
@@ -129,10 +130,13 @@ impl Checker<'_> {
         }
         let servers = self.servers(written.servers, &written.apps, &data);
         let apps = self.apps(written.apps, &servers);
+        // A ticket lives for seven days at most (RFC 8446 §4.6.1).
+        self.within(&top.name("session_keys"), written.session_keys, HumanDuration::seconds(1), HumanDuration::seconds(7 * 86_400));
         let admin = self.admin(written.admin);
         if written.cache.max_value > written.cache.memory {
             self.error(&top.name("cache").name("max_value"), "a value cannot be larger than the memory of the whole cache");
         }
+        self.within(&top.name("limiter").name("addresses"), written.limiter.addresses, 64, 4_194_304);
         let clients = self.clients(written.clients, &written.events);
         let settings = Settings {
             file: self.sources.files.first().map(|source| source.path.clone()),
@@ -149,11 +153,13 @@ impl Checker<'_> {
             log,
             access_log,
             workers,
+            session_keys: written.session_keys,
             admin,
             cache: written.cache,
             store,
             events: written.events,
             locks: self.locks(written.locks),
+            limiter: written.limiter,
             clients,
             apps,
             servers,

@@ -3,8 +3,23 @@
 use super::Checker;
 use crate::apps::proxy::config::{Balance, HashKey, HostField, Proxy};
 use crate::codec::http::authority;
+use crate::codec::http::fields::check_field;
 use crate::config::tree::Place;
 use crate::units::HumanDuration;
+
+/// Fields that a proxy writes for other ends.
+const NOT_OF_CERTIFICATES: [&str; 10] = [
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "upgrade",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+];
 
 impl Checker<'_> {
     /// Makes paths of sockets and files absolute.
@@ -56,6 +71,12 @@ impl Checker<'_> {
             && (name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)))
         {
             self.error(&place.name("balance"), format!("{name:?} is no name of a header field"));
+        }
+        for name in proxy.client_certificate.keys() {
+            let plain = check_field(name.as_bytes(), b"").is_ok();
+            if !plain || NOT_OF_CERTIFICATES.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+                self.error(&place.name("client_certificate").name(name.as_str()), format!("{name:?} cannot be the name of such a field"));
+            }
         }
         self.limits_of_proxy(place, &proxy);
         proxy

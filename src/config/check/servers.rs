@@ -10,8 +10,10 @@ use crate::config::written::{Admin, App, Server};
 use crate::net::Address;
 use crate::request::access::{Auth, Basic, Users};
 use crate::request::compression::{Coding, Compression};
-use crate::request::headers::Hsts;
-use crate::request::route::{Action, Host, Route, RouteTable};
+use crate::request::headers::{Headers, Hsts};
+use crate::request::limits::Limits;
+use crate::request::route::{Action, Host, Route, RouteError, RouteTable};
+use crate::request::trusted::Trusted;
 use crate::servers::fastcgi::config::{FastCgi, Field, SendFile};
 use crate::servers::http::config::Http;
 use crate::servers::limits::{Http2, Uploads};
@@ -69,13 +71,16 @@ impl Checker<'_> {
         {
             self.at_least(&timeouts.name(name), span, HumanDuration::milliseconds(10));
         }
-        if http.routes.is_empty() {
+        self.trusted(&place.name("trusted"), http.trusted.as_ref());
+        if http.routes.is_empty() && !http.https_only {
             self.warning(place, "a server without `routes` answers everything with 404");
         }
         let routes = self.routes(&place.name("routes"), http.routes, apps);
         self.compression(&place.name("compress"), http.compress.as_deref());
         self.hsts(&place.name("hsts"), http.hsts.as_ref());
-        if http.hsts.is_some() && http.tls.is_none() {
+        self.headers(&place.name("headers"), http.headers.as_deref());
+        self.limits_by_address(&place.name("limits"), http.limits.as_deref());
+        if http.hsts.is_some() && http.tls.is_none() && http.trusted.is_none() {
             self.warning(&place.name("hsts"), "this is told over encrypted connections alone, and the server has no `tls`");
         }
         let listen = self.addresses(place, http.listen);
@@ -84,6 +89,13 @@ impl Checker<'_> {
         let dir = self.upload_directory(&place.name("uploads").name("dir"), http.uploads.dir.as_deref(), data);
         let uploads = Uploads { dir: Some(dir), ..http.uploads };
         Http { listen, tls, routes, uploads, ..http }
+    }
+
+    fn trusted(&mut self, place: &Place, trusted: Option<&Trusted>) {
+        if trusted.is_some_and(|trusted| trusted.proxies.is_empty()) {
+            let so = "as in trusted: (proxies: [\"10.0.0.0/24\"])".to_owned();
+            self.error_with(place, "it must be said which proxies are trusted: `proxies`", Some(so));
+        }
     }
 
     fn http2(&mut self, place: &Place, http2: &Http2) {
@@ -106,12 +118,20 @@ impl Checker<'_> {
         for (name, span) in [("header", spans.header), ("body", spans.body), ("idle", spans.idle), ("write", spans.write)] {
             self.at_least(&timeouts.name(name), span, HumanDuration::milliseconds(10));
         }
+        self.trusted(&place.name("trusted"), server.trusted.as_ref());
         if server.routes.is_empty() {
             self.warning(place, "a server without `routes` answers everything with 404");
         }
         let routes = self.routes(&place.name("routes"), server.routes, apps);
         self.compression(&place.name("compress"), server.compress.as_deref());
         self.hsts(&place.name("hsts"), server.hsts.as_ref());
+        self.headers(&place.name("headers"), server.headers.as_deref());
+        self.limits_by_address(&place.name("limits"), server.limits.as_deref());
+        if server.limits.as_ref().is_some_and(|limits| limits.connections.is_some()) {
+            let why =
+                "the connections of a FastCGI server are those of the web server in front: `concurrent` counts the requests of a client";
+            self.error(&place.name("limits").name("connections"), why);
+        }
         let listen = self.addresses(place, server.listen);
         let dir = self.upload_directory(&place.name("uploads").name("dir"), server.uploads.dir.as_deref(), data);
         let uploads = Uploads { dir: Some(dir), ..server.uploads };
@@ -229,6 +249,20 @@ impl Checker<'_> {
                 let place = place.name("types").index(index);
                 self.error(&place, format!("{kind:?} is no content type: write for example \"text/html\", without parameters"));
             }
+        }
+    }
+
+    /// Header fields of all answers of a server.
+    fn headers(&mut self, place: &Place, headers: Option<&Headers>) {
+        if let Some(name) = headers.and_then(Headers::unusable) {
+            self.error(place, RouteError::BadHeader(name.to_owned()).to_string());
+        }
+    }
+
+    /// How much an address may ask for.
+    fn limits_by_address(&mut self, place: &Place, limits: Option<&Limits>) {
+        if let Some(why) = limits.and_then(Limits::nonsense) {
+            self.error(place, why);
         }
     }
 

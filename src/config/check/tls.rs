@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::Checker;
 use crate::config::tree::Place;
 use crate::net::Certificate;
-use crate::net::tls_files::{TlsFiles, TlsPair};
+use crate::net::tls_files::{ClientCertificates, TlsFiles, TlsPair};
 use crate::net::tls_server::{self, Identity, IdentityError};
 use crate::secret::Secret;
 use crate::units::HumanDuration;
@@ -21,6 +21,7 @@ impl Checker<'_> {
     /// Certificates and keys, which are read here and nowhere else.
     pub(super) fn tls(&mut self, place: &Place, tls: TlsFiles, data: &Path) -> TlsFiles {
         self.within(&place.name("handshake"), tls.handshake, HumanDuration::milliseconds(100), HumanDuration::seconds(300));
+        self.at_least(&place.name("max_handshakes"), tls.max_handshakes, 1);
         let acme = tls.acme.map(|acme| self.acme(&place.name("acme"), acme));
         let (certificate, key) = match &acme {
             None => self.identity(place, &tls.certificate, &tls.key),
@@ -49,6 +50,9 @@ impl Checker<'_> {
             }
             path
         });
+        if clients.is_none() && tls.client_certificates == ClientCertificates::Optional {
+            self.error(&place.name("client_certificates"), "it must be said of which authorities they are: `clients`");
+        }
         TlsFiles { certificate, key, acme, others, clients, ..tls }
     }
 

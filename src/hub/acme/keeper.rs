@@ -10,6 +10,7 @@ use futures_lite::future::or;
 
 use super::account::Account;
 use super::authority::Authority;
+use super::back_off::{BackOff, wait_after};
 use super::error::AcmeError;
 use super::{Orders, files, order};
 use crate::config::Settings;
@@ -29,9 +30,8 @@ const LOOK: Duration = Duration::from_mins(10);
 const HAND_ON: Duration = Duration::from_secs(20);
 /// And at most, when it cannot.
 const LONGEST_HAND_ON: Duration = Duration::from_hours(1);
-/// The wait after a first failure; each further one makes it three times as long.
-const FIRST_WAIT: Duration = Duration::from_mins(1);
-const LONGEST_WAIT: Duration = Duration::from_hours(12);
+/// How often it is looked whether another process still orders this certificate.
+const OTHERS: Duration = Duration::from_secs(1);
 
 /// Keeps one certificate.
 pub(super) struct Keeper {
@@ -104,55 +104,99 @@ impl Keeper {
         loop {
             self.hand_on().await;
             let now = SystemTime::now();
-            if let Some(due) = self.due(early).filter(|due| *due > now) {
+            let next = due(&self.served.borrow(), early);
+            if let Some(due) = next.filter(|due| *due > now) {
                 self.show("served", Some(due));
                 let wait = due.duration_since(now).unwrap_or_default().min(LOOK);
                 self.wait(wait + Duration::from_millis(100)).await;
                 continue;
             }
             self.show("ordering", None);
-            let ordered = timeout(PATIENCE, self.order()).await.unwrap_or(Err(AcmeError::TooSlow("the order")));
-            match ordered {
-                Ok(text) => {
-                    self.failures.set(0);
-                    self.error.replace(None);
-                    log_info!("a certificate for {} was ordered from {}", self.names(), self.acme.directory);
-                    self.ordered.replace(Some(text));
+            // Of two hubs on one directory, as during an upgrade, one has its turn.
+            let turn = match files::turn(self.file().with_extension("lock")).await {
+                Ok(Some(turn)) => turn,
+                Ok(None) => {
+                    sleep(OTHERS).await;
+                    continue;
                 }
-                Err(error) => self.fail(&error).await,
+                Err(error) => {
+                    let (wait, firm) = self.fail(&error).await;
+                    self.leave_alone(wait, firm).await;
+                    continue;
+                }
+            };
+            let wait = match self.failed_before().await {
+                Some(wait) => Some(wait),
+                None => match self.order().await {
+                    Ok(text) => {
+                        self.succeed(text).await;
+                        None
+                    }
+                    Err(error) => Some(self.fail(&error).await),
+                },
+            };
+            drop(turn);
+            if let Some((wait, firm)) = wait {
+                self.leave_alone(wait, firm).await;
             }
         }
     }
 
-    /// When the certificate is ordered anew: after two thirds of its time, or a little earlier. `None`: there is none.
-    fn due(&self, early: f64) -> Option<SystemTime> {
-        let read = Certificate::read(&self.served.borrow()).filter(|read| !read.is_placeholder)?;
-        Some(UNIX_EPOCH + renewal(read.begins, read.ends, early))
+    /// Orders may have failed in another process, the one before this or the one beside it: how long that has them left alone.
+    async fn failed_before(&self) -> Option<(Duration, bool)> {
+        let kept = match BackOff::read(&self.file(), &self.acme, self.roots.as_deref()).await {
+            Ok(kept) => kept.filter(|kept| kept.failures > self.failures.get())?,
+            Err(error) => {
+                log_error!("{error}");
+                return None;
+            }
+        };
+        self.failures.set(kept.failures);
+        let left = kept.left(SystemTime::now())?;
+        log_info!("no certificate for {} is ordered for {} s: orders have failed before", self.names(), left.as_secs());
+        let firm = kept.firm;
+        self.error.replace(Some(kept.error));
+        self.show("failed", Some(SystemTime::now() + left));
+        Some((left, firm))
+    }
+
+    /// Where the certificate lies.
+    fn file(&self) -> PathBuf {
+        self.acme.certificate_file(&self.data)
     }
 
     /// A certificate may lie there that nobody was told of: the hub before this one ended at that moment.
     async fn take_stored(&self) {
-        let file = self.acme.certificate_file(&self.data);
-        let stored = match files::read(file).await {
-            Ok(Some(bytes)) => String::from_utf8(bytes).unwrap_or_default(),
-            Ok(None) => return,
-            Err(error) => {
-                log_error!("{error}");
-                return;
-            }
-        };
-        let usable = check(Identity { certificate: &stored, key: &stored }).is_ok();
-        if usable && stored != *self.served.borrow() {
-            self.ordered.replace(Some(stored));
+        match self.stored().await {
+            Ok(Some(stored)) if stored != *self.served.borrow() => drop(self.ordered.replace(Some(stored))),
+            Ok(_) => {}
+            Err(error) => log_error!("{error}"),
         }
     }
 
+    /// The certificate in its file, if it can be used.
+    async fn stored(&self) -> Result<Option<String>, AcmeError> {
+        let stored = files::read(self.file()).await?.and_then(|bytes| String::from_utf8(bytes).ok());
+        Ok(stored.filter(|stored| check(Identity { certificate: stored, key: stored }).is_ok()))
+    }
+
+    /// Gives a new certificate: one that another process has ordered meanwhile, or one that is ordered now.
     async fn order(&self) -> Result<String, AcmeError> {
+        let fresh = |stored: &String| *stored != *self.served.borrow() && due(stored, 0.0).is_some_and(|due| due > SystemTime::now());
+        if let Some(stored) = self.stored().await?.filter(fresh) {
+            return Ok(stored);
+        }
+        let text = timeout(PATIENCE, self.ask()).await.unwrap_or(Err(AcmeError::TooSlow("the order")))?;
+        log_info!("a certificate for {} was ordered from {}", self.names(), self.acme.directory);
+        Ok(text)
+    }
+
+    async fn ask(&self) -> Result<String, AcmeError> {
         let Some(orders) = self.orders.upgrade() else { return Err(AcmeError::TooSlow("the order")) };
         let authority = Authority::new(&self.acme.directory, self.roots.clone(), self.account().await?).await?;
         authority.sign_in(self.acme.contact.as_deref()).await?;
-        let text = order::order(&authority, &self.acme.domains, self.acme.challenge, &orders.tokens).await?;
-        files::write(self.acme.certificate_file(&self.data), text.clone().into_bytes()).await?;
+        let text = order::order(&authority, &self.acme.domains, self.acme.challenge, &orders.answers).await?;
+        files::write(self.file(), text.clone().into_bytes()).await?;
         Ok(text)
     }
 
@@ -169,7 +213,7 @@ impl Keeper {
 
     /// Has what was ordered shown to clients, and waits until it is; an update that failed elsewhere may have put the one before back.
     async fn hand_on(&self) {
-        let file = self.acme.certificate_file(&self.data);
+        let file = self.file();
         let mut wait = HAND_ON;
         while self.ordered.borrow().as_ref().is_some_and(|text| *text != *self.served.borrow()) {
             let stored = files::read(file.clone()).await.ok().flatten();
@@ -194,19 +238,37 @@ impl Keeper {
         }
     }
 
-    /// Says what went wrong, and waits before the next try.
-    async fn fail(&self, error: &AcmeError) {
+    async fn succeed(&self, text: String) {
+        self.failures.set(0);
+        self.error.replace(None);
+        self.ordered.replace(Some(text));
+        if let Err(error) = BackOff::forget(&self.file()).await {
+            log_error!("{error}");
+        }
+    }
+
+    /// Says what went wrong, and keeps it. How long to wait before the next try, and whether the authority has said so.
+    async fn fail(&self, error: &AcmeError) -> (Duration, bool) {
         let failures = self.failures.get() + 1;
         self.failures.set(failures);
-        let wait = back_off(failures, random()).max(error.retry_after().unwrap_or_default());
-        let next = SystemTime::now() + wait;
+        let wait = wait_after(failures, random()).max(error.retry_after().unwrap_or_default());
+        let (next, firm) = (SystemTime::now() + wait, error.retry_after().is_some());
         self.error.replace(Some(error.to_string()));
         self.show("failed", Some(next));
         log_error!("no certificate for {}: {error} (the next order is made in {} s)", self.names(), wait.as_secs());
-        if error.retry_after().is_some() {
-            sleep(wait).await;
+        let kept = BackOff::new(&self.acme, self.roots.as_deref(), failures, error.to_string(), (next, firm));
+        if let Err(error) = kept.write(&self.file()).await {
+            log_error!("{error}");
+        }
+        (wait, firm)
+    }
+
+    /// Waits before the next order; when the authority itself has said so, whatever is changed here.
+    async fn leave_alone(&self, time: Duration, firm: bool) {
+        if firm {
+            sleep(time).await;
         } else {
-            self.wait(wait).await;
+            self.wait(time).await;
         }
     }
 
@@ -229,16 +291,16 @@ impl Keeper {
     }
 }
 
+/// When a certificate is ordered anew: after two thirds of its time, or a little earlier. `None`: it is none.
+fn due(pem: &str, early: f64) -> Option<SystemTime> {
+    let read = Certificate::read(pem).filter(|read| !read.is_placeholder)?;
+    Some(UNIX_EPOCH + renewal(read.begins, read.ends, early))
+}
+
 /// When a certificate is renewed, since the Unix epoch: after two thirds of its time, less up to a twentieth.
 fn renewal(begins: u64, ends: u64, early: f64) -> Duration {
     let life = Duration::from_secs(ends.saturating_sub(begins));
     (Duration::from_secs(begins) + life * 2 / 3).saturating_sub((life / 20).mul_f64(early))
-}
-
-/// How long to wait after so many failures: longer each time, and not when others do.
-fn back_off(failures: u32, jitter: f64) -> Duration {
-    let longest = FIRST_WAIT.saturating_mul(3u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST_WAIT);
-    longest.mul_f64(0.5 + jitter / 2.0)
 }
 
 /// A number from 0 to 1.
@@ -259,12 +321,5 @@ mod tests {
         assert_eq!(renewal(days(100), days(190), 0.0), Duration::from_secs(days(160)));
         assert_eq!(renewal(days(100), days(200), 1.0).as_secs() / days(1), 161);
         assert_eq!(renewal(10, 5, 1.0), Duration::from_secs(10));
-    }
-
-    #[test]
-    fn waits_grow_and_have_an_end() {
-        assert_eq!((back_off(1, 0.0), back_off(1, 1.0)), (FIRST_WAIT / 2, FIRST_WAIT));
-        assert_eq!(back_off(3, 1.0), FIRST_WAIT * 9);
-        assert_eq!(back_off(u32::MAX, 1.0), LONGEST_WAIT);
     }
 }

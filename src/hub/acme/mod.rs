@@ -3,6 +3,8 @@
 //! | file | what it is |
 //! |---|---|
 //! | `keeper` | one certificate: when it is ordered, and what follows when that fails |
+//! | `back_off` | how long an order that failed is left alone, over restarts too |
+//! | `answers` | what is shown to an authority that looks whether a name leads here |
 //! | `order` | one order, from the names to the certificate |
 //! | `authority` | what is said to an authority: requests that are signed, and its answers |
 //! | `account` | the key of an account, and what it signs (RFC 7515) |
@@ -14,7 +16,9 @@
 //! all in the way of an update.
 
 mod account;
+mod answers;
 mod authority;
+mod back_off;
 mod connector;
 mod error;
 mod files;
@@ -26,6 +30,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use answers::Answers;
 use keeper::Keeper;
 
 use crate::config::Settings;
@@ -34,13 +39,10 @@ use crate::process::ToMaster;
 use crate::process::child::tell;
 use crate::reactor::{Task, spawn};
 
-/// Answers to challenges by token, or by name, as long as the authority may ask. No token has a dot, and every name has one.
-type Tokens = Rc<RefCell<BTreeMap<String, String>>>;
-
 /// All certificates that are ordered.
 pub(super) struct Orders {
     control: Rc<Port>,
-    tokens: Tokens,
+    answers: Rc<Answers>,
     /// By file.
     keepers: RefCell<BTreeMap<PathBuf, Kept>>,
 }
@@ -52,8 +54,9 @@ struct Kept {
 }
 
 impl Orders {
-    pub(super) fn new(control: Rc<Port>) -> Rc<Self> {
-        Rc::new(Self { control, tokens: Tokens::default(), keepers: RefCell::default() })
+    /// Certificates are kept below the data directory.
+    pub(super) fn new(control: Rc<Port>, data: &Path) -> Rc<Self> {
+        Rc::new(Self { control, answers: Answers::new(data), keepers: RefCell::default() })
     }
 
     /// Keeps the certificates of these settings, and no others. What has failed is tried again: whoever changes a configuration may have put it right.
@@ -79,7 +82,12 @@ impl Orders {
 
     /// What to show the authority that asks for a token or a name.
     pub(super) fn answer(&self, asked: &str) -> Option<String> {
-        self.tokens.borrow().get(asked).cloned()
+        self.answers.own(asked)
+    }
+
+    /// What another hub shows, which orders on the same directory: during an upgrade any worker may be asked.
+    pub(super) fn answer_of_another(&self, asked: String) -> impl Future<Output = Option<String>> + use<> {
+        self.answers.clone().other(asked)
     }
 
     /// Tells the master how it is about all of them.

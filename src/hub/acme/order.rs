@@ -1,13 +1,14 @@
 //! One order, from the names to the certificate (RFC 8555 §7.4, §7.5).
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Tokens;
 use super::account::encode;
+use super::answers::Answers;
 use super::authority::{Authority, Said};
 use super::error::{AcmeError, Problem};
 use crate::net::Certificate;
@@ -52,25 +53,13 @@ struct Challenge {
     error: Option<Problem>,
 }
 
-/// An answer that can be asked for as long as this lives.
-struct Shown<'a> {
-    tokens: &'a Tokens,
-    asked: String,
-}
-
-impl Drop for Shown<'_> {
-    fn drop(&mut self) {
-        self.tokens.borrow_mut().remove(&self.asked);
-    }
-}
-
 /// Orders a certificate for these names; gives it with its intermediates and its new key, in PEM.
-pub(super) async fn order(authority: &Authority, names: &[String], way: Way, tokens: &Tokens) -> Result<String, AcmeError> {
+pub(super) async fn order(authority: &Authority, names: &[String], way: Way, answers: &Rc<Answers>) -> Result<String, AcmeError> {
     let said = authority.order(names).await?;
     let at = said.location.clone().ok_or_else(|| AcmeError::Unexpected("the order has no address".to_owned()))?;
     let order: Order = said.json()?;
     for authorization in &order.authorizations {
-        show(authority, authorization, way, tokens).await?;
+        show(authority, authorization, way, answers).await?;
     }
     let crypto = |_| AcmeError::Crypto("the request for the certificate");
     let key = KeyPair::generate().map_err(crypto)?;
@@ -94,7 +83,7 @@ pub(super) async fn order(authority: &Authority, names: &[String], way: Way, tok
 }
 
 /// Shows that a name leads here, unless the authority knows that from before (§7.5.1).
-async fn show(authority: &Authority, url: &str, way: Way, tokens: &Tokens) -> Result<(), AcmeError> {
+async fn show(authority: &Authority, url: &str, way: Way, answers: &Rc<Answers>) -> Result<(), AcmeError> {
     let authorization: Authorization = authority.post(url, None).await?.json()?;
     let name = authorization.identifier.value;
     if authorization.status == "valid" {
@@ -110,8 +99,7 @@ async fn show(authority: &Authority, url: &str, way: Way, tokens: &Tokens) -> Re
         Way::Http01 => token,
         Way::TlsAlpn01 => name.to_ascii_lowercase(),
     };
-    tokens.borrow_mut().insert(asked.clone(), answer);
-    let _shown = Shown { tokens, asked };
+    let _shown = answers.show(asked, answer).await?;
     authority.post(&url_of_challenge, Some(&json!({}))).await?;
     for _ in 0..TRIES {
         let said = authority.post(url, None).await?;

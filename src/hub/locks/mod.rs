@@ -22,7 +22,7 @@ use record::{Record, State};
 use smallvec::SmallVec;
 
 use crate::link::locks::config::Limits;
-use crate::link::locks::{Ask, Claim, Table, Told, Worker};
+use crate::link::locks::{Ask, Claim, FastPath, Table, Told, Worker};
 use crate::reactor::{self, Scope};
 use crate::scoreboard::{Scoreboard, epoch_ms, now_ms};
 use crate::{log_error, log_info, log_warn};
@@ -41,6 +41,7 @@ pub(super) struct Start {
     pub limits: Limits,
     pub data: PathBuf,
     pub board: Scoreboard,
+    pub fast_path: FastPath,
     /// Names this instance.
     pub instance: String,
     /// Until when leases may run whose workers ended, milliseconds of [`now_ms`].
@@ -75,13 +76,13 @@ pub(super) struct Locks {
 
 impl Locks {
     pub(super) fn new(start: Start) -> Rc<Self> {
-        let Start { limits, data, board, instance, orphans_until } = start;
+        let Start { limits, data, board, fast_path, instance, orphans_until } = start;
         let pid = |pid: u64| i32::try_from(pid).unwrap_or(0);
         // A worker without a process id is being forked now: it has no past.
         let unheard = board.workers().map(|(number, slot)| (number, pid(slot.pid().load(Relaxed)))).filter(|(_, pid)| *pid != 0).collect();
         let locks = Rc::new(Self {
             longest_lease_ms: Cell::new(millis(&limits)),
-            table: RefCell::new(Table::new(limits)),
+            table: RefCell::new(Table::shared(limits, fast_path)),
             speaker: RefCell::default(),
             data,
             board,
@@ -145,8 +146,9 @@ impl Locks {
         self.follow();
     }
 
-    /// Before a clean end: leases are kept on the disk no longer than they run.
+    /// Before a clean end: nothing is taken after it, leases are kept on the disk no longer than they run.
     pub(super) fn close(&self) {
+        self.table.borrow_mut().close();
         let Some(record) = self.record.borrow().clone() else { return };
         let (now, last) = (now_ms(), self.table.borrow().last_lasting_end().unwrap_or(0).max(self.orphans_until));
         let leases_until = if last > now { epoch_ms() + (last - now) } else { 0 };
@@ -274,7 +276,8 @@ impl Locks {
         let before = self.kept.borrow().clone();
         let (left, wanted) = {
             let table = self.table.borrow();
-            (table.tokens_left(), table.wants_lasting())
+            // An earlier hub's tokens that are left may be smaller than those that another instance has given meanwhile.
+            (if table.is_open() { table.tokens_left() } else { 0 }, table.wants_lasting())
         };
         let tokens = if left < BLOCK / 2 { before.tokens + BLOCK } else { before.tokens };
         let now = now_ms();

@@ -9,7 +9,7 @@ use crate::units::HumanDuration;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Names that are held or waited for at the same time.
+    /// Names that are held or waited for at the same time. Of 262144 or more, 65536 are for jobs that workers take without the hub.
     pub names: u32,
     /// Parties that wait for one name.
     pub waiters: u32,

@@ -6,6 +6,7 @@
 //! | `message` | what goes between workers and the hub |
 //! | `table` | who holds and who waits: a state machine without a clock, in the hub |
 //! | `holding` | one lock of the table |
+//! | `fast_path` | jobs that nobody else asks about, taken by workers without the hub |
 //! | `parties` | the worker's side: what each of its parties holds, kept over a restart of the hub |
 //! | `door` | how applications reach locks, here or on other machines |
 //! | `config` | the limits |
@@ -17,6 +18,7 @@
 
 pub mod config;
 mod door;
+mod fast_path;
 mod holding;
 mod message;
 mod name;
@@ -24,6 +26,7 @@ mod parties;
 mod table;
 
 pub use door::{Door, Party};
+pub use fast_path::FastPath;
 pub use message::{Act, Ask, Claim, Claimed, Hold, Listed, MAX_NAME, Mode, Name, PartyId, Said, Tell, Told, Want};
 pub use parties::{Hearer, Parties, PartyHandle};
 pub use table::{Table, Worker};

@@ -2,6 +2,9 @@
 //!
 //! What was asked and not answered is asked again of a hub that was started anew, after it was told what every party believes, so that
 //! a restart of the hub costs nobody a lock. Asks of one turn of the loop go to the hub in one message.
+//!
+//! Who asks for a job that nobody else has to do with is not asked for at the hub: it is taken by the fast path, and answered at once. A party that
+//! waits for an answer asks the hub for everything meanwhile, so that answers come in order. Sessions, which other workers may take up, always do.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -10,6 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::config::Limits;
 use super::door::{Door, Party};
+use super::fast_path::{FastPath, Place, Seat};
 use super::message::{Act, Ask, Claim, Claimed, Name, PartyId, Said, Tell, Told};
 use super::table::Table;
 use crate::link::{Port, ToHub};
@@ -33,7 +37,33 @@ struct Known {
     hearer: Option<Rc<dyn Hearer>>,
     /// Which handle is the present one.
     entry: u64,
-    beliefs: BTreeMap<Name, Claimed>,
+    /// A session: another worker may take it up.
+    is_session: bool,
+    /// Asks that wait for an answer.
+    asked: usize,
+    /// The hub was asked for it, and so may know it.
+    reached_hub: bool,
+    beliefs: BTreeMap<Name, Belief>,
+}
+
+/// What a party believes of one lock.
+struct Belief {
+    state: Claimed,
+    /// Where it was taken by the fast path; the hub may decide about it by now.
+    place: Option<Place>,
+}
+
+impl From<Claimed> for Belief {
+    fn from(state: Claimed) -> Self {
+        Self { state, place: None }
+    }
+}
+
+impl Belief {
+    /// Whether it is a lasting lease, as a count.
+    fn lasting(&self) -> usize {
+        usize::from(matches!(self.state, Claimed::Lease { lasting: true, .. }))
+    }
 }
 
 /// Where asks go.
@@ -64,6 +94,7 @@ pub struct Parties {
     authority: RefCell<Authority>,
     flushing: Cell<bool>,
     slot: Cell<Option<Slot>>,
+    seat: RefCell<Option<Seat>>,
     lasting: Cell<usize>,
 }
 
@@ -100,6 +131,7 @@ impl Parties {
             authority: RefCell::new(authority),
             flushing: Cell::new(false),
             slot: Cell::new(None),
+            seat: RefCell::default(),
             lasting: Cell::new(0),
         })
     }
@@ -109,23 +141,40 @@ impl Parties {
         self.slot.set(Some(slot));
     }
 
+    /// Takes by `fast_path`, as the worker of slot `number`, what nobody else asks for.
+    pub fn share(&self, fast_path: FastPath, number: usize) {
+        let pid = i32::try_from(std::process::id()).unwrap_or(0);
+        self.seat.replace(Some(Seat::new(fast_path, (number, pid))));
+    }
+
     /// A party that ends with its handle.
     #[must_use]
     pub fn enter_new(&self, hearer: Rc<dyn Hearer>) -> PartyHandle {
         let entry = self.entries.get();
-        self.enter_as(u128::from(self.nonce) << 64 | u128::from(entry), hearer)
+        self.enter(u128::from(self.nonce) << 64 | u128::from(entry), false, hearer)
     }
 
     /// The party of a session. An earlier handle of it is told [`Said::Moved`] and means nothing from now on.
     #[must_use]
     pub fn enter_as(&self, party: PartyId, hearer: Rc<dyn Hearer>) -> PartyHandle {
+        self.enter(party, true, hearer)
+    }
+
+    fn enter(&self, party: PartyId, is_session: bool, hearer: Rc<dyn Hearer>) -> PartyHandle {
         let entry = self.entries.get();
         self.entries.set(entry + 1);
         let before = {
             let mut all = self.known.borrow_mut();
-            let known = all.entry(party).or_insert_with(|| Known { hearer: None, entry, beliefs: BTreeMap::new() });
+            let known = all.entry(party).or_insert_with(|| Known {
+                hearer: None,
+                entry,
+                is_session,
+                asked: 0,
+                reached_hub: false,
+                beliefs: BTreeMap::new(),
+            });
             known.entry = entry;
-            known.beliefs.retain(|_, state| lasting_in(Some(state)) == 1);
+            known.beliefs.retain(|_, belief| belief.lasting() == 1);
             known.hearer.replace(hearer)
         };
         if let Some(before) = before {
@@ -135,13 +184,28 @@ impl Parties {
     }
 
     fn ask(&self, party: PartyId, entry: u64, act: Act) {
-        if let Act::End { name, .. } = &act
-            && let Some(Claimed::Job { ending, .. }) = self.known.borrow_mut().get_mut(&party).and_then(|known| known.beliefs.get_mut(name))
-        {
-            *ending = true;
-        }
         let seq = self.seq.get();
         self.seq.set(seq + 1);
+        let mut all = self.known.borrow_mut();
+        if let Some(known) = all.get_mut(&party).filter(|known| known.entry == entry) {
+            if let Some(said) = self.at_once(party, known, &act) {
+                let hearer = known.hearer.clone();
+                drop(all);
+                let name = act.into_name().unwrap_or_default();
+                if let Some(hearer) = hearer {
+                    hearer.hear(&Tell { party, answers: Some(seq), name, said });
+                }
+                return;
+            }
+            known.asked += 1;
+            known.reached_hub = true;
+            if let Act::End { name, .. } = &act
+                && let Some(Claimed::Job { ending, .. }) = known.beliefs.get_mut(name).map(|belief| &mut belief.state)
+            {
+                *ending = true;
+            }
+        }
+        drop(all);
         self.pending.borrow_mut().push_back((entry, Ask { seq, party, act }));
         if reactor::is_running()
             && !self.flushing.replace(true)
@@ -153,6 +217,44 @@ impl Parties {
                 parties.flush();
             })
             .detach();
+        }
+    }
+
+    /// Does what can be done without asking; gives the answer.
+    fn at_once(&self, party: PartyId, known: &mut Known, act: &Act) -> Option<Said> {
+        let mut seat = self.seat.borrow_mut();
+        let seat = seat.as_mut().filter(|_| known.asked == 0 && !known.is_session)?;
+        match act {
+            Act::Job { name, .. } | Act::Take { name, .. } if !known.beliefs.contains_key(name) => {
+                let each = seat.each();
+                if known.beliefs.len() >= each {
+                    // The hub does not know of all that the party has.
+                    let said = if matches!(act, Act::Job { .. }) { Said::NotRun } else { Said::Limit };
+                    return (each > 0).then_some(said);
+                }
+                if matches!(act, Act::Take { .. }) {
+                    return None;
+                }
+                let (place, token) = seat.take(party, name)?;
+                known.beliefs.insert(name.clone(), Belief { state: Claimed::Job { token, ending: false }, place: Some(place) });
+                Some(Said::Run { token })
+            }
+            Act::End { name, done } => {
+                let Some(Belief { state: Claimed::Job { token, .. }, place: Some(place) }) = known.beliefs.get(name) else { return None };
+                if !seat.give_back(name, *place, *token) {
+                    return None;
+                }
+                known.beliefs.remove(name);
+                Some(Said::Ended { done: *done })
+            }
+            _ => None,
+        }
+    }
+
+    /// A belief ends that may have been taken by the fast path: the hub decided about it.
+    fn forget_place(&self, belief: Option<&Belief>) {
+        if let (Some(Belief { place: Some(place), .. }), Some(seat)) = (belief, &mut *self.seat.borrow_mut()) {
+            seat.forget(*place);
         }
     }
 
@@ -205,13 +307,15 @@ impl Parties {
         .detach();
     }
 
-    /// What every party believes, in messages.
+    /// What every party believes, in messages; but for what a new hub finds where it was taken.
     pub(in crate::link) fn claims(&self) -> Vec<Vec<Claim>> {
-        let known = self.known.borrow();
-        let claims: Vec<Claim> = known
-            .iter()
-            .flat_map(|(party, known)| known.beliefs.iter().map(|(name, state)| Claim { party: *party, name: name.clone(), state: *state }))
-            .collect();
+        let (known, seat) = (self.known.borrow(), self.seat.borrow());
+        let is_there = |name: &Name, place| seat.as_ref().is_some_and(|seat| seat.has(name, place));
+        let mut claims = Vec::new();
+        for (&party, known) in &*known {
+            let claimed = known.beliefs.iter().filter(|(name, belief)| belief.place.is_none_or(|place| !is_there(name, place)));
+            claims.extend(claimed.map(|(name, belief)| Claim { party, name: name.clone(), state: belief.state }));
+        }
         claims.chunks(CLAIMS_A_MESSAGE).map(<[Claim]>::to_vec).collect()
     }
 
@@ -259,6 +363,9 @@ impl Parties {
             }
         };
         self.sent.set(self.sent.get().saturating_sub(1));
+        if let Some(known) = self.known.borrow_mut().get_mut(&asked.1.party) {
+            known.asked = known.asked.saturating_sub(1);
+        }
         Some(asked)
     }
 
@@ -270,38 +377,41 @@ impl Parties {
         let mut lasting = 0;
         match &tell.said {
             Said::Run { token } => {
-                known.beliefs.insert(name.clone(), Claimed::Job { token: *token, ending: false });
+                known.beliefs.insert(name.clone(), Claimed::Job { token: *token, ending: false }.into());
             }
             Said::Wait => {
-                known.beliefs.entry(name.clone()).or_insert(Claimed::JobWait);
+                known.beliefs.entry(name.clone()).or_insert(Claimed::JobWait.into());
             }
             Said::Granted { token, until_ms, lease_ms, mode, lasting } => {
                 let lease = Claimed::Lease { token: *token, mode: *mode, until_ms: *until_ms, lease_ms: *lease_ms, lasting: *lasting };
-                known.beliefs.insert(name.clone(), lease);
+                known.beliefs.insert(name.clone(), lease.into());
                 self.note_lasting(*lasting, *until_ms, 1);
             }
             Said::Queued { ticket, deadline_ms, want } => {
-                known.beliefs.insert(name.clone(), Claimed::Queued { ticket: *ticket, deadline_ms: *deadline_ms, want: *want });
+                let queued = Claimed::Queued { ticket: *ticket, deadline_ms: *deadline_ms, want: *want };
+                known.beliefs.insert(name.clone(), queued.into());
             }
             Said::Renewed { until_ms: until } => {
-                if let Some(Claimed::Lease { until_ms, lasting, .. }) = known.beliefs.get_mut(name) {
+                if let Some(Claimed::Lease { until_ms, lasting, .. }) = known.beliefs.get_mut(name).map(|belief| &mut belief.state) {
                     *until_ms = *until;
                     self.note_lasting(*lasting, *until, 0);
                 }
             }
             Said::Ended { .. } | Said::TimedOut | Said::Lost | Said::Released => {
-                lasting = lasting_in(known.beliefs.remove(name).as_ref());
+                let belief = known.beliefs.remove(name);
+                self.forget_place(belief.as_ref());
+                lasting = belief.as_ref().map_or(0, Belief::lasting);
             }
             Said::Holds(holds) => {
                 for hold in holds {
                     let (token, mode, until_ms, lease_ms) = (hold.token, hold.mode, hold.until_ms, hold.lease_ms);
                     let lease = Claimed::Lease { token, mode, until_ms, lease_ms, lasting: true };
-                    let before = known.beliefs.insert(hold.name.clone(), lease);
-                    self.note_lasting(true, until_ms, 1 - lasting_in(before.as_ref()));
+                    let before = known.beliefs.insert(hold.name.clone(), lease.into());
+                    self.note_lasting(true, until_ms, 1 - before.as_ref().map_or(0, Belief::lasting));
                 }
             }
             Said::Moved => {
-                lasting = std::mem::take(&mut known.beliefs).values().map(|state| lasting_in(Some(state))).sum();
+                lasting = std::mem::take(&mut known.beliefs).values().map(Belief::lasting).sum();
                 let (hearer, entry) = (known.hearer.take(), known.entry);
                 all.remove(&tell.party);
                 self.forget_lasting(lasting);
@@ -338,22 +448,32 @@ impl Parties {
     }
 
     fn leave(&self, party: PartyId, entry: u64) {
+        let mut reached_hub = false;
         {
             let mut all = self.known.borrow_mut();
             let Some(known) = all.get_mut(&party).filter(|known| known.entry == entry) else { return };
             known.hearer = None;
-            known.beliefs.retain(|_, state| lasting_in(Some(state)) == 1);
+            if let Some(seat) = &mut *self.seat.borrow_mut() {
+                for (name, belief) in &known.beliefs {
+                    if let Belief { state: Claimed::Job { token, .. }, place: Some(place) } = belief
+                        && !seat.give_back(name, *place, *token)
+                    {
+                        // The hub decides about it, and is told below.
+                        seat.forget(*place);
+                        reached_hub = true;
+                    }
+                }
+            }
+            reached_hub |= known.reached_hub;
+            known.beliefs.retain(|_, belief| belief.lasting() == 1);
             if known.beliefs.is_empty() {
                 all.remove(&party);
             }
         }
-        self.ask(party, entry, Act::Leave);
+        if reached_hub {
+            self.ask(party, entry, Act::Leave);
+        }
     }
-}
-
-/// Whether a belief is a lasting lease, as a count.
-fn lasting_in(state: Option<&Claimed>) -> usize {
-    usize::from(matches!(state, Some(Claimed::Lease { lasting: true, .. })))
 }
 
 /// A party of this worker. Dropping it ends its jobs, waits and leases, but for lasting ones.
@@ -396,3 +516,6 @@ impl Door for Rc<Parties> {
         vec![Box::new(self.enter_new(hearer))]
     }
 }
+
+#[cfg(test)]
+mod tests;

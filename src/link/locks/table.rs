@@ -4,9 +4,10 @@ mod claims;
 mod leases;
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque, hash_map};
 
 use super::config::Limits;
+use super::fast_path::{BUCKETS, FastPath, Found};
 use super::holding::{Holder, Kind, Lock, Role};
 use super::message::{Act, Ask, Listed, MAX_NAME, Mode, Name, PartyId, Said, Tell};
 
@@ -34,10 +35,10 @@ pub struct Table {
     parties: BTreeMap<PartyId, Party>,
     /// What ends when: leases by their token, waits by their ticket.
     ends: BTreeMap<(u64, u64), Name>,
-    /// The next token or ticket.
-    next: u64,
-    /// The first number that may not be used.
-    ceiling: u64,
+    /// Tokens and tickets, and what workers take without asking.
+    fast_path: FastPath,
+    /// How many locks there are in each bucket of the fast path that has any.
+    buckets: HashMap<usize, usize>,
     /// The end of lasting leases that may be granted.
     lasting_ceiling: u64,
     /// The end of a lasting lease that could not be granted for want of that.
@@ -48,16 +49,22 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table that grants nothing yet.
+    /// An empty table that grants nothing yet, of a process that has no others.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
+        Self::shared(limits, FastPath::none())
+    }
+
+    /// An empty table that grants nothing yet. What workers have taken by the fast path it knows when it is asked about it.
+    #[must_use]
+    pub fn shared(limits: Limits, fast_path: FastPath) -> Self {
         Self {
             limits,
             locks: BTreeMap::new(),
             parties: BTreeMap::new(),
             ends: BTreeMap::new(),
-            next: 1,
-            ceiling: 0,
+            fast_path,
+            buckets: HashMap::new(),
             lasting_ceiling: 0,
             lasting_wanted: 0,
             is_open: false,
@@ -69,6 +76,19 @@ impl Table {
     /// Other limits from now on.
     pub fn limit(&mut self, limits: Limits) {
         self.limits = limits;
+        if self.is_open {
+            self.limit_fast_path();
+        }
+    }
+
+    /// Where few names are allowed they are counted, which takes one who counts.
+    fn limit_fast_path(&self) {
+        self.fast_path.limit(if self.leaves_names() { u64::from(self.limits.each) } else { 0 });
+    }
+
+    /// Whether the fast path may have names of those that are allowed.
+    fn leaves_names(&self) -> bool {
+        self.limits.names as usize >= 4 * BUCKETS
     }
 
     /// What is to be told since the last call, in order.
@@ -87,7 +107,7 @@ impl Table {
     /// How many tokens may still be given.
     #[must_use]
     pub fn tokens_left(&self) -> u64 {
-        self.ceiling.saturating_sub(self.next)
+        self.fast_path.ceiling().saturating_sub(self.fast_path.next())
     }
 
     /// Until when lasting leases must be allowed for what waits; nothing when all that is wanted is allowed.
@@ -115,8 +135,7 @@ impl Table {
     /// Tokens from `first` (or from where it stands, if that is further) to below `ceiling`, and lasting leases up to `lasting_ms`, may be given:
     /// after a restart of any kind none will be given again. Gives what waited for that.
     pub fn extend(&mut self, first: u64, ceiling: u64, lasting_ms: u64, now: u64) {
-        self.next = self.next.max(first);
-        self.ceiling = self.ceiling.max(ceiling);
+        self.fast_path.extend(first, ceiling);
         self.lasting_ceiling = self.lasting_ceiling.max(lasting_ms);
         if self.is_open {
             self.go_on(now);
@@ -126,6 +145,8 @@ impl Table {
     /// Everybody who may hold something has been heard: from now on it grants. Whose job nobody does is told that it failed.
     pub fn open(&mut self, now: u64) {
         self.is_open = true;
+        self.fast_path.open(|bucket| self.buckets.contains_key(&bucket));
+        self.limit_fast_path();
         let orphaned: Vec<Name> = self
             .locks
             .iter()
@@ -177,10 +198,25 @@ impl Table {
 
     /// Does what is asked; whether it could: tokens and time for lasting leases may be short.
     fn act(&mut self, worker: Worker, ask: &Ask, asked: u64, now: u64) -> bool {
-        if self.next >= self.ceiling && matches!(ask.act, Act::Job { .. } | Act::Take { .. }) {
+        if self.tokens_left() == 0 && matches!(ask.act, Act::Job { .. } | Act::Take { .. }) {
             return false;
         }
         self.tick(now);
+        match &ask.act {
+            Act::List { .. } => self.fast_path.taken().for_each(|bucket| self.rule(bucket)),
+            act => {
+                if let Some(bucket) = act.name().and_then(|name| self.fast_path.bucket(name)) {
+                    self.rule(bucket);
+                    let could = self.decide(worker, ask, asked, now);
+                    self.let_go(bucket);
+                    return could;
+                }
+            }
+        }
+        self.decide(worker, ask, asked, now)
+    }
+
+    fn decide(&mut self, worker: Worker, ask: &Ask, asked: u64, now: u64) -> bool {
         if self.has_moved(worker, ask) {
             let said = if ask.act == Act::Leave { Said::Left } else { Said::Moved };
             self.answer(worker, ask, said);
@@ -268,9 +304,55 @@ impl Table {
 
     /// Whether a party may have something to do with one more name.
     fn has_room(&self, party: Option<&Party>, name: &Name) -> bool {
+        let names = self.limits.names as usize - if self.leaves_names() { BUCKETS } else { 0 };
         (1..=MAX_NAME).contains(&name.len())
             && party.is_none_or(|party| party.roles.len() < self.limits.each as usize)
-            && (self.locks.len() < self.limits.names as usize || self.locks.contains_key(name))
+            && (self.locks.len() < names || self.locks.contains_key(name))
+    }
+
+    /// Decides about the names of a bucket from now on. A job that a worker had taken there is one of this table's then.
+    fn rule(&mut self, bucket: usize) {
+        let Some(Found { worker, party, token, name }) = self.fast_path.rule(bucket) else { return };
+        // Of a worker that has ended nothing stands, and the master may have said so already.
+        if self.fast_path.lives(worker) {
+            self.claim_hold(worker, &name, Mode::Exclusive, Holder { party, token, kind: Kind::Job }, false);
+        }
+    }
+
+    /// Leaves a bucket to the fast path if there is nothing in it.
+    fn let_go(&self, bucket: usize) {
+        // Before it is open somebody may believe something that is not known yet.
+        if self.is_open && !self.buckets.contains_key(&bucket) {
+            self.fast_path.let_go(bucket);
+        }
+    }
+
+    /// A lock, which is made when it is not there. Its bucket must be ruled.
+    fn lock(&mut self, name: &Name) -> &mut Lock {
+        match self.locks.entry(name.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                if let Some(bucket) = self.fast_path.bucket(name) {
+                    *self.buckets.entry(bucket).or_default() += 1;
+                }
+                entry.insert(Lock::new())
+            }
+        }
+    }
+
+    fn drop_lock(&mut self, name: &Name) {
+        if self.locks.remove(name).is_none() {
+            return;
+        }
+        if let Some(bucket) = self.fast_path.bucket(name)
+            && let hash_map::Entry::Occupied(mut entry) = self.buckets.entry(bucket)
+        {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+                self.let_go(bucket);
+            }
+        }
     }
 
     fn job(&mut self, worker: Worker, party: PartyId, name: &Name, wait: bool) -> Said {
@@ -282,17 +364,17 @@ impl Table {
             None if !self.has_room(own, name) => return Said::Limit,
             None => {}
         }
-        let lock = self.locks.entry(name.clone()).or_insert_with(Lock::new);
+        let (waiters, fast_path) = (self.limits.waiters as usize, self.fast_path);
+        let lock = self.lock(name);
         if lock.holders.is_empty() && lock.queue.is_empty() {
-            let token = self.next;
-            self.next += 1;
+            let token = fast_path.draw();
             lock.mode = Mode::Exclusive;
             lock.holders.push(Holder { party, token, kind: Kind::Job });
             self.set_role(Some(worker), party, name, Role::Holds);
             Said::Run { token }
         } else if !wait {
             Said::Busy
-        } else if lock.outcome.len() >= self.limits.waiters as usize {
+        } else if lock.outcome.len() >= waiters {
             Said::Limit
         } else {
             lock.outcome.push(party);
@@ -314,7 +396,7 @@ impl Table {
         self.clear_role(ask.party, name);
         self.answer(worker, ask, Said::Ended { done });
         if is_free {
-            self.locks.remove(name);
+            self.drop_lock(name);
         } else {
             self.settle(name, done, now);
         }
@@ -340,7 +422,7 @@ impl Table {
 
     fn forget(&mut self, name: &Name) {
         if self.locks.get(name).is_some_and(Lock::is_forgotten) {
-            self.locks.remove(name);
+            self.drop_lock(name);
         }
     }
 
@@ -397,6 +479,7 @@ impl Table {
 
     /// A worker has ended, as the master says. What it asked and what is to be told to it is nobody's any more.
     pub fn gone(&mut self, worker: Worker, now: u64) {
+        self.fast_path.gone(worker);
         self.waiting.retain(|(asker, _, _)| *asker != worker);
         let parties: Vec<PartyId> =
             self.parties.iter().filter(|(_, party)| party.worker == Some(worker)).map(|(party, _)| *party).collect();
@@ -413,6 +496,12 @@ impl Table {
         }
     }
 
+    /// Nothing is granted any more: what workers took by themselves stands, and they take nothing else.
+    pub fn close(&mut self) {
+        self.is_open = false;
+        self.fast_path.close();
+    }
+
     /// Who holds a lock, and by which tokens, the first first.
     #[cfg(test)]
     pub(super) fn holders(&self, name: &Name) -> Vec<(PartyId, u64)> {
@@ -422,6 +511,6 @@ impl Table {
     /// Whether nothing is held or waited for, and nothing remembered of it.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.locks.is_empty() && self.parties.is_empty() && self.ends.is_empty()
+        self.locks.is_empty() && self.parties.is_empty() && self.ends.is_empty() && self.buckets.is_empty()
     }
 }

@@ -131,13 +131,13 @@ impl Door {
         if let Some(address) = peer.ip()
             && let Err(wait) = self.failures.borrow_mut().charge(address, reactor::now())
         {
-            return Err(later(429, "too many wrong passwords; try again later", wait));
+            return Err(Response::later(429, "too many wrong passwords; try again later", wait));
         }
         self.pending.borrow_mut().insert(digest);
         let checking = Checking(self, digest);
         let Some(place) = self.places.take().await else {
             self.refund(peer);
-            return Err(later(503, "too many passwords are being checked; try again", Duration::from_secs(1)));
+            return Err(Response::later(503, "too many passwords are being checked; try again", Duration::from_secs(1)));
         };
         let (users, asked) = (self.users.clone(), name.clone());
         let right = blocking::unblock(move || {
@@ -192,15 +192,6 @@ impl Door {
         let _ = response.fields.push("WWW-Authenticate", &self.challenge);
         response
     }
-}
-
-/// An answer that says when it makes sense to come again.
-fn later(status: u16, what: &str, wait: Duration) -> Response {
-    let mut response = Response::error(status, what);
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    // Digits can be sent.
-    let _ = response.fields.push("Retry-After", seconds.max(1).to_string());
-    response
 }
 
 /// Name and password from `Basic` and their base64 (RFC 7617 §2); `None` when it is anything else.

@@ -78,7 +78,7 @@ pub fn respond(head: &RequestHead, facts: &Facts, content: &Content) -> Result<R
 }
 
 fn prepared(status: u16, lines: Bytes, body: ResponseBody) -> Response {
-    Response { status, fields: ResponseFields::default(), prepared: Some(lines), body, user: None }
+    Response { status, prepared: Some(lines), body, ..Response::default() }
 }
 
 /// Whether a request has conditions or ranges. Most have none.

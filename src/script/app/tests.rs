@@ -17,7 +17,7 @@ fn request(method: &str, target: &str, headers: &[(&str, &str)], body: impl Into
     headers.iter().for_each(|(name, value)| head.fields.push(name, value).expect("a header"));
     let peer = Peer::Ip("192.0.2.1:5000".parse().expect("an address"));
     let local = Peer::Ip("127.0.0.1:80".parse().expect("an address"));
-    let origin = Rc::new(Origin { peer, local, secure: false, server: "web".into(), parameters: crate::request::Parameters::default() });
+    let origin = Rc::new(Origin::new(peer, local, "web".into()));
     let body = body.into();
     let body = if body.is_empty() { Body::empty() } else { Body::full(body) };
     Request { id: RequestId(7), head, body, origin, base_length: 0, uploads: Rc::default(), onward: Onward::default(), user: None }
@@ -549,13 +549,7 @@ fn raw_connections_are_served_and_closed() {
             };
             let (client, server) = (stream(ours), stream(theirs));
             let peer = Peer::Ip("192.0.2.1:5000".parse().expect("an address"));
-            let origin = Rc::new(Origin {
-                peer: peer.clone(),
-                local: peer,
-                secure: false,
-                server: "raw".into(),
-                parameters: crate::request::Parameters::default(),
-            });
+            let origin = Rc::new(Origin::new(peer.clone(), peer, "raw".into()));
             client.write_all(sent.as_bytes()).await.expect("written");
             client.shutdown_write().await.expect("ended");
             app.clone().connection(Connection { stream: Rc::new(server), origin }).await;

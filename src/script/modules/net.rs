@@ -76,7 +76,7 @@ fn tls_name(address: &str, options: &Options) -> mlua::Result<Option<String>> {
 /// A connection of the configuration's listeners, for `app.connection`.
 pub(in crate::script) fn accepted(lua: &Lua, connection: request::Connection) -> mlua::Result<AnyUserData> {
     let request::Connection { stream, origin } = connection;
-    lua.create_userdata(ConnectionHandle(Rc::new(Connection::of_listener(stream, origin.peer.clone(), origin.local.clone()))))
+    lua.create_userdata(ConnectionHandle(Rc::new(Connection::of_listener(stream, &origin))))
 }
 
 /// Closes it when its handler has ended.

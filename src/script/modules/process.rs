@@ -1,9 +1,11 @@
 //! `@skep/process`: programs, within limits, with everything that they start.
 
 use std::cell::RefCell;
+use std::ffi::CString;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use mlua::{Lua, LuaString, Table, UserData, UserDataFields, UserDataMethods, Val
 use nix::sys::signal::Signal;
 
 use super::AppContext;
-use crate::program::{Pipes, Program, spawn_here};
+use crate::program::{Command, Pipes, Program, Stream, spawn};
 use crate::reactor::timeout;
 use crate::script::arguments::{Options, kind};
 use crate::script::connection::{Connection, ConnectionHandle, Pipe, reason};
@@ -39,9 +41,12 @@ pub(super) fn open(lua: &Lua, app: &Rc<AppContext>) -> mlua::Result<Table> {
     let context = app.clone();
     module.raw_set(
         "start",
-        lua.create_function(move |_, (command, options): (Value, Options)| {
-            options.only(&["cwd", "env", "stderr"])?;
-            start(&context, &command, &options).map(|running| ProcessHandle(Rc::new(running)))
+        lua.create_async_function(move |_, (command, options): (Value, Options)| {
+            let app = context.clone();
+            async move {
+                options.only(&["cwd", "env", "stderr"])?;
+                start(&app, &command, &options).await.map(|running| ProcessHandle(Rc::new(running)))
+            }
         })?,
     )?;
     Ok(module)
@@ -73,13 +78,17 @@ fn words(command: &Value) -> mlua::Result<Vec<String>> {
     }
 }
 
-fn start(app: &AppContext, command: &Value, options: &Options) -> mlua::Result<Running> {
+async fn start(app: &AppContext, command: &Value, options: &Options) -> mlua::Result<Running> {
     let words = words(command)?;
     let permit = app.processes.take().map_err(fail)?;
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).env_clear();
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    command.envs(PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    for word in &words[1..] {
+        command.arg(word);
+    }
+    command.stdin(Stream::Pipe).stdout(Stream::Pipe);
+    for (name, value) in PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))) {
+        command.env(name, value);
+    }
     if let Some(environment) = options.get::<Table>("env")? {
         environment.for_each(|name: String, value: String| {
             command.env(name, value);
@@ -87,14 +96,16 @@ fn start(app: &AppContext, command: &Value, options: &Options) -> mlua::Result<R
         })?;
     }
     let directory = options.get::<String>("cwd")?.unwrap_or_else(|| ".".to_owned());
-    command.current_dir(app.readable(&directory).map_err(fail)?);
+    let directory = app.readable(&directory).map_err(fail)?;
+    let directory = CString::new(directory.into_os_string().into_vec()).map_err(fail)?;
+    let standing = Standing { directory: Some(directory), ..Standing::default() };
     match options.get::<String>("stderr")?.as_deref() {
-        None | Some("pipe") => command.stderr(Stdio::piped()),
-        Some("null") => command.stderr(Stdio::null()),
+        None | Some("pipe") => command.stderr(Stream::Pipe),
+        Some("null") => command.stderr(Stream::Nowhere),
         Some(other) => return Err(fail(format_args!("stderr is \"pipe\" or \"null\", not {other:?}"))),
     };
     let failed = |error: io::Error| fail(format_args!("{} ({})", reason(&error), words[0]));
-    let (program, pipes) = spawn_here(command, ProgramLimits::default(), Standing::default()).map_err(failed)?;
+    let (program, pipes) = spawn(command, ProgramLimits::default(), standing).await.map_err(failed)?;
     Running::new(&words[0], program, pipes, permit).map_err(failed)
 }
 
@@ -132,7 +143,7 @@ async fn run(lua: &Lua, app: &AppContext, command: &Value, options: &Options) ->
     let limit = options.span("timeout", LIMIT)?;
     let most = options.size(lua, "max_output", MAX_OUTPUT)?;
     let input = options.get::<LuaString>("stdin")?.map(|input| input.as_bytes().to_vec()).unwrap_or_default();
-    let running = start(app, command, options)?;
+    let running = start(app, command, options).await?;
     // The whole run has the limit; its parts must not end it first.
     let unhurried = limit.saturating_mul(2).saturating_add(Duration::from_secs(1));
     let feeding = async {

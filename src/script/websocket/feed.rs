@@ -14,6 +14,7 @@ use crate::events::{Delivery, Event, Member, Options as Subscribe, Position, Pre
 use crate::script::arguments::Options;
 use crate::script::context::AppContext;
 use crate::script::modules::json;
+use crate::sys::prefetch;
 use crate::websocket::Session;
 
 /// A subscription of a connection. Dropping it ends the subscription.
@@ -76,6 +77,10 @@ fn position(table: &Table) -> mlua::Result<Position> {
 }
 
 impl Subscriber for Sink {
+    fn prefetch(&self) {
+        prefetch::value(self.session.as_ptr());
+    }
+
     fn deliver(&self, delivery: &Delivery) {
         let Some(session) = self.session.upgrade() else { return };
         let Delivery::Event(event) = delivery else {

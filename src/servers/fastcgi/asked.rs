@@ -1,5 +1,6 @@
 //! A request from its parameters (RFC 3875 §4.1, and what fronts add to it).
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -25,6 +26,7 @@ impl Asked {
     /// Reads the parameters of a request that came from `front` to `local`, at most `most` of them.
     pub(super) fn read(stream: &[u8], most: usize, (front, local): (&Peer, &Peer), server: &Rc<str>) -> Result<Self, Refusal> {
         let mut parameters = Parameters::default();
+        let mut said = Said::default();
         for (count, pair) in pairs(stream).enumerate() {
             let (name, value) = pair.map_err(|_| Refusal(400, "the parameters are malformed"))?;
             if count == most {
@@ -32,85 +34,122 @@ impl Asked {
             }
             let name = std::str::from_utf8(name).map_err(|_| Refusal(400, "a parameter has a name that is not UTF-8"))?;
             parameters.push(name, value);
+            said.take(name, value);
         }
-        let head = head(&parameters)?;
-        let length = match text(&parameters, "CONTENT_LENGTH") {
+        let head = said.head(&parameters)?;
+        let length = match said.content_length {
             None => None,
             Some(digits) if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
                 Some(digits.parse().map_err(|_| Refusal(413, "CONTENT_LENGTH is beyond all measure"))?)
             }
             Some(_) => return Err(Refusal(400, "CONTENT_LENGTH is no number")),
         };
-        let secure = text(&parameters, "HTTPS").is_some_and(|value| !value.eq_ignore_ascii_case("off"))
-            || text(&parameters, "REQUEST_SCHEME").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
-        let origin = Origin {
-            peer: address(&parameters, "REMOTE_ADDR", "REMOTE_PORT").unwrap_or_else(|| front.clone()),
-            local: address(&parameters, "SERVER_ADDR", "SERVER_PORT").unwrap_or_else(|| local.clone()),
-            secure,
-            server: server.clone(),
-            parameters,
-        };
+        let secure = said.https.is_some_and(|value| !value.eq_ignore_ascii_case("off"))
+            || said.scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+        let peer = address(said.remote).unwrap_or_else(|| front.clone());
+        let local = address(said.server).unwrap_or_else(|| local.clone());
+        let origin = Origin { secure, parameters, ..Origin::new(peer, local, server.clone()) };
         Ok(Self { head, origin, length })
     }
 }
 
-/// The value of a parameter that is there, not empty, and UTF-8.
-fn text<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
-    parameters.get(name).and_then(|value| std::str::from_utf8(value).ok()).filter(|value| !value.is_empty())
+/// What parameters say that is looked at here: of each name the first value, unless it is empty or not UTF-8.
+#[derive(Default)]
+struct Said<'a> {
+    method: Option<&'a str>,
+    uri: Option<&'a str>,
+    script_name: Option<&'a str>,
+    path_info: Option<&'a str>,
+    query: Option<&'a str>,
+    protocol: Option<&'a str>,
+    content_length: Option<&'a str>,
+    https: Option<&'a str>,
+    scheme: Option<&'a str>,
+    /// Address and port of the client, and of the web server in front.
+    remote: [Option<&'a str>; 2],
+    server: [Option<&'a str>; 2],
+    host: Option<&'a str>,
+    server_name: Option<&'a str>,
 }
 
-fn address(parameters: &Parameters, ip: &str, port: &str) -> Option<Peer> {
-    let ip: IpAddr = text(parameters, ip)?.parse().ok()?;
-    let port = text(parameters, port).and_then(|port| port.parse().ok()).unwrap_or(0);
-    Some(Peer::Ip(SocketAddr::new(ip.to_canonical(), port)))
-}
-
-fn head(parameters: &Parameters) -> Result<RequestHead, Refusal> {
-    let method = text(parameters, "REQUEST_METHOD").ok_or(Refusal(400, "there is no REQUEST_METHOD"))?;
-    if !Method::is_token(method.as_bytes()) {
-        return Err(Refusal(400, "REQUEST_METHOD is no method"));
-    }
-    let version = if text(parameters, "SERVER_PROTOCOL") == Some("HTTP/1.0") { Version::Http10 } else { Version::Http11 };
-    let bad_target = |_| Refusal(400, "the address of the request is malformed");
-    let mut head = RequestHead::new(Method::from_token(method), &target(parameters), version).map_err(bad_target)?;
-    for (name, value) in parameters.iter() {
-        let name = match name {
-            "CONTENT_TYPE" | "CONTENT_LENGTH" if !value.is_empty() => name,
-            // Fronts that say it both ways mean one field.
-            "HTTP_CONTENT_TYPE" | "HTTP_CONTENT_LENGTH" => continue,
-            _ => match name.strip_prefix("HTTP_") {
-                Some(name) => name,
-                None => continue,
-            },
+impl<'a> Said<'a> {
+    fn take(&mut self, name: &str, value: &'a [u8]) {
+        let place = match name {
+            "REQUEST_METHOD" => &mut self.method,
+            "REQUEST_URI" => &mut self.uri,
+            "SCRIPT_NAME" => &mut self.script_name,
+            "PATH_INFO" => &mut self.path_info,
+            "QUERY_STRING" => &mut self.query,
+            "SERVER_PROTOCOL" => &mut self.protocol,
+            "CONTENT_LENGTH" => &mut self.content_length,
+            "HTTPS" => &mut self.https,
+            "REQUEST_SCHEME" => &mut self.scheme,
+            "REMOTE_ADDR" => &mut self.remote[0],
+            "REMOTE_PORT" => &mut self.remote[1],
+            "SERVER_ADDR" => &mut self.server[0],
+            "SERVER_PORT" => &mut self.server[1],
+            "HTTP_HOST" => &mut self.host,
+            "SERVER_NAME" => &mut self.server_name,
+            _ => return,
         };
-        head.fields.push(&name.replace('_', "-"), value).map_err(|_| Refusal(400, "a parameter is no header field"))?;
+        *place = place.or_else(|| std::str::from_utf8(value).ok().filter(|value| !value.is_empty()));
     }
-    if head.authority().is_none() {
-        let host = text(parameters, "HTTP_HOST").or_else(|| text(parameters, "SERVER_NAME"));
-        // A front's catch-all is called `_` or nothing at all: then there is no host.
-        match host {
-            Some(host) if head.set_authority(host).is_err() && head.fields.contains("host") => {
-                return Err(Refusal(400, "the host of the request is malformed"));
-            }
-            _ => {}
+
+    fn head(&self, parameters: &Parameters) -> Result<RequestHead, Refusal> {
+        let method = self.method.ok_or(Refusal(400, "there is no REQUEST_METHOD"))?;
+        if !Method::is_token(method.as_bytes()) {
+            return Err(Refusal(400, "REQUEST_METHOD is no method"));
         }
+        let version = if self.protocol == Some("HTTP/1.0") { Version::Http10 } else { Version::Http11 };
+        let bad_target = |_| Refusal(400, "the address of the request is malformed");
+        let mut head = RequestHead::new(Method::from_token(method), &self.target(), version).map_err(bad_target)?;
+        let mut field = String::new();
+        for (name, value) in parameters.iter() {
+            let name = match name {
+                "CONTENT_TYPE" | "CONTENT_LENGTH" if !value.is_empty() => name,
+                // Fronts that say it both ways mean one field.
+                "HTTP_CONTENT_TYPE" | "HTTP_CONTENT_LENGTH" => continue,
+                _ => match name.strip_prefix("HTTP_") {
+                    Some(name) => name,
+                    None => continue,
+                },
+            };
+            field.clear();
+            field.extend(name.chars().map(|c| if c == '_' { '-' } else { c }));
+            head.fields.push(&field, value).map_err(|_| Refusal(400, "a parameter is no header field"))?;
+        }
+        if head.authority().is_none() {
+            // A front's catch-all is called `_` or nothing at all: then there is no host.
+            match self.host.or(self.server_name) {
+                Some(host) if head.set_authority(host).is_err() && head.fields.contains("host") => {
+                    return Err(Refusal(400, "the host of the request is malformed"));
+                }
+                _ => {}
+            }
+        }
+        Ok(head)
     }
-    Ok(head)
+
+    /// `REQUEST_URI` as the client sent it; without it, put together from its parts.
+    fn target(&self) -> Cow<'a, str> {
+        if let Some(target) = self.uri {
+            return target.into();
+        }
+        let path = [self.script_name, self.path_info].map(Option::unwrap_or_default).concat();
+        let mut target = if path.starts_with('/') { String::new() } else { "/".to_owned() };
+        percent::encode_path(path.as_bytes(), &mut target);
+        if let Some(query) = self.query {
+            target.push('?');
+            target.push_str(query);
+        }
+        target.into()
+    }
 }
 
-/// `REQUEST_URI` as the client sent it; without it, put together from its parts.
-fn target(parameters: &Parameters) -> String {
-    if let Some(target) = text(parameters, "REQUEST_URI") {
-        return target.to_owned();
-    }
-    let path = [text(parameters, "SCRIPT_NAME"), text(parameters, "PATH_INFO")].map(Option::unwrap_or_default).concat();
-    let mut target = if path.starts_with('/') { String::new() } else { "/".to_owned() };
-    percent::encode_path(path.as_bytes(), &mut target);
-    if let Some(query) = text(parameters, "QUERY_STRING") {
-        target.push('?');
-        target.push_str(query);
-    }
-    target
+fn address([ip, port]: [Option<&str>; 2]) -> Option<Peer> {
+    let ip: IpAddr = ip?.parse().ok()?;
+    let port = port.and_then(|port| port.parse().ok()).unwrap_or(0);
+    Some(Peer::Ip(SocketAddr::new(ip.to_canonical(), port)))
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::codec::http::http1::HeadLimits;
 use crate::net::{Address, Network};
 use crate::request::compression::Compression;
-use crate::request::headers::Hsts;
+use crate::request::headers::{Headers, Hsts};
+use crate::request::limits::Limits;
 use crate::request::route::Route;
+use crate::request::trusted::Trusted;
 use crate::secret::Secret;
 use crate::servers::limits::{Http2, HttpTimeouts, Uploads};
 use crate::servers::live::Terms;
@@ -29,12 +31,19 @@ pub struct FastCgi {
     pub listen: Vec<Address>,
     /// Networks that may connect. An empty list: everybody, who then may say of any request where it came from.
     pub allow: Vec<Network>,
+    /// Proxies in front of the web server that are believed when they say who their client is; what the web server says of where a request came from
+    /// (`REMOTE_ADDR`) is believed anyhow. None: nobody is.
+    pub trusted: Option<Trusted>,
     /// Which application answers what.
     pub routes: Vec<Route>,
     /// How answers are compressed for clients that can take that: `()` for the defaults. None: they are not.
     pub compress: Option<Box<Compression>>,
     /// Tells browsers, over encrypted connections alone, that they are to come by HTTPS only: `()` for the defaults. None: they are told nothing.
     pub hsts: Option<Hsts>,
+    /// Header fields that all its answers have or have not, those too that no route gives. What a route says of a field counts before this.
+    pub headers: Option<Box<Headers>>,
+    /// How much one address may ask for, of all routes together: `(rate: "50/s", connections: 100)`. None: as much as it likes.
+    pub limits: Option<Box<Limits>>,
     /// The most parameters of a request. More: 431.
     pub max_parameters: u32,
     /// The most bytes of parameters of a request. More: 431.
@@ -63,9 +72,12 @@ impl Default for FastCgi {
         Self {
             listen: vec![Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)))],
             allow: vec![alone(Ipv4Addr::LOCALHOST.into()), alone(Ipv6Addr::LOCALHOST.into())],
+            trusted: None,
             routes: Vec::new(),
             compress: None,
             hsts: None,
+            headers: None,
+            limits: None,
             max_parameters: 200,
             max_parameter_bytes: HumanSize::kib(64),
             max_body: HumanSize::mib(64),
@@ -97,8 +109,13 @@ impl FastCgi {
             websocket: Settings::from(&WebSocket::default()),
             compress: self.compress.as_deref(),
             hsts: self.hsts.as_ref(),
+            headers: self.headers.as_deref(),
+            limits: self.limits.as_deref(),
+            limiter: None,
             users,
             proxies: &[],
+            trusted: self.trusted.as_ref(),
+            https_only: false,
             http2: Http2::default(),
         }
     }

@@ -1,24 +1,26 @@
 //! One connection: records in, records out. Requests are answered in tasks of their own; this one moves the bytes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use super::asked::{Asked, Refusal};
 use super::inbox::{Bell, Inbox};
-use super::server::FastCgiServer;
+use super::requests::Requests;
+use super::server::{FastCgiServer, Serving};
 use crate::codec::fastcgi::{BeginRequest, EndRequest, Kind, MAX_RECORD, ProtocolStatus, decode, write_end, write_record};
 use crate::log_debug;
 use crate::net::{Peer, Stream};
 use crate::reactor::{self, Alarm, Scope, TimedOut};
+use crate::servers::buffers;
 
 /// Output kept together before it must go; with more, requests wait and nothing is read.
 const OUTPUT: usize = 64 << 10;
-/// The first size of the input buffer; it grows to what one record may take.
-const INPUT: usize = 16 << 10;
+/// What an idle connection keeps of its output buffer.
+const IDLE_OUTPUT: usize = 4 << 10;
 /// How long an idle connection stays when the worker drains: time for a request that is on its way.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 /// How long a closing connection goes on reading a body that nobody wanted, so that the answer is not lost to a reset.
@@ -37,11 +39,20 @@ pub(super) enum Pending {
     Running { begin: BeginRequest, inbox: Rc<Inbox> },
 }
 
+/// A request whose parameters have come, to be answered as soon as what came with them is taken.
+pub(super) struct Begun {
+    pub(super) id: u16,
+    pub(super) inbox: Rc<Inbox>,
+    pub(super) serving: Rc<Serving>,
+    pub(super) asked: Result<Asked, Refusal>,
+}
+
 pub(super) struct Connection {
     pub(super) server: Rc<FastCgiServer>,
     pub(super) front: Peer,
     pub(super) local: Peer,
-    pub(super) requests: RefCell<BTreeMap<u16, Pending>>,
+    pub(super) requests: RefCell<Requests>,
+    pub(super) begun: RefCell<Vec<Begun>>,
     /// No further request is taken.
     pub(super) closing: Cell<bool>,
     /// The task that moves the bytes.
@@ -61,11 +72,17 @@ pub(super) struct Connection {
     resting: Alarm,
 }
 
-/// What has arrived and is not used yet.
+/// What has arrived and is not used yet. It grows to what one record may take.
 #[derive(Default)]
 struct Input {
     buffer: Vec<u8>,
     end: usize,
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        buffers::give_back(std::mem::take(&mut self.buffer));
+    }
 }
 
 impl Connection {
@@ -75,6 +92,7 @@ impl Connection {
             front,
             local,
             requests: RefCell::default(),
+            begun: RefCell::default(),
             closing: Cell::new(false),
             driver: Rc::default(),
             received: Cell::new(0),
@@ -149,8 +167,8 @@ impl Connection {
 
     /// Whether nothing may be read: a body waits for its reader, or the front takes nothing.
     fn must_wait(&self) -> bool {
-        let full = |pending: &Pending| matches!(pending, Pending::Running { inbox, .. } if inbox.is_full());
-        self.output.borrow().len() >= OUTPUT || self.requests.borrow().values().any(full)
+        let full = |(_, pending): &(u16, Pending)| matches!(pending, Pending::Running { inbox, .. } if inbox.is_full());
+        !self.has_room() || self.requests.borrow().iter().any(full)
     }
 
     fn poll_fill(&self, cx: &mut Context<'_>, input: &mut Input) -> Poll<io::Result<usize>> {
@@ -159,8 +177,12 @@ impl Connection {
         }
         let Input { buffer, end } = input;
         if *end == buffer.len() {
-            // A record is taken out as soon as it is whole, so what is left is less than one.
-            buffer.resize((buffer.len() * 2).clamp(INPUT, MAX_RECORD + INPUT), 0);
+            if buffer.is_empty() {
+                *buffer = buffers::take();
+            } else {
+                // A record is taken out as soon as it is whole, so what is left is less than one.
+                buffer.resize((buffer.len() * 2).min(MAX_RECORD + buffers::SIZE), 0);
+            }
         }
         let read = ready!(self.stream.poll_read(cx, &mut buffer[*end..]))?;
         *end += read;
@@ -172,11 +194,12 @@ impl Connection {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut used = 0;
         while let Some(record) = decode(&input.buffer[used..input.end]).map_err(invalid)? {
-            self.take(&record, scope).map_err(invalid)?;
+            self.take(&record).map_err(invalid)?;
             used += record.consumed;
         }
         input.buffer.copy_within(used..input.end, 0);
         input.end -= used;
+        self.answer_begun(scope);
         Ok(())
     }
 
@@ -186,7 +209,7 @@ impl Connection {
         let timeouts = &serving.config.timeouts;
         if self.requests.borrow().is_empty() {
             if input.end == 0 {
-                input.buffer = Vec::new();
+                buffers::give_back(std::mem::take(&mut input.buffer));
             }
             let span = if self.used.get() && input.end == 0 { *timeouts.idle } else { *timeouts.header };
             if !self.resting.is_set() {
@@ -210,7 +233,8 @@ impl Connection {
         {
             self.resting.set_at(at);
             if self.resting.poll(cx).is_ready() {
-                self.refuse(id, 408, "the parameters came too slowly", scope);
+                self.refuse(id, 408, "the parameters came too slowly");
+                self.answer_begun(scope);
                 self.wake();
             }
             self.resting.clear();
@@ -244,10 +268,16 @@ impl Connection {
                 self.waiting.take().into_iter().for_each(Waker::wake);
             }
         }
-        if output.capacity() > OUTPUT || self.requests.borrow().is_empty() {
+        let most = if self.requests.borrow().is_empty() { IDLE_OUTPUT } else { OUTPUT };
+        if output.capacity() > most {
             *output = Vec::new();
         }
         Ok(Poll::Ready(()))
+    }
+
+    /// Whether a request may add to the output.
+    pub(super) fn has_room(&self) -> bool {
+        self.output.borrow().len() < OUTPUT
     }
 
     /// Waits until a request may add to the output.
@@ -259,7 +289,7 @@ impl Connection {
             if inbox.poll_aborted(cx).is_ready() {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
-            if self.output.borrow().len() < OUTPUT {
+            if self.has_room() {
                 return Poll::Ready(Ok(()));
             }
             self.waiting.borrow_mut().push(cx.waker().clone());
@@ -275,7 +305,7 @@ impl Connection {
 
     /// Ends a request.
     pub(super) fn end(&self, id: u16, app_status: u32, protocol: ProtocolStatus) {
-        let pending = self.requests.borrow_mut().remove(&id);
+        let pending = self.requests.borrow_mut().remove(id);
         let keep = match &pending {
             Some(Pending::Head { begin, .. } | Pending::Running { begin, .. }) => begin.keep,
             None => true,
@@ -300,7 +330,7 @@ impl Connection {
     /// on the connection, it is closed without an end, behind what is no record.
     pub(super) fn break_off(&self, id: u16) {
         if self.requests.borrow().len() == 1 {
-            if let Some(Pending::Running { inbox, .. }) = self.requests.borrow().get(&id) {
+            if let Some(Pending::Running { inbox, .. }) = self.requests.borrow().get(id) {
                 self.unread.set(self.unread.get() || !inbox.is_whole());
                 inbox.close();
             }
@@ -320,7 +350,7 @@ impl Connection {
         }
         let alarm = Alarm::new();
         alarm.set_at(reactor::refresh_now() + LINGER);
-        let mut buffer = vec![0; INPUT];
+        let mut buffer = vec![0; buffers::SIZE];
         let mut seen = 0;
         while seen < LINGER_BYTES {
             match alarm.guard(self.stream.read(&mut buffer)).await {

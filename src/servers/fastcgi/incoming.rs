@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::asked::{Asked, Refusal};
-use super::connection::{Connection, Pending};
+use super::connection::{Begun, Connection, Pending};
 use super::exchange;
 use super::inbox::Inbox;
 use crate::codec::fastcgi::{
@@ -16,15 +16,15 @@ impl Connection {
     ///
     /// # Errors
     /// Nothing after it can be understood.
-    pub(super) fn take(self: &Rc<Self>, record: &Record<'_>, scope: &Scope) -> Result<(), RecordError> {
+    pub(super) fn take(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let (id, content) = (record.request, record.content);
         match record.kind {
             Kind::GetValues if id == 0 => self.tell_values(content),
             _ if id == 0 => self.with_output(|out| write_unknown_type(record.kind, out)),
             Kind::BeginRequest => self.begin(id, BeginRequest::read(content)?)?,
             Kind::AbortRequest => self.abort(id),
-            Kind::Params => self.parameters(id, content, scope),
-            Kind::Stdin => self.body(id, content, scope),
+            Kind::Params => self.parameters(id, content),
+            Kind::Stdin => self.body(id, content),
             _ => {}
         }
         Ok(())
@@ -32,7 +32,7 @@ impl Connection {
 
     fn begin(&self, id: u16, begin: BeginRequest) -> Result<(), RecordError> {
         let count = self.requests.borrow().len();
-        if self.requests.borrow().contains_key(&id) {
+        if self.requests.borrow().get(id).is_some() {
             // Two requests of one number: whose records follow nobody can tell.
             return Err(RecordError::Length(Kind::BeginRequest));
         }
@@ -53,7 +53,7 @@ impl Connection {
     }
 
     fn abort(&self, id: u16) {
-        let running = match self.requests.borrow().get(&id) {
+        let running = match self.requests.borrow().get(id) {
             Some(Pending::Running { inbox, .. }) => Some(inbox.clone()),
             Some(Pending::Head { .. }) => None,
             None => return,
@@ -65,9 +65,9 @@ impl Connection {
         }
     }
 
-    fn parameters(self: &Rc<Self>, id: u16, content: &[u8], scope: &Scope) {
+    fn parameters(&self, id: u16, content: &[u8]) {
         let most = usize::try_from(*self.server.serving().config.max_parameter_bytes).unwrap_or(usize::MAX);
-        let too_many = match self.requests.borrow_mut().get_mut(&id) {
+        let too_many = match self.requests.borrow_mut().get_mut(id) {
             Some(Pending::Head { parameters, .. }) if !content.is_empty() => {
                 let too_many = parameters.len() + content.len() > most;
                 if !too_many {
@@ -79,14 +79,14 @@ impl Connection {
             _ => return,
         };
         if too_many {
-            self.refuse(id, 431, "the parameters are too large", scope);
+            self.refuse(id, 431, "the parameters are too large");
         } else if content.is_empty() {
-            self.start(id, None, scope);
+            self.start(id, None);
         }
     }
 
-    fn body(self: &Rc<Self>, id: u16, content: &[u8], scope: &Scope) {
-        let inbox = match self.requests.borrow().get(&id) {
+    fn body(&self, id: u16, content: &[u8]) {
+        let inbox = match self.requests.borrow().get(id) {
             Some(Pending::Running { inbox, .. }) => Some(inbox.clone()),
             Some(Pending::Head { .. }) => None,
             None => return,
@@ -94,20 +94,20 @@ impl Connection {
         match inbox {
             Some(inbox) if content.is_empty() => inbox.end(),
             Some(inbox) => inbox.push(content),
-            None => self.refuse(id, 400, "the body begins before the parameters end", scope),
+            None => self.refuse(id, 400, "the body begins before the parameters end"),
         }
     }
 
     /// Answers a request whose parameters cannot be taken.
-    pub(super) fn refuse(self: &Rc<Self>, id: u16, status: u16, why: &'static str, scope: &Scope) {
-        self.start(id, Some(Refusal(status, why)), scope);
+    pub(super) fn refuse(&self, id: u16, status: u16, why: &'static str) {
+        self.start(id, Some(Refusal(status, why)));
     }
 
     /// Begins to answer a request.
-    fn start(self: &Rc<Self>, id: u16, refusal: Option<Refusal>, scope: &Scope) {
+    fn start(&self, id: u16, refusal: Option<Refusal>) {
         let serving = self.server.serving();
         let mut requests = self.requests.borrow_mut();
-        let Some(Pending::Head { begin, parameters, .. }) = requests.remove(&id) else { return };
+        let Some(Pending::Head { begin, parameters, .. }) = requests.remove(id) else { return };
         let inbox = Rc::new(Inbox::new(self.driver.clone(), *serving.config.max_body, *serving.config.timeouts.body));
         requests.insert(id, Pending::Running { begin, inbox: inbox.clone() });
         drop(requests);
@@ -118,7 +118,17 @@ impl Connection {
         if let Ok(asked) = &asked {
             inbox.announce(asked.length);
         }
-        scope.spawn(exchange::answer(self.clone(), id, inbox, serving, asked));
+        self.begun.borrow_mut().push(Begun { id, inbox, serving, asked });
+    }
+
+    /// Answers the requests that have begun. Before this the records that came with them are taken: a request that has come whole needs no wait.
+    pub(super) fn answer_begun(self: &Rc<Self>, scope: &Scope) {
+        let mut all = self.begun.take();
+        for Begun { id, inbox, serving, asked } in all.drain(..) {
+            exchange::begin(self, id, inbox, serving, asked, scope);
+        }
+        // Its memory serves the next ones.
+        self.begun.replace(all);
     }
 
     /// Says what the application can take (section 4.1). Names that are not known are left out.

@@ -5,6 +5,7 @@
 //! | [`config`] | its block in `config.ron` |
 //! | `server` | the server in a worker: its connections, what it serves now, how it ends |
 //! | `connection` | one connection: records in, records out |
+//! | `requests` | the requests of a connection by their numbers |
 //! | `incoming` | what a record means for the requests of a connection |
 //! | `inbox` | the body of a request while it arrives |
 //! | `stored_body` | a body that the front has stored in a file |
@@ -20,6 +21,7 @@ mod exchange;
 mod inbox;
 mod incoming;
 mod reply;
+mod requests;
 mod server;
 mod spool;
 mod stored_body;

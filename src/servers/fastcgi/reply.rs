@@ -9,7 +9,8 @@ use std::task::Poll;
 
 use super::connection::Connection;
 use super::inbox::Inbox;
-use crate::codec::fastcgi::{Kind, write_record};
+use crate::codec::fastcgi::{Kind, write_record, write_with};
+use crate::codec::http::http1::write::write_number_field;
 use crate::codec::http::status;
 use crate::request::{BodyStream, FileRange, Part, Response, ResponseBody};
 use crate::servers::watch::Watch;
@@ -44,7 +45,9 @@ impl<'a> Reply<'a> {
     /// Nobody wants it any more, a file became shorter, a stream broke.
     pub(super) async fn write(&self, response: Response, watch: Option<&Watch<'_>>) -> io::Result<()> {
         let bodiless = status::is_bodiless(response.status);
-        self.bytes(&head(&response, bodiless)).await?;
+        let mut head = Vec::with_capacity(128 + response.fields.block().len());
+        write_head(&response, bodiless, &mut head);
+        self.bytes(&head).await?;
         self.sent.set(0);
         if self.head_only || bodiless {
             return Ok(());
@@ -64,6 +67,22 @@ impl<'a> Reply<'a> {
             }
             ResponseBody::Stream(stream) | ResponseBody::Measured(stream, _) => self.stream(stream, watch).await,
         }
+    }
+
+    /// Writes a response with a small body or none, where there is room for it.
+    pub(super) fn write_small(&self, response: &Response) {
+        let bodiless = status::is_bodiless(response.status);
+        let body: &[u8] = match &response.body {
+            ResponseBody::Bytes(bytes) if !self.head_only && !bodiless => bytes,
+            _ => &[],
+        };
+        self.connection.with_output(|out| {
+            write_with(Kind::Stdout, self.id, out, |out| {
+                write_head(response, bodiless, out);
+                out.extend_from_slice(body);
+            });
+        });
+        self.sent.set(body.len() as u64);
     }
 
     async fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
@@ -124,22 +143,27 @@ impl<'a> Reply<'a> {
 }
 
 /// `Status`, the fields, and the length where it is known. The front adds what is between it and the client.
-fn head(response: &Response, bodiless: bool) -> Vec<u8> {
-    let mut out = Vec::with_capacity(128 + response.fields.block().len());
-    let status = format!("Status: {} {}\r\n", response.status, status::reason(response.status));
+fn write_head(response: &Response, bodiless: bool, out: &mut Vec<u8>) {
     // A `Location` without a status means 302, and HAProxy 2.6 says so even when one stands in front of it.
     let redirects = response.fields.get("location").is_some();
     if !redirects {
-        out.extend_from_slice(status.as_bytes());
+        write_status(response.status, out);
     }
     out.extend_from_slice(response.fields.block());
     if redirects {
-        out.extend_from_slice(status.as_bytes());
+        write_status(response.status, out);
     }
     out.extend_from_slice(response.prepared.as_deref().unwrap_or_default());
     if let Some(length) = response.body.length().filter(|_| !bodiless) {
-        out.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
+        write_number_field("Content-Length", length, out);
     }
     out.extend_from_slice(b"\r\n");
-    out
+}
+
+fn write_status(code: u16, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Status: ");
+    out.extend_from_slice(itoa::Buffer::new().format(code).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status::reason(code).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }

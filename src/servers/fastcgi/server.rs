@@ -1,9 +1,7 @@
 //! A FastCGI server in a worker.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use slab::Slab;
@@ -14,13 +12,10 @@ use super::spool::Spool;
 use crate::log_error;
 use crate::net::{Accepted, Network, Peer, Socket, Stream};
 use crate::reactor::{self, Scope};
-use crate::request::Handler;
 use crate::request::file::Roots;
 use crate::scoreboard::{Slot, add, subtract};
-use crate::secret::Secret;
 use crate::servers::host::{Host, RequestIds};
-use crate::servers::live::Live;
-use crate::telemetry::AccessLog;
+use crate::servers::live::{Given, Live, Terms};
 
 /// What a server serves now.
 pub(super) struct Serving {
@@ -46,6 +41,11 @@ impl Serving {
     }
 }
 
+fn live(name: &str, config: &FastCgi, given: Given<'_>, slot: Slot) -> Live {
+    let terms = Terms { limiter: given.limiter.map(|limiter| (limiter, name)), ..config.terms(given.users) };
+    Live::new(terms, given.apps, given.access.cloned(), slot)
+}
+
 /// Serves FastCGI.
 pub struct FastCgiServer {
     pub(super) name: Rc<str>,
@@ -56,18 +56,10 @@ pub struct FastCgiServer {
 }
 
 impl FastCgiServer {
-    /// A server for `apps`, shown in `slot`; `users` has the files of users that routes name, `access` is where exchanges are recorded.
+    /// A server for the applications it is given, shown in `slot`.
     #[must_use]
-    pub fn new(
-        name: &str,
-        config: FastCgi,
-        apps: &BTreeMap<String, Rc<dyn Handler>>,
-        users: &BTreeMap<PathBuf, Secret>,
-        access: Option<Rc<AccessLog>>,
-        slot: Slot,
-        ids: Rc<RequestIds>,
-    ) -> Rc<Self> {
-        let live = Live::new(config.terms(users), apps, access, slot);
+    pub fn new(name: &str, config: FastCgi, given: Given<'_>, slot: Slot, ids: Rc<RequestIds>) -> Rc<Self> {
+        let live = live(name, &config, given, slot);
         Rc::new(Self {
             name: name.into(),
             host: Rc::new(Host::new(name, slot, ids)),
@@ -78,14 +70,8 @@ impl FastCgiServer {
     }
 
     /// Serves something else from the next request on. Connections stay.
-    pub fn replace(
-        &self,
-        config: FastCgi,
-        apps: &BTreeMap<String, Rc<dyn Handler>>,
-        users: &BTreeMap<PathBuf, Secret>,
-        access: Option<Rc<AccessLog>>,
-    ) {
-        let live = Live::new(config.terms(users), apps, access, self.host.slot);
+    pub fn replace(&self, config: FastCgi, given: Given<'_>) {
+        let live = live(&self.name, &config, given, self.host.slot);
         let serving = Serving::new(config, live, Some(&*self.serving()));
         self.serving.replace(serving);
     }

@@ -13,12 +13,15 @@ use super::config::FastCgi;
 use crate::codec::fastcgi::{
     BeginRequest, EndRequest, Kind, ProtocolStatus, RESPONDER, RecordError, decode, pairs, write_end, write_pair, write_record,
 };
+use crate::limiter::Limiter;
 use crate::net::{Accepted, Peer};
 use crate::reactor;
+use crate::request::limits::Limits;
 use crate::request::route::{Action, Host, Route};
 use crate::request::{Answer, Connection, Handler, Request, Response, ResponseBody};
 use crate::scoreboard::Scoreboard;
 use crate::servers::host::RequestIds;
+use crate::servers::live::Given;
 
 /// Answers by path.
 struct Probe;
@@ -66,8 +69,7 @@ impl Front {
     fn new(change: impl FnOnce(&mut FastCgi)) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        let route =
-            Route { host: Host::Any, path: "/".into(), access: None, compress: None, headers: None, action: Action::App("probe".into()) };
+        let route = Route::new(Host::Any, "/", Action::App("probe".into()));
         let mut config = FastCgi { routes: vec![route], ..FastCgi::default() };
         change(&mut config);
         let thread = std::thread::spawn(move || {
@@ -76,15 +78,10 @@ impl Front {
             reactor::run(async move {
                 let handler: Rc<dyn Handler> = Rc::new(Probe);
                 let apps = [("probe".to_owned(), handler)].into();
-                let server = FastCgiServer::new(
-                    "fcgi",
-                    config,
-                    &apps,
-                    &std::collections::BTreeMap::new(),
-                    None,
-                    slot,
-                    Rc::new(RequestIds::new(0, 1)),
-                );
+                let limiter = Rc::new(Limiter::new(64, 1).unwrap());
+                let users = std::collections::BTreeMap::new();
+                let given = Given { apps: &apps, users: &users, access: None, limiter: Some(&limiter) };
+                let server = FastCgiServer::new("fcgi", config, given, slot, Rc::new(RequestIds::new(0, 1)));
                 server.serve(Accepted { fd: OwnedFd::from(theirs), peer: Peer::Unix(None) }, &Peer::Unknown).unwrap();
                 while server.connections() > 0 {
                     reactor::sleep(std::time::Duration::from_millis(1)).await;
@@ -147,6 +144,18 @@ fn head(id: u16, method: &str, path: &str, keep: bool, out: &mut Vec<u8>) {
     write_pair(b"HTTP_X_LONG", &[b'x'; 300], &mut parameters);
     parameters.chunks(7).for_each(|piece| write_record(Kind::Params, id, piece, out));
     write_end(Kind::Params, id, out);
+}
+
+/// A whole request of a client at this address.
+fn from(address: &str, path: &str, out: &mut Vec<u8>) {
+    BeginRequest { role: RESPONDER, keep: true }.write(1, out);
+    let mut parameters = Vec::new();
+    for (name, value) in [("REQUEST_METHOD", "GET"), ("REQUEST_URI", path), ("REMOTE_ADDR", address)] {
+        write_pair(name.as_bytes(), value.as_bytes(), &mut parameters);
+    }
+    write_record(Kind::Params, 1, &parameters, out);
+    write_end(Kind::Params, 1, out);
+    write_end(Kind::Stdin, 1, out);
 }
 
 const COMPLETE: EndRequest = EndRequest { app_status: 0, protocol: ProtocolStatus::Complete };
@@ -281,4 +290,27 @@ fn parameters_that_are_none_are_answered_and_garbage_ends_the_connection() {
     }
     front.send(|out| out.extend_from_slice(b"GET / HTTP/1.1\r\n\r\n"));
     assert_eq!(front.record(), None);
+}
+
+#[test]
+fn limits_are_of_the_clients_that_the_front_names() {
+    let mut front = Front::new(|config| {
+        config.limits = Some(Box::new(Limits { rate: "2/h".parse().ok(), ..Limits::default() }));
+    });
+    for (address, status) in [
+        ("192.0.2.1", 200),
+        ("192.0.2.1", 200),
+        ("192.0.2.1", 429),
+        ("192.0.2.2", 200),
+        ("2001:db8::1", 200),
+        ("2001:db8::2", 200),
+        ("2001:db8::3", 429),
+        ("2001:db8:0:1::1", 200),
+    ] {
+        front.send(|out| from(address, "/a", out));
+        let (_, output, end) = front.answer();
+        assert!(output.starts_with(&format!("Status: {status} ")), "{address}: {output}");
+        assert!(status == 200 || output.contains("\r\nRetry-After: 1800\r\n"), "{output}");
+        assert_eq!(end, COMPLETE);
+    }
 }

@@ -10,8 +10,10 @@ use crate::codec::http::http1::HeadLimits;
 use crate::net::tls_files::TlsFiles;
 use crate::net::{Address, Network};
 use crate::request::compression::Compression;
-use crate::request::headers::Hsts;
+use crate::request::headers::{Headers, Hsts};
+use crate::request::limits::Limits;
 use crate::request::route::Route;
+use crate::request::trusted::Trusted;
 use crate::secret::Secret;
 use crate::servers::limits::{Http2, HttpTimeouts, Uploads};
 use crate::servers::live::Terms;
@@ -30,12 +32,21 @@ pub struct Http {
     /// (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>): it then has the client's address. Theirs must be announced; what others
     /// send is never taken for an announcement.
     pub proxy_protocol: Vec<Network>,
+    /// Proxies that are believed when they say who their client is: the request then has the client's address, scheme and host everywhere. None:
+    /// nobody is.
+    pub trusted: Option<Trusted>,
+    /// Whether requests that did not come encrypted are sent to the same address by HTTPS (308), before `routes` are looked at.
+    pub https_only: bool,
     /// Which application answers what.
     pub routes: Vec<Route>,
     /// How answers are compressed for clients that can take that: `()` for the defaults. None: they are not.
     pub compress: Option<Box<Compression>>,
     /// Tells browsers, over encrypted connections alone, that they are to come by HTTPS only: `()` for the defaults. None: they are told nothing.
     pub hsts: Option<Hsts>,
+    /// Header fields that all its answers have or have not, those too that no route gives. What a route says of a field counts before this.
+    pub headers: Option<Box<Headers>>,
+    /// How much one address may ask for, of all routes together: `(rate: "50/s", connections: 100)`. None: as much as it likes.
+    pub limits: Option<Box<Limits>>,
     /// The longest request line. Longer: 414.
     pub max_line: HumanSize,
     /// The most header fields of a request. More: 431.
@@ -71,9 +82,13 @@ impl Default for Http {
             listen: Vec::new(),
             tls: None,
             proxy_protocol: Vec::new(),
+            trusted: None,
+            https_only: false,
             routes: Vec::new(),
             compress: None,
             hsts: None,
+            headers: None,
+            limits: None,
             max_line: HumanSize::kib(8),
             max_headers: 100,
             max_header_bytes: HumanSize::kib(32),
@@ -110,8 +125,13 @@ impl Http {
             websocket: Settings::from(&*self.websocket),
             compress: self.compress.as_deref(),
             hsts: self.hsts.as_ref(),
+            headers: self.headers.as_deref(),
+            limits: self.limits.as_deref(),
+            limiter: None,
             users,
             proxies: &self.proxy_protocol,
+            trusted: self.trusted.as_ref(),
+            https_only: self.https_only,
             http2: self.http2.clone(),
         }
     }

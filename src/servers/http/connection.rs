@@ -100,14 +100,19 @@ pub(super) struct Connection {
     pub(super) wire: Rc<Wire>,
     pub(super) origin: Rc<Origin>,
     pub(super) server: Rc<HttpServer>,
+    /// The client has too many connections, and is told so.
+    pub(super) crowded: bool,
 }
+
+/// How long a client that has too many connections may take until it asks for something and is told so.
+pub(super) const CROWDED: Duration = Duration::from_secs(2);
 
 impl Connection {
     /// Serves the connection until it ends.
     /// Gives the connection back when another protocol goes on with it.
     pub(super) async fn serve(self) -> Option<(Rc<Wire>, Takeover)> {
         if self.wire.stream.speaks(b"h2") {
-            return Some((self.wire, http2::takeover(self.server, self.origin)));
+            return Some((self.wire, http2::takeover(self.server, self.origin, self.crowded)));
         }
         let mut reading = Reading::new(self.server.live());
         loop {
@@ -131,7 +136,7 @@ impl Connection {
                     }
                     return None;
                 }
-                Next::Http2 => return Some((self.wire, http2::takeover(self.server, self.origin))),
+                Next::Http2 => return Some((self.wire, http2::takeover(self.server, self.origin, self.crowded))),
             };
             match after {
                 After::Keep => {}
@@ -175,7 +180,8 @@ impl Connection {
             if deadline != reading.deadline {
                 reading.deadline = deadline;
                 let first = reading.count == 0;
-                self.wire.alarm.set(if first || deadline == Deadline::Rest { timeouts.header } else { timeouts.idle });
+                let most = if self.crowded { CROWDED } else { Duration::MAX };
+                self.wire.alarm.set(if first || deadline == Deadline::Rest { timeouts.header } else { timeouts.idle }.min(most));
             }
             if deadline == Deadline::Begin {
                 self.wire.rest();
@@ -198,7 +204,7 @@ impl Connection {
             }
             reading.refresh(&self.server);
             let Reading { live, parser, count, standing, deadline } = reading;
-            let last = *count + 1 >= live.keep_alive_requests || self.server.draining_since().is_some();
+            let last = *count + 1 >= live.keep_alive_requests || self.server.draining_since().is_some() || self.crowded;
             let empty = self.wire.pending() == 0;
             let parsed = match self.wire.with_input(|input| self.look(live, parser, last, input)) {
                 Ok(Look::Standing(consumed)) => {
@@ -233,6 +239,7 @@ impl Connection {
         let Some(usual) = parser.usual(input) else { return parser.parse_lines(input).map(Look::Parsed) };
         if !last
             && live.access.is_none()
+            && live.limit.is_none()
             && let Some(standing) = usual.plain_path().and_then(|path| live.site.standing(path))
         {
             write_standing(&self.wire, standing, usual.is_head(), live.server_tokens);
@@ -267,7 +274,7 @@ impl Connection {
             tell_keep_alive: false,
             server_token: live.server_tokens,
         };
-        let response = Response::error(status, why);
+        let response = live.site.plain(Response::error(status, why), self.origin.secure);
         write_head(&self.wire, &response, framing);
         let before = self.wire.sent.get() + self.wire.pending() as u64;
         let written = write_body(&self.wire, response, framing, live.timeouts.write, None).await;

@@ -12,7 +12,7 @@ use super::wire::OUTPUT;
 use crate::codec::http::http1::{BodyFraming, ParsedRequest};
 use crate::codec::http::{Method, Version, status};
 use crate::codec::websocket::handshake;
-use crate::reactor::Alarm;
+use crate::request::limits::Limit;
 use crate::request::{Answer, Body, Handler, Request, Response, ResponseBody, Routed};
 use crate::servers::guarded::{broken, guarded};
 use crate::servers::live::Live;
@@ -44,22 +44,18 @@ impl Connection {
             tell_keep_alive: head.version == Version::Http10,
             server_token: live.server_tokens,
         };
-        let exchange = Exchange::begin(&self.server.host, live, &self.origin, &head, self.sent());
+        let origin = live.origin(&mut head, &self.origin);
+        let exchange = Exchange::begin(&self.server.host, live, &origin, &head, self.sent());
         let (body, source) = self.body(live, body_framing, expect_continue);
-        if let BodyFraming::Length(length) = body_framing
-            && length > live.max_body
-        {
-            if let Some(source) = &source {
-                source.close();
-            }
-            let answer = Answer::Now(Response::error(413, &format!("the body may have at most {} bytes", live.max_body)));
-            return Asked { answer, framing, source, exchange, handler: None };
-        }
-        match live.site.find(&mut head) {
+        let routed = match self.refusal(live, &exchange, body_framing, source.as_deref()) {
+            Some(response) => live.site.refuse(response),
+            None => live.site.find(&mut head, origin.secure),
+        };
+        match routed {
             Routed::Response(response) => Asked { answer: Answer::Now(response), framing, source, exchange, handler: None },
             Routed::App { handler, name, base_length } => {
                 exchange.goes_to(name);
-                let (origin, uploads) = (self.origin.clone(), live.uploads.clone());
+                let uploads = live.uploads.clone();
                 let request = Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward(), user: None };
                 let asked = handler.clone();
                 let answer = || {
@@ -70,10 +66,27 @@ impl Connection {
                         asked.request(request)
                     }
                 };
-                let answer = guarded(answer).unwrap_or_else(|| Answer::Now(broken(exchange.id())));
+                let answer = guarded(answer).unwrap_or_else(|| Answer::Now(self.broken(live, &exchange)));
                 Asked { answer, framing, source, exchange, handler: Some(handler) }
             }
         }
+    }
+
+    /// Why a request is not even looked at, if that is so.
+    fn refusal(&self, live: &Live, exchange: &Exchange, framing: BodyFraming, source: Option<&WireBody>) -> Option<Response> {
+        if self.crowded {
+            return Some(Limit::crowded());
+        }
+        if let Some(response) = exchange.refusal(live) {
+            return Some(response);
+        }
+        if matches!(framing, BodyFraming::Length(length) if length > live.max_body) {
+            if let Some(source) = source {
+                source.close();
+            }
+            return Some(Response::error(413, &format!("the body may have at most {} bytes", live.max_body)));
+        }
+        None
     }
 
     /// Writes an answer that is there already and small, to a request without a body, on a connection that stays; gives any other back.
@@ -116,6 +129,11 @@ impl Connection {
         self.reply(live, response, framing, source, (exchange, handler)).await
     }
 
+    /// The answer when its handler panicked.
+    fn broken(&self, live: &Live, exchange: &Exchange) -> Response {
+        live.site.plain(broken(exchange.id()), self.origin.secure)
+    }
+
     /// What the connection has sent, or will have once its output is flushed.
     fn sent(&self) -> u64 {
         self.wire.sent.get() + self.wire.pending() as u64
@@ -145,9 +163,10 @@ impl Connection {
         if self.wire.pending() > 0 && self.wire.flush(&[], live.timeouts.write).await.is_err() {
             return None;
         }
-        let slow = Alarm::new();
-        if let Some(at) = exchange.report_at(live) {
-            slow.set_at(at);
+        let slow = &self.wire.slow;
+        match exchange.report_at(live) {
+            Some(at) => slow.set_at(at),
+            None => slow.clear(),
         }
         poll_fn(|cx| {
             let polled = guarded(|| {
@@ -157,7 +176,7 @@ impl Connection {
             match polled {
                 Some(Poll::Ready(response)) => return Poll::Ready(Some(response)),
                 Some(Poll::Pending) => {}
-                None => return Poll::Ready(Some(broken(exchange.id()))),
+                None => return Poll::Ready(Some(self.broken(live, exchange))),
             }
             if slow.poll(cx).is_ready() {
                 slow.clear();
@@ -195,6 +214,7 @@ impl Connection {
             }
             ResponseBody::Upgrade(takeover) => {
                 exchange.finish(live, status, self.wire.sent.get() + self.wire.pending() as u64, None);
+                let takeover = exchange.goes_on(takeover);
                 return if self.wire.flush(&[], limit).await.is_ok() { After::Upgrade(takeover) } else { After::Close };
             }
             _ => {

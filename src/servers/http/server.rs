@@ -10,8 +10,10 @@ use slab::Slab;
 use super::connection::Connection;
 use super::leaving::Leaving;
 use super::wire::Wire;
+use crate::limiter::Held;
 use crate::net::{Accepted, Peer, Stream, TlsServer};
 use crate::reactor::{self, Scope};
+use crate::request::limits::Admission;
 use crate::request::{Origin, Takeover, Upgraded};
 use crate::scoreboard::{Slot, add, subtract};
 use crate::servers::host::{Host, RequestIds};
@@ -77,7 +79,7 @@ impl HttpServer {
     /// Whether it takes more connections than it has.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        (self.connections() as u64) < self.live.borrow().max_connections
+        (self.connections() as u64) < self.live.borrow().max_connections && self.tls.borrow().as_ref().is_none_or(TlsServer::has_room)
     }
 
     /// Connections open now.
@@ -91,10 +93,16 @@ impl HttpServer {
     /// # Errors
     /// When the reactor cannot register it; the connection is closed then.
     pub fn serve(self: &Rc<Self>, accepted: Accepted, local: &Peer) -> io::Result<()> {
-        let opening = Opening::new(accepted, local, &self.name, self.tls.borrow().clone(), &self.live.borrow().proxies)?;
-        let entry = Entry { key: self.connections.borrow_mut().insert(None), server: self.clone() };
+        let live = self.live();
+        let opening = Opening::new(accepted, local, (&self.name, self.host.slot), self.tls.borrow().clone(), &live.proxies)?;
+        let mut entry = Entry { key: self.connections.borrow_mut().insert(None), server: self.clone(), crowded: false, held: None };
         add(self.host.slot.accepts(), 1);
         add(self.host.slot.connections(), 1);
+        // Before a handshake, which costs; of one that a proxy announces the client is not known yet.
+        let known = !opening.is_announced();
+        if known && !entry.admit(&live, opening.peer()) {
+            return Ok(());
+        }
         if opening.is_open() {
             let (stream, origin) = opening.at_once();
             self.serve_stream(entry, stream, origin);
@@ -103,7 +111,11 @@ impl HttpServer {
         let server = self.clone();
         self.scope.spawn(async move {
             match opening.opened().await {
-                Ok((stream, origin)) => server.serve_stream(entry, stream, origin),
+                Ok((stream, origin)) => {
+                    if known || entry.admit(&server.live(), &origin.peer) {
+                        server.serve_stream(entry, stream, origin);
+                    }
+                }
                 Err(why) => log_debug!("{}: {why}", server.name),
             }
         });
@@ -115,7 +127,7 @@ impl HttpServer {
         if let Some(place) = self.connections.borrow_mut().get_mut(entry.key) {
             *place = Some(wire.clone());
         }
-        let connection = Connection { wire, origin, server: self.clone() };
+        let connection = Connection { wire, origin, server: self.clone(), crowded: entry.crowded };
         self.scope.spawn(async move {
             let entry = entry;
             if let Some((wire, takeover)) = connection.serve().await {
@@ -153,9 +165,25 @@ impl HttpServer {
 struct Entry {
     key: usize,
     server: Rc<HttpServer>,
+    /// Its client has too many.
+    crowded: bool,
+    /// What counts it among those of its client.
+    held: Option<Held>,
 }
 
 impl Entry {
+    /// Counts the connection among those of its client. `false`: it is closed at once.
+    fn admit(&mut self, live: &Live, peer: &Peer) -> bool {
+        // A proxy that names its clients has connections for all of them: they are counted by their requests.
+        let Some(limit) = live.limit.as_ref().filter(|_| !live.trusts(peer)) else { return true };
+        (self.crowded, self.held) = match limit.connect(peer) {
+            Admission::Served(held) => (false, held),
+            Admission::Crowded(held) => (true, held),
+            Admission::Closed => return false,
+        };
+        true
+    }
+
     /// Gives the connection to another protocol, in a task of its own: what HTTP needed is gone with the present one.
     fn hand_over(self, wire: Rc<Wire>, takeover: Takeover) {
         let server = self.server.clone();

@@ -78,7 +78,7 @@ struct Running {
 }
 
 fn config() -> Http {
-    let route = |path: &str, action| Route { host: Host::Any, path: path.into(), access: None, compress: None, headers: None, action };
+    let route = |path: &str, action| Route::new(Host::Any, path, action);
     Http {
         routes: vec![
             route("/", Action::App("probe".into())),
@@ -381,14 +381,8 @@ fn a_connection_stays_small() {
         let live = Live::new(config().terms(&std::collections::BTreeMap::new()), &std::collections::BTreeMap::new(), None, board.slot(0));
         let server = HttpServer::new("web", live, board.slot(0), Rc::new(RequestIds::new(0, 1)));
         let wire = Rc::new(Wire::new(Stream::from(Socket::new(OwnedFd::from(ours)).unwrap())));
-        let origin = Rc::new(Origin {
-            peer: Peer::Unknown,
-            local: Peer::Unknown,
-            secure: false,
-            server: "web".into(),
-            parameters: crate::request::Parameters::default(),
-        });
-        std::mem::size_of_val(&HttpConnection { wire, origin, server }.serve())
+        let origin = Rc::new(Origin::new(Peer::Unknown, Peer::Unknown, "web".into()));
+        std::mem::size_of_val(&HttpConnection { wire, origin, server, crowded: false }.serve())
     })
     .unwrap();
     assert!(size <= 4096, "an idle connection takes {size} bytes");

@@ -9,18 +9,10 @@ use std::time::Duration;
 
 use crate::net::Stream;
 use crate::reactor::{self, Alarm, PutOff, TimedOut};
+use crate::servers::buffers;
 
-/// The first size of an input buffer; it grows up to what a head may take.
-const INPUT: usize = 16 << 10;
 /// Output kept together before it must go: replies to pipelined requests leave in one write.
 pub(super) const OUTPUT: usize = 64 << 10;
-/// Buffers kept for the next connection that needs one.
-const POOLED: usize = 64;
-
-thread_local! {
-    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
-
 /// A connection's stream and buffers. While nothing has arrived it holds no input buffer, so that an idle connection is small.
 pub(super) struct Wire {
     pub(super) stream: Stream,
@@ -28,12 +20,15 @@ pub(super) struct Wire {
     output: RefCell<Vec<u8>>,
     /// The deadline of whatever the connection's own task waits for.
     pub(super) alarm: Alarm,
+    /// When an exchange is reported that still waits. One for the whole connection: the queue of timers is not touched by each request.
+    pub(super) slow: Alarm,
     pub(super) received: Cell<u64>,
     pub(super) sent: Cell<u64>,
     /// The output goes at the end of the turn.
     put_off: Cell<bool>,
 }
 
+/// It grows up to what a head may take.
 #[derive(Default)]
 struct Input {
     buffer: Vec<u8>,
@@ -43,19 +38,7 @@ struct Input {
 
 impl Drop for Input {
     fn drop(&mut self) {
-        give_back(std::mem::take(&mut self.buffer));
-    }
-}
-
-fn give_back(buffer: Vec<u8>) {
-    if buffer.len() == INPUT {
-        // After the thread's end there is no pool, and the buffer is just freed.
-        let _ = POOL.try_with(|pool| {
-            let mut pool = pool.borrow_mut();
-            if pool.len() < POOLED {
-                pool.push(buffer);
-            }
-        });
+        buffers::give_back(std::mem::take(&mut self.buffer));
     }
 }
 
@@ -86,6 +69,7 @@ impl Wire {
             input: RefCell::default(),
             output: RefCell::default(),
             alarm: Alarm::new(),
+            slow: Alarm::new(),
             received: Cell::new(0),
             sent: Cell::new(0),
             put_off: Cell::new(false),
@@ -124,7 +108,7 @@ impl Wire {
     pub(super) fn rest(&self) {
         let mut input = self.input.borrow_mut();
         if input.start == input.end {
-            give_back(std::mem::take(&mut input.buffer));
+            buffers::give_back(std::mem::take(&mut input.buffer));
             input.start = 0;
             input.end = 0;
         }
@@ -138,7 +122,7 @@ impl Wire {
         let mut input = self.input.borrow_mut();
         let Input { buffer, start, end } = &mut *input;
         if buffer.is_empty() {
-            *buffer = POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; INPUT]);
+            *buffer = buffers::take();
         }
         if *end == buffer.len() {
             buffer.copy_within(*start..*end, 0);
@@ -155,7 +139,7 @@ impl Wire {
         let Poll::Ready(read) = self.stream.poll_read(cx, &mut buffer[*end..])? else {
             // Only TLS comes here, which cannot tell before whether there is anything.
             if start == end {
-                give_back(std::mem::take(buffer));
+                buffers::give_back(std::mem::take(buffer));
                 (*start, *end) = (0, 0);
             }
             return Poll::Pending;

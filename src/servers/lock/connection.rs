@@ -17,6 +17,8 @@ use crate::scoreboard::now_ms;
 const PIECE: usize = 16 << 10;
 /// Asks without an answer after which nothing more is read.
 const MOST_ASKED: usize = 1024;
+/// Pieces that are read in one turn of the loop: what is answered at once would otherwise never let the others have theirs.
+const PIECES_A_TURN: usize = 16;
 /// The most locks in one list.
 const MOST_LISTED: u32 = 1000;
 /// How long a lease lasts if nothing else is said, milliseconds.
@@ -59,6 +61,8 @@ struct Voice {
     /// Ends once everything is written, or at once when the client does not read.
     ending: Cell<bool>,
     draining: Cell<bool>,
+    /// The connection's task runs, and looks at all of this before it waits.
+    is_awake: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -73,6 +77,7 @@ impl Connection {
             session: Cell::new(None),
             ending: Cell::new(false),
             draining: Cell::new(false),
+            is_awake: Cell::new(false),
             waker: RefCell::default(),
         };
         Rc::new(Self { stream, parties, voice: Rc::new(voice), speaker: RefCell::default(), lines: RefCell::default() })
@@ -101,7 +106,14 @@ impl Connection {
     }
 
     fn poll(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
-        loop {
+        self.voice.is_awake.set(true);
+        let polled = self.poll_awake(cx, buffer);
+        self.voice.is_awake.set(false);
+        polled
+    }
+
+    fn poll_awake(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
+        for _ in 0..PIECES_A_TURN {
             let flushed = self.voice.poll_flush(cx, &self.stream);
             let waiting = self.voice.waiting();
             if flushed.is_ready() || self.voice.ending.get() || waiting > self.voice.backlog || self.voice.has_drained() {
@@ -117,6 +129,8 @@ impl Connection {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn take(&self, bytes: &[u8]) {
@@ -349,6 +363,8 @@ impl Hearer for Voice {
                 }
             }
         }
-        self.wake();
+        if !self.is_awake.get() {
+            self.wake();
+        }
     }
 }

@@ -49,7 +49,7 @@ impl RawServer {
     /// Whether it takes more connections than it has.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.open.get() < u64::from(self.live.borrow().config.max_connections)
+        self.open.get() < u64::from(self.live.borrow().config.max_connections) && self.tls.borrow().as_ref().is_none_or(TlsServer::has_room)
     }
 
     /// Connections open now.
@@ -68,7 +68,7 @@ impl RawServer {
             crate::log_info!("{}: {} may not connect", self.name, accepted.peer);
             return Ok(());
         }
-        let opening = Opening::new(accepted, local, &self.name, self.tls.borrow().clone(), &live.config.proxy_protocol)?;
+        let opening = Opening::new(accepted, local, (&self.name, self.slot), self.tls.borrow().clone(), &live.config.proxy_protocol)?;
         let entry = Entry::new(self.clone());
         let idle = live.config.idle.map(|idle| *idle);
         let app = live.app.clone();

@@ -1,6 +1,6 @@
 //! What workers told their parties before this hub was there.
 
-use super::super::holding::{Holder, Kind, Lock, Role, Waiter};
+use super::super::holding::{Holder, Kind, Role, Waiter};
 use super::super::message::{Claim, Claimed, Mode, Name, Said, Tell};
 use super::{Table, Worker};
 
@@ -8,6 +8,9 @@ impl Table {
     /// What a worker has told a party before this hub was there. Only before [`Table::open`].
     pub fn claim(&mut self, worker: Worker, claim: Claim) {
         let Claim { party, name, state } = claim;
+        if let Some(bucket) = self.fast_path.bucket(&name) {
+            self.rule(bucket);
+        }
         match state {
             Claimed::Job { token, ending } => {
                 self.claim_hold(worker, &name, Mode::Exclusive, Holder { party, token, kind: Kind::Job }, ending);
@@ -16,12 +19,12 @@ impl Table {
                 self.claim_hold(worker, &name, mode, Holder { party, token, kind: Kind::Lease { until_ms, lease_ms, lasting } }, false);
             }
             Claimed::JobWait => {
-                self.locks.entry(name.clone()).or_insert_with(Lock::new).outcome.push(party);
+                self.lock(&name).outcome.push(party);
                 self.set_role(Some(worker), party, &name, Role::Outcome);
             }
             Claimed::Queued { ticket, deadline_ms, want } => {
-                self.next = self.next.max(ticket + 1);
-                let lock = self.locks.entry(name.clone()).or_insert_with(Lock::new);
+                self.fast_path.extend(ticket + 1, 0);
+                let lock = self.lock(&name);
                 lock.queue.insert(ticket, Waiter { party, want, deadline_ms });
                 self.ends.insert((deadline_ms, ticket), name.clone());
                 self.set_role(Some(worker), party, &name, Role::Queued(ticket));
@@ -31,9 +34,10 @@ impl Table {
 
     /// Of two claims that exclude each other the later grant is right: the earlier holder had ended it, or its time was over, and the
     /// hub could not tell its worker any more.
-    fn claim_hold(&mut self, worker: Worker, name: &Name, mode: Mode, holder: Holder, ending: bool) {
-        self.next = self.next.max(holder.token + 1);
-        let lock = self.locks.entry(name.clone()).or_insert_with(Lock::new);
+    pub(super) fn claim_hold(&mut self, worker: Worker, name: &Name, mode: Mode, holder: Holder, ending: bool) {
+        self.fast_path.extend(holder.token + 1, 0);
+        self.lock(name);
+        let Some(lock) = self.locks.get_mut(name) else { return };
         if let Some(at) = lock.holder(holder.party) {
             // A session that moved is claimed by both its workers: the later word about it is right.
             let known = lock.holders[at].clone();

@@ -1,6 +1,6 @@
 //! Leases: who gets one, who waits for it, when it ends, who takes it up again.
 
-use super::super::holding::{Holder, Kind, Lock, Role, Waiter};
+use super::super::holding::{Holder, Kind, Role, Waiter};
 use super::super::message::{Hold, Mode, Name, PartyId, Said, Tell, Want};
 use super::{Table, Worker};
 
@@ -27,20 +27,19 @@ impl Table {
         if !self.has_room(self.parties.get(&party), name) {
             return Said::Limit;
         }
-        let lock = self.locks.entry(name.clone()).or_insert_with(Lock::new);
-        let number = self.next;
+        let (waiters, fast_path) = (self.limits.waiters as usize, self.fast_path);
+        let lock = self.lock(name);
         if lock.admits(want.mode) && lock.queue.is_empty() {
-            self.next += 1;
-            return self.grant(Some(worker), party, name, want, number, now);
+            return self.grant(Some(worker), party, name, want, fast_path.draw(), now);
         }
         let deadline_ms = asked.saturating_add(want.wait_ms);
         if deadline_ms <= now {
             return Said::Busy;
         }
-        if lock.queue.len() >= self.limits.waiters as usize {
+        if lock.queue.len() >= waiters {
             return Said::Limit;
         }
-        self.next += 1;
+        let number = fast_path.draw();
         lock.queue.insert(number, Waiter { party, want, deadline_ms });
         self.ends.insert((deadline_ms, number), name.clone());
         self.set_role(Some(worker), party, name, Role::Queued(number));
@@ -102,7 +101,7 @@ impl Table {
 
     /// Gives a lock to who is first in the queue, as long as it admits them.
     pub(super) fn pump(&mut self, name: &Name, now: u64) {
-        while self.is_open && self.next < self.ceiling {
+        while self.is_open && self.tokens_left() > 0 {
             let Some(lock) = self.locks.get_mut(name) else { return };
             let Some((&ticket, waiter)) = lock.queue.first_key_value() else { return };
             let (party, want, deadline_ms) = (waiter.party, waiter.want, waiter.deadline_ms);
@@ -113,8 +112,7 @@ impl Table {
                 lock.queue.remove(&ticket);
             }
             self.ends.remove(&(deadline_ms, ticket));
-            let token = self.next;
-            self.next += 1;
+            let token = self.fast_path.draw();
             let said = self.grant(None, party, name, want, token, now);
             self.tell(party, name, said);
         }

@@ -16,6 +16,7 @@ use crate::reactor::{Alarm, Scope, timeout};
 use crate::request::{Origin, Takeover, Upgraded};
 use crate::scoreboard::add;
 use crate::servers::http::HttpServer;
+use crate::servers::http::connection::CROWDED;
 use crate::servers::limits::Http2;
 use crate::servers::live::Live;
 
@@ -26,9 +27,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Streams that broke our rules and that a connection may have before it is closed.
 const ERRORS: usize = 100;
 
-/// Goes on with a connection that speaks HTTP/2.
-pub(in crate::servers::http) fn takeover(server: Rc<HttpServer>, origin: Rc<Origin>) -> Takeover {
-    Box::new(move |upgraded| Box::pin(serve(server, origin, upgraded)))
+/// Goes on with a connection that speaks HTTP/2. `crowded`: its client has too many, and is told so.
+pub(in crate::servers::http) fn takeover(server: Rc<HttpServer>, origin: Rc<Origin>, crowded: bool) -> Takeover {
+    Box::new(move |upgraded| Box::pin(serve(server, origin, crowded, upgraded)))
 }
 
 fn builder(live: &Live, config: &Http2) -> Builder {
@@ -66,14 +67,16 @@ impl Drop for Counted {
     }
 }
 
-async fn serve(server: Rc<HttpServer>, origin: Rc<Origin>, upgraded: Upgraded) {
+async fn serve(server: Rc<HttpServer>, origin: Rc<Origin>, crowded: bool, upgraded: Upgraded) {
     let Upgraded { stream, early, place: _place } = upgraded;
     let live = server.live();
     let moved = Rc::new(Moved::default());
     let transport = Transport::new(stream, early, live.timeouts.write, moved.clone());
     let handshake = builder(&live, &live.http2).handshake::<_, Bytes>(transport);
     match timeout(live.timeouts.header, handshake).await {
-        Ok(Ok(connection)) => Session { server: server.clone(), origin, open: Rc::default(), idle: Alarm::new() }.run(connection).await,
+        Ok(Ok(connection)) => {
+            Session { server: server.clone(), origin, crowded, open: Rc::default(), idle: Alarm::new() }.run(connection).await;
+        }
         Ok(Err(error)) => log_debug!("{}: {} speaks no HTTP/2: {error}", origin.server, origin.peer),
         Err(late) => log_debug!("{}: {} begins no HTTP/2: {late}", origin.server, origin.peer),
     }
@@ -84,6 +87,8 @@ async fn serve(server: Rc<HttpServer>, origin: Rc<Origin>, upgraded: Upgraded) {
 struct Session {
     server: Rc<HttpServer>,
     origin: Rc<Origin>,
+    /// The client has too many connections.
+    crowded: bool,
     open: Rc<Open>,
     idle: Alarm,
 }
@@ -127,7 +132,7 @@ impl Session {
                     turn += 1;
                     count += 1;
                     let live = self.server.live();
-                    if count >= live.keep_alive_requests && !told {
+                    if (count >= live.keep_alive_requests || self.crowded) && !told {
                         told = true;
                         connection.graceful_shutdown();
                     }
@@ -156,7 +161,7 @@ impl Session {
         self.idle.clear();
         let counted = Counted(self.open.clone());
         let respond = Rc::new(RefCell::new(respond));
-        let running = Running { server: self.server.clone(), origin: self.origin.clone(), live, respond };
+        let running = Running { server: self.server.clone(), origin: self.origin.clone(), crowded: self.crowded, live, respond };
         streams.spawn(async move {
             let _counted = counted;
             running.answer(*request).await;
@@ -171,7 +176,8 @@ impl Session {
             return Poll::Pending;
         }
         if !self.idle.is_set() {
-            self.idle.set(if told { FAREWELL } else { self.server.live().timeouts.idle });
+            let idle = if self.crowded { CROWDED } else { self.server.live().timeouts.idle };
+            self.idle.set(if told { FAREWELL } else { idle });
         }
         self.idle.poll(cx).map(|()| Next::Leave)
     }

@@ -18,6 +18,7 @@ use super::tunnel::Tunnel;
 use crate::codec::http::Method;
 use crate::net::Stream;
 use crate::reactor::{Alarm, timeout};
+use crate::request::limits::Limit;
 use crate::request::{Answer, Body, Handler, Origin, Request, Response, ResponseBody, Routed, Upgraded};
 use crate::servers::guarded::{broken, guarded};
 use crate::servers::http::HttpServer;
@@ -33,6 +34,8 @@ const LINGER_BYTES: u64 = 16 << 20;
 pub(super) struct Running {
     pub(super) server: Rc<HttpServer>,
     pub(super) origin: Rc<Origin>,
+    /// The client has too many connections, and is told so.
+    pub(super) crowded: bool,
     pub(super) live: Rc<Live>,
     pub(super) respond: Rc<RefCell<SendResponse<Bytes>>>,
 }
@@ -46,10 +49,25 @@ impl Running {
             Err(Refusal(status, why)) => {
                 let reply = self.reply(false);
                 // Who asked this may be gone already; it is recorded all the same.
-                let _gone = reply.write(Response::error(status, why), None).await;
+                let _gone = reply.write(self.plain(Response::error(status, why)), None).await;
                 Exchange::refused(&self.server.host, &self.live, &self.origin, status, reply.sent());
             }
         }
+    }
+
+    /// Why a request is not even looked at, if that is so.
+    fn refusal(&self, exchange: &Exchange, length: Option<u64>) -> Option<Response> {
+        let live = &self.live;
+        if self.crowded {
+            return Some(Limit::crowded());
+        }
+        let too_large = || Response::error(413, &format!("the body may have at most {} bytes", live.max_body));
+        exchange.refusal(live).or_else(|| length.filter(|length| *length > live.max_body).map(|_| too_large()))
+    }
+
+    /// An answer that no route gives.
+    fn plain(&self, response: Response) -> Response {
+        self.live.site.plain(response, self.origin.secure)
     }
 
     fn reply(&self, head_only: bool) -> Reply {
@@ -59,7 +77,8 @@ impl Running {
     async fn serve(self, asked: Asked) {
         let Asked { mut head, body, length, expects, websocket } = asked;
         let live = &self.live;
-        let exchange = Exchange::begin(&self.server.host, live, &self.origin, &head, 0);
+        let origin = live.origin(&mut head, &self.origin);
+        let exchange = Exchange::begin(&self.server.host, live, &origin, &head, 0);
         let reply = self.reply(head.method == Method::Head);
         let asks = expects.then(|| self.respond.clone());
         // What comes on a stream that asks for WebSocket is for who takes it over.
@@ -67,10 +86,12 @@ impl Running {
         let source = body.map(|body| Rc::new(StreamBody::new(body, asks, live.max_body, live.timeouts.body)));
         let received = || source.as_ref().map_or(0, |source| source.received());
         let mut handler = None;
-        let answer = if length.is_some_and(|length| length > live.max_body) {
-            Answer::Now(Response::error(413, &format!("the body may have at most {} bytes", live.max_body)))
-        } else {
-            match live.site.find(&mut head) {
+        let answer = {
+            let routed = match self.refusal(&exchange, length) {
+                Some(response) => live.site.refuse(response),
+                None => live.site.find(&mut head, origin.secure),
+            };
+            match routed {
                 Routed::Response(response) => Answer::Now(response),
                 Routed::App { handler: found, name, base_length } => {
                     exchange.goes_to(name);
@@ -78,7 +99,7 @@ impl Running {
                         Some(source) if length != Some(0) => Body::from_source(source.clone(), length),
                         _ => Body::empty(),
                     };
-                    let (origin, uploads) = (self.origin.clone(), live.uploads.clone());
+                    let (origin, uploads) = (origin.clone(), live.uploads.clone());
                     let request =
                         Request { id: exchange.id(), head, body, origin, base_length, uploads, onward: live.onward(), user: None };
                     handler = Some(found.clone());
@@ -86,7 +107,7 @@ impl Running {
                         let _shown = exchange.show();
                         if websocket { found.websocket(request, &self.server.sockets) } else { found.request(request) }
                     };
-                    guarded(answer).unwrap_or_else(|| Answer::Now(broken(exchange.id())))
+                    guarded(answer).unwrap_or_else(|| Answer::Now(self.plain(broken(exchange.id()))))
                 }
             }
         };
@@ -100,11 +121,11 @@ impl Running {
         };
         if let (ResponseBody::Upgrade(_), Some(body)) = (&response.body, tunnel.take()) {
             exchange.answered_with(&response);
-            return self.hand_over(response, body, exchange, &reply).await;
+            return self.hand_over(response, body, (exchange, &origin), &reply).await;
         }
         if websocket && (200..300).contains(&response.status) {
             // It would mean that WebSocket begins (RFC 8441 §5).
-            response = Response::error(501, "this path speaks no WebSocket");
+            response = self.plain(Response::error(501, "this path speaks no WebSocket"));
         }
         let status = response.status;
         exchange.answered_with(&response);
@@ -128,13 +149,14 @@ impl Running {
     }
 
     /// Tells the client that WebSocket begins, and lets who answered go on with the stream.
-    async fn hand_over(&self, mut response: Response, body: h2::RecvStream, exchange: Exchange, reply: &Reply) {
+    async fn hand_over(&self, mut response: Response, body: h2::RecvStream, (exchange, origin): (Exchange, &Rc<Origin>), reply: &Reply) {
         let ResponseBody::Upgrade(takeover) = std::mem::take(&mut response.body) else { return };
+        let takeover = exchange.goes_on(takeover);
         let begun = reply.begin_tunnel(&response);
         exchange.finish(&self.live, Reply::BEGUN, 0, begun.as_ref().err());
         drop(exchange);
         if let Ok(sending) = begun {
-            let stream = Stream::Sub(Box::new(Tunnel::new(body, sending, &self.origin)));
+            let stream = Stream::Sub(Box::new(Tunnel::new(body, sending, origin)));
             takeover(Upgraded { stream, early: Vec::new(), place: Box::new(()) }).await;
         }
     }
@@ -158,7 +180,7 @@ impl Running {
             match polled {
                 Some(Poll::Ready(response)) => return Poll::Ready(Some(response)),
                 Some(Poll::Pending) => {}
-                None => return Poll::Ready(Some(broken(exchange.id()))),
+                None => return Poll::Ready(Some(self.plain(broken(exchange.id())))),
             }
             if slow.poll(cx).is_ready() {
                 slow.clear();

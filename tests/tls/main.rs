@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
 
-#[path = "support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
+
+mod clients;
+mod scan;
+mod sessions;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -154,19 +158,6 @@ fn certificate(folder: &Path, name: &str, names: &str) {
     }
 }
 
-/// An authority, and what a client of it shows: `client.pem` and `client.key`.
-fn client_certificate(folder: &Path) {
-    certificate(folder, "authority", "DNS:authority.test");
-    openssl(
-        folder,
-        "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=client -addext subjectAltName=DNS:client.test -keyout client.key -out client.csr",
-    );
-    openssl(
-        folder,
-        "x509 -req -in client.csr -CA authority.pem -CAkey authority.key -CAcreateserial -copy_extensions copy -days 30 -out client.pem",
-    );
-}
-
 /// A site with a folder of files and one certificate.
 fn site() -> Site {
     let site = Site::new();
@@ -226,45 +217,6 @@ fn the_certificate_is_chosen_by_the_name() {
         assert_eq!(output.status.code(), Some(60), "{name}: {}", text(&output.stderr));
         let shown = secure.asked("one.pem", name, "/", &["--insecure", "--write-out", "%{http_code}"]);
         assert!(shown.ends_with("200"), "{name}: {shown}");
-    }
-}
-
-#[test]
-fn clients_show_a_certificate_where_that_is_asked() {
-    let site = site();
-    let folder = site.path().to_owned();
-    client_certificate(&folder);
-    certificate(&folder, "stranger", "DNS:stranger.test");
-    let secure = Secure::start(site, &format!("{ONE}, clients: \"authority.pem\""));
-    assert!(secure.asked("one.pem", "one.test", "/", &["--cert", "client.pem", "--key", "client.key"]).starts_with("https "));
-    assert!(!secure.curl("one.pem", "one.test", "/", &[]).status.success());
-    assert!(!secure.curl("one.pem", "one.test", "/", &["--cert", "stranger.pem", "--key", "stranger.key"]).status.success());
-    assert!(secure.asked("one.pem", "one.test", "/", &["--cert", "client.pem", "--key", "client.key"]).starts_with("https "));
-}
-
-#[test]
-fn a_session_does_not_stand_for_a_certificate_of_the_client() {
-    let site = site();
-    client_certificate(site.path());
-    let secure = Secure::start(site, ONE);
-    let both = [("-tls1_3", "three"), ("-tls1_2", "two")];
-    for (version, session) in both {
-        secure.once(&[version, "-sess_out", session]);
-        assert!(secure.once(&[version, "-sess_in", session]).contains("\nReused, "), "{version}");
-    }
-    configure(&secure.skep.site, secure.address, "auto_reload: false,", &format!("{ONE}, clients: \"authority.pem\""));
-    secure.skep.order("update");
-    for (version, session) in both {
-        let refused = secure.once(&[version, "-sess_in", session]);
-        assert!(!refused.contains("\nReused, ") && !refused.contains("https one.test"), "{version}: {refused}");
-    }
-    // Nor does one that begins with a certificate.
-    let shown = ["-cert", "client.pem", "-key", "client.key", "-sess_out", "own"];
-    for (version, _) in both {
-        let first = secure.once(&[&[version][..], &shown].concat());
-        assert!(first.contains("https one.test"), "{version}: {first}");
-        let again = secure.once(&[version, "-sess_in", "own"]);
-        assert!(!again.contains("https one.test"), "{version}: {again}");
     }
 }
 
