@@ -94,7 +94,7 @@ impl Vm {
     fn count_call(&self) {
         let calls = self.calls.get().wrapping_add(1);
         self.calls.set(calls);
-        if calls % CALLS == 0 {
+        if calls.is_multiple_of(CALLS) {
             let is_large = self.lua.used_memory() > LARGE;
             if self.is_large.replace(is_large) != is_large {
                 let goal = if is_large { GOAL_WHEN_LARGE } else { GOAL };
