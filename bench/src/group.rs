@@ -52,7 +52,7 @@ impl Drop for Group {
         if let Err(error) = fs::write(self.0.join("cgroup.kill"), "1") {
             eprintln!("{}: {error}", self.0.display());
         }
-        if !crate::wait::until(Duration::from_secs(2), || fs::remove_dir(&self.0).is_ok()) {
+        if !crate::wait::until(Duration::from_secs(10), || fs::remove_dir(&self.0).is_ok()) {
             eprintln!("{} stays", self.0.display());
         }
     }
