@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use skep::codec::fastcgi::{BeginRequest, Kind, RESPONDER, RecordError, decode, write_end, write_pair, write_record};
+use skep::codec::fastcgi::{BeginRequest, Kind, RESPONDER, decode, write_end, write_pair, write_record};
 
 /// What the front got: STDOUT as it came, and whether an end followed.
 pub struct Answer {
@@ -36,13 +36,10 @@ pub fn ask(socket: &Path, path: &str, parameters: &[(&str, &str)], body: &[u8]) 
     stream.read_to_end(&mut input).expect("an answer");
     let (mut output, mut ended) = (Vec::new(), false);
     let mut rest = &input[..];
-    loop {
-        let record = match decode(rest) {
-            Ok(Some(record)) => record,
-            // What is no record stands behind an answer that broke off.
-            Ok(None) | Err(RecordError::Version(0)) => break,
-            Err(error) => panic!("no record: {error:?}"),
-        };
+    // What breaks off ends with what is no record, so that no front takes it for whole.
+    while rest != [0; 8]
+        && let Some(record) = decode(rest).expect("records")
+    {
         match record.kind {
             Kind::Stdout => output.extend_from_slice(record.content),
             Kind::EndRequest => ended = true,

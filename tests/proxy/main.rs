@@ -12,10 +12,10 @@ mod peer;
 
 mod bodies;
 mod choice;
+mod downgrades;
 mod faults;
 mod heads;
 mod nginx;
 mod smuggling;
-
 mod sockets;
 mod upstream;

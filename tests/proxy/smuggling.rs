@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use crate::nginx::Nginx;
 use crate::support::client::get;
+use crate::support::server::{Site, Skep, free_address};
 use crate::support::wait;
-use crate::upstream::proxy;
+
+mod oddities;
 
 /// An odd request, what skep makes of it and what nginx 1.22 does, as `statuses | what the server got`, and why they differ.
 struct Case {
@@ -24,8 +26,8 @@ struct Case {
 
 /// The server: it reads strictly, answers each request with 200, and writes down method, target, fields that matter and body.
 #[derive(Clone, Default)]
-struct Recorder {
-    got: Arc<Mutex<Vec<String>>>,
+pub struct Recorder {
+    pub got: Arc<Mutex<Vec<String>>>,
 }
 
 /// Fields of a request that a smuggler would have liked to get through.
@@ -159,26 +161,76 @@ impl Recorder {
     }
 }
 
+/// The two proxies in front of one recording server; several of these are looked at at the same time.
+pub struct Lane {
+    pub recorder: Recorder,
+    pub skep: SocketAddr,
+    pub nginx: SocketAddr,
+    /// nginx that speaks HTTP/2. skep does so at the one address.
+    pub nginx2: SocketAddr,
+}
+
+/// So many lanes of one skep and one nginx.
+pub fn lanes(count: usize) -> (Skep, Nginx, Vec<Lane>) {
+    let site = Site::new();
+    let (mut lanes, mut apps, mut servers, mut fronts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for number in 0..count {
+        let recorder = Recorder::default();
+        let behind = recorder.start();
+        let skep = if number == 0 { site.address } else { free_address() };
+        let lane = Lane { recorder, skep, nginx: free_address(), nginx2: free_address() };
+        apps.push(format!("\"to{number}\": Proxy(to: [\"http://{behind}\"])"));
+        servers.push(format!("\"web{number}\": Http(listen: [\"{skep}\"], routes: [(path: \"/\", app: \"to{number}\")])"));
+        // Keeping connections, as skep does: what is left over on one would begin the next request.
+        let location = format!(
+            "location / {{ proxy_pass http://{behind}; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $http_host; }}"
+        );
+        fronts.push(format!("server {{ listen {}; {location} }} server {{ listen {} http2; {location} }}", lane.nginx, lane.nginx2));
+        lanes.push(lane);
+    }
+    let (apps, servers) = (apps.join(", "), servers.join(", "));
+    site.write(
+        "config.ron",
+        &format!(
+            "Config(data: \"data\", run: \"run\", auto_reload: false, log: (level: Warn), workers: (start: 1, min: 1, max: 1, min_spare: 0, max_spare: 1),\n\
+             admin: (listen: []), apps: {{{apps}}}, servers: {{{servers}}})\n"
+        ),
+    );
+    // The server's own block ends, and those of the lanes follow.
+    let nginx = Nginx::start(&format!("}} {} server {{ listen {};", fronts.join(" "), free_address()));
+    for lane in &lanes {
+        wait::until("nginx to answer", || get(lane.nginx, "/ready").is_ok());
+    }
+    (site.start(), nginx, lanes)
+}
+
+/// How many are looked at at once: each mostly waits for what does not come.
+const LANES: usize = 8;
+
 #[test]
 fn no_request_becomes_another() {
-    let recorder = Recorder::default();
-    let server = recorder.start();
-    // Keeping connections, as skep does: what is left over on one would begin the next request.
-    let nginx = Nginx::start(&format!(
-        "location / {{ proxy_pass http://{server}; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $http_host; }}"
-    ));
-    wait::until("nginx to answer", || get(nginx.address, "/ready").is_ok());
-    let skep = proxy(&[server], "");
-    let mut wrong = Vec::new();
-    for case in CASES {
-        let (ours, theirs) = (recorder.outcome(skep.address(), case.sent), recorder.outcome(nginx.address, case.sent));
-        let expected = if case.nginx.is_empty() { case.skep } else { case.nginx };
-        if ours != case.skep || theirs != expected {
-            wrong.push(format!("{}\n  skep  {ours}\n  nginx {theirs}", case.name));
+    let (_skep, _nginx, lanes) = lanes(LANES);
+    let cases: Vec<&Case> = CASES.iter().chain(oddities::CASES).collect();
+    assert!(cases.len() > 200);
+    let look = &|lane: &Lane, number: usize| {
+        let mut wrong = Vec::new();
+        for case in cases.iter().skip(number).step_by(LANES) {
+            let (ours, theirs) = (lane.recorder.outcome(lane.skep, case.sent), lane.recorder.outcome(lane.nginx, case.sent));
+            let expected = if case.nginx.is_empty() { case.skep } else { case.nginx };
+            if ours != case.skep || theirs != expected {
+                wrong.push(format!("{}\n  skep  {ours}\n  nginx {theirs}", case.name));
+            }
         }
+        wrong
+    };
+    let wrong: Vec<String> = thread::scope(|scope| {
+        let looking: Vec<_> = lanes.iter().enumerate().map(|(number, lane)| scope.spawn(move || look(lane, number))).collect();
+        looking.into_iter().flat_map(|one| one.join().unwrap()).collect()
+    });
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    for case in cases {
         assert!(case.nginx.is_empty() == case.why.is_empty(), "{}: a difference has a reason", case.name);
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
 }
 
 const CASES: &[Case] = &[

@@ -46,7 +46,7 @@ impl Http1 {
         }
         match body {
             Announced::None => {}
-            Announced::Length(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
+            Announced::Length(length) => head.extend(["Content-Length: ", &length.to_string(), "\r\n"]),
             Announced::Unknown => head.push_str("Transfer-Encoding: chunked\r\n"),
         }
         head.push_str("\r\n");

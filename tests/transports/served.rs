@@ -84,7 +84,7 @@ impl Served {
         site.write("sent/file.txt", &"0123456789".repeat(100));
         // A file that was written just now has a weak tag only: it may change again within the same second.
         let digits = fs::File::options().append(true).open(folder.join("public/digits.txt")).expect("a file");
-        digits.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(60)).expect("a time");
+        digits.set_modified(std::time::SystemTime::now() - std::time::Duration::from_mins(1)).expect("a time");
         // It is as large as it says and takes no room.
         fs::File::create(folder.join("public/large.bin")).and_then(|file| file.set_len(MOST)).expect("a file");
         for (name, text) in PROGRAMS {
