@@ -159,6 +159,9 @@ impl Checker<'_> {
         if prefix.contains(|c: char| c.is_control()) {
             self.error(&place.name("prefix"), "`prefix` has a character that cannot stand in a field");
         }
+        if sendfile.field == Field::AccelRedirect && !prefix.is_empty() && !prefix.starts_with('/') {
+            self.error(&place.name("prefix"), format!("{prefix:?} is no address of an internal location: it begins with a slash"));
+        }
         self.at_least(&place.name("keep"), sendfile.keep, HumanDuration::milliseconds(100));
         self.at_least(&place.name("max_total"), sendfile.max_total, sendfile.max_file);
         SendFile { directory, prefix: Some(prefix), ..sendfile }
@@ -271,8 +274,14 @@ impl Checker<'_> {
 
     /// Header fields of all answers of a server.
     fn headers(&mut self, place: &Place, headers: Option<&Headers>) {
-        if let Some(name) = headers.and_then(Headers::unusable) {
-            self.error(place, RouteError::BadHeader(name.to_owned()).to_string());
+        if let Some(headers) = headers
+            && let Some(name) = headers.unusable()
+        {
+            let at = match headers.remove.iter().position(|removed| removed == name) {
+                Some(index) => place.name("remove").index(index),
+                None => place.name("set").name(name),
+            };
+            self.error(&at, RouteError::BadHeader(name.to_owned()).to_string());
         }
     }
 
