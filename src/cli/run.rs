@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use super::{Exit, complain, configuration, say};
-use crate::config::{ADMIN, App, Settings};
+use crate::config::{ADMIN, Settings};
 use crate::master::{self, Options, Report};
 use crate::net::Address;
 use crate::units::counted;
@@ -48,13 +48,14 @@ fn banner(settings: &Settings, report: &Report) -> String {
     };
     let workers = counted(report.workers, "worker");
     let mut text = format!("skep {} · {workers} · config: {config}\n", env!("CARGO_PKG_VERSION"));
-    let apps: Vec<&str> =
-        settings.apps.iter().filter(|(_, app)| matches!(app, App::Script(_) | App::Files(_))).map(|(name, _)| name.as_str()).collect();
     for listener in &report.listeners {
         let (what, path, note) = if listener.server == ADMIN {
             let token = settings.data.join("admin.token");
             ("admin", "status", format!("the token is in {}", token.display()))
         } else {
+            let server = settings.servers.get(&listener.server);
+            let leads_to = |name: &&str| server.is_some_and(|server| server.leads_to(name));
+            let apps: Vec<&str> = settings.apps.keys().map(String::as_str).filter(leads_to).collect();
             (listener.server.as_str(), "", apps.join(", "))
         };
         let place = match (&listener.address, settings.servers.get(&listener.server)) {

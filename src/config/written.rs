@@ -20,7 +20,7 @@ use crate::net::Address;
 use crate::net::tls_files::TlsFiles;
 use crate::request::access::Auth;
 use crate::request::errors::ErrorPage;
-use crate::request::route::Route;
+use crate::request::route::{Action, Route};
 use crate::script::config::ScriptApp;
 use crate::secret::Secret;
 use crate::servers::fastcgi::config::FastCgi;
@@ -348,6 +348,18 @@ impl App {
 }
 
 impl Server {
+    /// Whether one of its routes, or all of it, is for an application.
+    #[must_use]
+    pub fn leads_to(&self, name: &str) -> bool {
+        match self {
+            Self::Http(Http { routes, .. }) | Self::FastCgi(FastCgi { routes, .. }) => {
+                routes.iter().any(|route| matches!(&route.action, Action::App(app) if app == name))
+            }
+            Self::FlashPolicy(_) | Self::Lock(_) | Self::Rtep(_) => false,
+            Self::Script(script) => script.app == name,
+        }
+    }
+
     /// The kind's name, as it is written.
     #[must_use]
     pub fn kind(&self) -> &'static str {

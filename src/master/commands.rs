@@ -56,7 +56,7 @@ impl Master {
     pub fn command(&mut self, asker: Asker, command: Command) {
         match command {
             Command::Status => {
-                let outcome = Outcome { ok: true, lines: Vec::new(), status: Some(Box::new(self.status())) };
+                let outcome = Outcome { ok: true, status: Some(Box::new(self.status())), ..Outcome::default() };
                 self.answer(asker, outcome);
             }
             Command::Stop => self.stop(asker, false),

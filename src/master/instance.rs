@@ -30,7 +30,7 @@ use crate::process::{BootInfo, Command, OrderStatus, Outcome};
 use crate::scoreboard::{Role, Scoreboard};
 use crate::sys::privileges::Target;
 use crate::sys::signals::Signals;
-use crate::{log_error, telemetry};
+use crate::{log_error, log_warn, telemetry};
 
 /// The master looks around at least this often.
 const ROUND: Duration = Duration::from_secs(1);
@@ -232,6 +232,9 @@ impl Master {
                     } else {
                         log_error!("{line}");
                     }
+                }
+                for warning in &outcome.warnings {
+                    log_warn!("{warning}");
                 }
             }
         }

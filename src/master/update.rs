@@ -42,6 +42,8 @@ struct Running {
     everybody: bool,
     deadline: Instant,
     lines: Vec<String>,
+    /// What the configuration had better not say.
+    warnings: Vec<String>,
 }
 
 impl Update {
@@ -97,9 +99,8 @@ impl Master {
             return Ok(None);
         }
         config::keep_what_needs_a_restart(&self.settings, &mut settings);
-        let mut lines = changes.lines();
-        lines.extend(loaded.warnings.iter().map(config::Problem::line));
-        self.change_to(settings, lines).map(Some)
+        let warnings = loaded.warnings.iter().map(config::Problem::line).collect();
+        Ok(Some(Running { warnings, ..self.change_to(settings, changes.lines())? }))
     }
 
     /// The configuration in force with the certificates that were ordered meanwhile: what else was written since waits for who asks for it.
@@ -129,6 +130,7 @@ impl Master {
             everybody: false,
             deadline: Instant::now() + LIMIT,
             lines,
+            warnings: Vec::new(),
         })
     }
 
@@ -201,7 +203,7 @@ impl Master {
 
     fn commit(&mut self) {
         let Some(running) = self.update.running.take() else { return };
-        let Running { askers, settings, revision, plan, lines, .. } = *running;
+        let Running { askers, settings, revision, plan, lines, warnings, .. } = *running;
         let log_changed = self.settings.log != settings.log;
         let file_changed = self.settings.log.file != settings.log.file;
         self.settings = settings;
@@ -224,7 +226,7 @@ impl Master {
             self.bring_up_to_date(pid);
         }
         log_info!("the configuration was applied (revision {revision})");
-        self.update_done(askers, Outcome { ok: true, lines, status: None });
+        self.update_done(askers, Outcome { ok: true, lines, warnings, status: None });
     }
 
     fn change_log(&mut self, file_changed: bool) {
@@ -318,7 +320,7 @@ impl Master {
         } else {
             self.trouble(lines.join("\n"));
         }
-        let outcome = Outcome { ok: false, lines, status: None };
+        let outcome = Outcome { ok: false, lines, ..Outcome::default() };
         for asker in askers {
             self.answer(asker, outcome.clone());
         }

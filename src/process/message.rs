@@ -130,6 +130,9 @@ pub struct Outcome {
     pub ok: bool,
     /// For the person who asked, one line each: what was done, or why not.
     pub lines: Vec<String>,
+    /// What is worth a look although it has happened, one line each, for the log: a command has checked the file itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The answer to [`Command::Status`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Box<Status>>,
@@ -138,12 +141,12 @@ pub struct Outcome {
 impl Outcome {
     /// It was done; `line` says what.
     pub fn done(line: impl Into<String>) -> Outcome {
-        Outcome { ok: true, lines: vec![line.into()], status: None }
+        Outcome { ok: true, lines: vec![line.into()], ..Outcome::default() }
     }
 
     /// It was not done; `line` says why.
     pub fn failed(line: impl Into<String>) -> Outcome {
-        Outcome { ok: false, lines: vec![line.into()], status: None }
+        Outcome { ok: false, lines: vec![line.into()], ..Outcome::default() }
     }
 }
 

@@ -132,6 +132,23 @@ fn words_on_standard_error_are_bounded_lines_of_the_log() {
 }
 
 #[test]
+fn status_tells_how_many_programs_there_are() {
+    let programs = Programs::start();
+    let address = programs.skep.address();
+    assert_eq!(get(address, "/cgi/deaf.sh").expect("a reply").status, 200);
+    assert!(get(address, "/cgi/killed.sh").is_err(), "an answer that looks whole");
+    assert_eq!(get(address, "/cgi/badbang.cgi").expect("a reply").status, 500);
+    let shown = || programs.skep.status().upstreams.into_iter().find(|one| one.app == "cgi").expect("the programs");
+    wait::until("no program to be under way", || shown().active == 0);
+    let status = shown();
+    assert!(status.upstream.ends_with("cgi-bin") || status.upstream.len() == 64, "{}", status.upstream);
+    assert_eq!((status.requests, status.failures), (3, 2));
+    // The first screen names what a server leads to, of whatever kind.
+    let screen = programs.skep.output();
+    assert!(screen.lines().any(|line| line.starts_with("  fcgi") && line.contains("bounded, cgi, ")), "{screen}");
+}
+
+#[test]
 fn words_on_standard_error_are_in_the_answer_if_it_takes_them() {
     let programs = Programs::start();
     let address = programs.skep.address();

@@ -435,4 +435,14 @@ fn certificates_that_expire_are_told_in_time() {
     wait::until("the log to warn of it", || skep.output().contains(warned));
     assert_eq!(skep.output().matches(warned).count(), 1, "once a machine: {}", skep.output());
     assert!(!skep.output().contains("one.pem ("), "{}", skep.output());
+    // With level Warn the log has what a saved configuration had better not say, and so has whoever asks for the update.
+    let warned = "two.pem expires in ";
+    configure(&skep.site, address, "dev: true,", &format!("{ONE}, others: [(certificate: \"two.pem\", key: \"two.key\")]"));
+    wait::until("the log to warn of it again", || skep.output().lines().any(|line| line.contains(" WARN ") && line.contains(warned)));
+    configure(&skep.site, address, "dev: false,", &format!("{ONE}, others: [(certificate: \"two.pem\", key: \"two.key\")]"));
+    let output = skep.site.command("update").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    // It may have been taken up by itself before.
+    let (said, answer) = (text(&output.stderr), text(&output.stdout));
+    assert!(said.contains("warning: ") && said.contains(warned) || answer.contains("nothing"), "{said}{answer}");
 }

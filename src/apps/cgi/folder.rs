@@ -16,6 +16,7 @@ use super::errors::Errors;
 use super::overrides::{Allowed, Said};
 use super::place::{Found, Nowhere, Place, find};
 use super::running::{Allowance, Running};
+use super::tally::Tally;
 use crate::apps::answer::answer;
 use crate::apps::collected::{Uncollected, body};
 use crate::apps::error_log::ErrorLog;
@@ -42,6 +43,7 @@ pub struct CgiFolder {
     base: String,
     index: Arc<Vec<String>>,
     allowed: Allowed,
+    tally: Rc<Tally>,
     sent: SentFiles,
     gate: Rc<Gate>,
     /// Programs whose answers are through and that have not ended.
@@ -62,6 +64,7 @@ impl CgiFolder {
             root: Arc::new(root),
             base: base.trim_end_matches('/').to_owned(),
             index: Arc::new(config.index.clone()),
+            tally: Tally::new(name, base.trim_end_matches('/')),
             allowed: Allowed::new(&config.overrides)?,
             sent: SentFiles::open(&config.sendfile_roots)?,
             gate: Gate::new(config.max_processes as usize, config.queue as usize, *config.queue_timeout),
@@ -108,15 +111,22 @@ impl CgiFolder {
                 return full(*self.config.queue_timeout);
             }
         };
+        let counted = self.tally.count();
         let errors = Errors::new(ErrorLog::new(&work), self.config.stderr == Stderr::Output);
         let starting = self.start(request, place, &said, interpreter.as_deref(), &body);
         let started = match timeout(*self.config.timeout, starting).await {
             Ok(Ok(started)) => started,
-            Ok(Err(error)) => return not_started(&work, interpreter.as_deref(), &error),
-            Err(_) => return Failure::TimedOut(*self.config.timeout).response(&work),
+            Ok(Err(error)) => {
+                counted.failed();
+                return not_started(&work, interpreter.as_deref(), &error);
+            }
+            Err(_) => {
+                counted.failed();
+                return Failure::TimedOut(*self.config.timeout).response(&work);
+            }
         };
         let allowance = Allowance { time: *self.config.timeout, output: self.config.max_output.map(|most| *most) };
-        answer(Running::new(started, body, errors, allowance, pass), request, &self.sent, &work).await
+        answer(Running::new(started, body, errors, allowance, (pass, counted)), request, &self.sent, &work).await
     }
 
     /// The interpreter for the longest end of the file's name that has one.

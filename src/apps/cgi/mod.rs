@@ -8,6 +8,7 @@
 //! | `overrides` | what a front may say about a program |
 //! | `running` | a program at work: input, output, time, end |
 //! | `errors` | what it says on its standard error |
+//! | `tally` | what `skep status` tells of them |
 
 pub mod config;
 mod errors;
@@ -15,5 +16,6 @@ mod folder;
 mod overrides;
 mod place;
 mod running;
+mod tally;
 
 pub use folder::CgiFolder;

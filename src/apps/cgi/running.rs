@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes};
 use nix::unistd::{read, write};
 
 use super::errors::Errors;
+use super::tally::Counted;
 use crate::apps::clock::Clock;
 use crate::apps::failure::Failure;
 use crate::apps::gate::Pass;
@@ -51,12 +52,19 @@ pub(super) struct Running {
     written: u64,
     /// On between the end of the output and that of the program.
     grace: Alarm,
+    counted: Counted,
     _pass: Pass,
 }
 
 impl Running {
     /// `pipes` has an output at least; `body` goes to its input where it has one.
-    pub(super) fn new((program, pipes): (Program, Pipes), body: Body, errors: Errors, allowance: Allowance, pass: Pass) -> Self {
+    pub(super) fn new(
+        (program, pipes): (Program, Pipes),
+        body: Body,
+        errors: Errors,
+        allowance: Allowance,
+        (pass, counted): (Pass, Counted),
+    ) -> Self {
         Self {
             program,
             stdin: pipes.stdin,
@@ -70,6 +78,7 @@ impl Running {
             allowance,
             written: 0,
             grace: Alarm::new(),
+            counted,
             _pass: pass,
         }
     }
@@ -151,6 +160,23 @@ impl Running {
         })
     }
 
+    /// The next piece for the answer, within the program's time.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+        let starved = self.poll_input(cx)?;
+        self.poll_errors(cx);
+        let polled = match self.errors_for_answer() {
+            Some(piece) => Poll::Ready(piece.map(Some)),
+            None => self.poll_stdout(cx),
+        };
+        if polled.is_ready() || starved {
+            // From here on it is the client who takes his time.
+            self.clock.pause();
+            return polled;
+        }
+        self.clock.run();
+        self.clock.poll(cx).map(|()| Err(Failure::TimedOut(self.allowance.time)))
+    }
+
     /// Whether output that has ended is whole.
     fn poll_whole(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
         if !self.grace.is_set() {
@@ -173,19 +199,12 @@ impl Running {
 
 impl work::Program for Running {
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
-        let starved = self.poll_input(cx)?;
-        self.poll_errors(cx);
-        let polled = match self.errors_for_answer() {
-            Some(piece) => Poll::Ready(piece.map(Some)),
-            None => self.poll_stdout(cx),
-        };
-        if polled.is_ready() || starved {
-            // From here on it is the client who takes his time.
-            self.clock.pause();
-            return polled;
+        let polled = self.poll_piece(cx);
+        // What the client does is no fault of the program.
+        if matches!(&polled, Poll::Ready(Err(failure)) if !matches!(failure, Failure::Body(_))) {
+            self.counted.failed();
         }
-        self.clock.run();
-        self.clock.poll(cx).map(|()| Err(Failure::TimedOut(self.allowance.time)))
+        polled
     }
 
     fn is_fed(&self) -> bool {

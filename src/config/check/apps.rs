@@ -9,10 +9,7 @@ use crate::config::problem::{Problem, did_you_mean};
 use crate::config::tree::Place;
 use crate::config::written::{App, NativeApp, Server};
 use crate::request::registry;
-use crate::request::route::Action;
 use crate::script::config::{EMBEDDED, ENTRIES, ScriptApp, ScriptLimits};
-use crate::servers::fastcgi::config::FastCgi;
-use crate::servers::http::config::Http;
 use crate::units::{HumanDuration, HumanSize};
 
 impl Checker<'_> {
@@ -21,7 +18,7 @@ impl Checker<'_> {
         let mut checked = BTreeMap::new();
         for (name, app) in apps {
             let place = Place::top().name("apps").name(name.as_str());
-            if !servers.values().any(|server| serves(server, &name)) {
+            if !servers.values().any(|server| server.leads_to(&name)) {
                 let excerpt = self.sources.key(&place);
                 self.problems.push(Problem::warning(format!("no server leads to the application `{name}`"), excerpt));
             }
@@ -143,17 +140,6 @@ impl Checker<'_> {
             Some(path) => self.worker_directory(place, path),
             None => data.join("uploads"),
         }
-    }
-}
-
-/// Whether a server leads to an application.
-fn serves(server: &Server, name: &str) -> bool {
-    match server {
-        Server::Http(Http { routes, .. }) | Server::FastCgi(FastCgi { routes, .. }) => {
-            routes.iter().any(|route| matches!(&route.action, Action::App(app) if app == name))
-        }
-        Server::FlashPolicy(_) | Server::Lock(_) | Server::Rtep(_) => false,
-        Server::Script(script) => script.app == name,
     }
 }
 
