@@ -48,8 +48,11 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Programs that were started last may still be on their way out.
-        if !crate::wait::until(Duration::from_secs(2), || fs::remove_dir(&self.0).is_ok()) {
+        // Whoever is left: fcgiwrap leaves its workers behind, and programs that were started last may still be on their way out.
+        if let Err(error) = fs::write(self.0.join("cgroup.kill"), "1") {
+            eprintln!("{}: {error}", self.0.display());
+        }
+        if !crate::wait::until(Duration::from_secs(10), || fs::remove_dir(&self.0).is_ok()) {
             eprintln!("{} stays", self.0.display());
         }
     }

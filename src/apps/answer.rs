@@ -18,7 +18,7 @@ use crate::request::{Request, Response, ResponseBody};
 
 /// The response with what a program writes. `sent` has the files that it may name in the place of its body.
 pub(super) async fn answer(mut program: impl Program, request: &Request, sent: &SentFiles, work: &Rc<Work>) -> Response {
-    let (reply, ahead) = match head(&mut program).await {
+    let (reply, mut ahead) = match head(&mut program).await {
         Ok(head) => head,
         Err(failure) => return failure.response(work),
     };
@@ -47,6 +47,13 @@ pub(super) async fn answer(mut program: impl Program, request: &Request, sent: &
             None => ResponseBody::Stream(Box::pin(futures_lite::stream::empty())),
         }
     } else {
+        // A length that was announced has no room for more.
+        if length.is_none() {
+            let said = program.errors_into_answer();
+            if !said.is_empty() {
+                ahead = [said, ahead].concat().into();
+            }
+        }
         let output = Box::pin(Output { program: Some(program), ahead, left: length, work: work.clone() });
         match length {
             Some(length) => ResponseBody::Measured(output, length),

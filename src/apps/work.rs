@@ -20,6 +20,11 @@ pub(super) trait Program: 'static {
     /// Whether it wants nothing more of the request's body.
     fn is_fed(&self) -> bool;
 
+    /// Its answer has a body from here on that takes what it says on its standard error, where the configuration wants that. Gives what it has said before.
+    fn errors_into_answer(&mut self) -> Bytes {
+        Bytes::new()
+    }
+
     /// Lets it come to its end within its limits; nobody wants its output any more.
     fn finish(self) -> Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 }

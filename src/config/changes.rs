@@ -191,6 +191,8 @@ fn servers(changes: &mut Changes, old: &Settings, new: &Settings) {
         };
         let users =
             |settings: &Settings, server: &Server| server.users().map(|path| settings.secrets.get(path).cloned()).collect::<Vec<_>>();
+        let pages =
+            |settings: &Settings, server: &Server| server.pages().map(|path| settings.secrets.get(path).cloned()).collect::<Vec<_>>();
         if without_listeners(before) == without_listeners(server) {
             if pem(old, before) != pem(new, server) {
                 changes.servers_changed.push(name.clone());
@@ -198,6 +200,9 @@ fn servers(changes: &mut Changes, old: &Settings, new: &Settings) {
             } else if users(old, before) != users(new, server) {
                 changes.servers_changed.push(name.clone());
                 changes.applied.push(format!("users of server `{name}` changed"));
+            } else if pages(old, before) != pages(new, server) {
+                changes.servers_changed.push(name.clone());
+                changes.applied.push(format!("error pages of server `{name}` changed"));
             }
             continue;
         }

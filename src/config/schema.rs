@@ -66,7 +66,7 @@ mod tests {
         let listen = vec!["127.0.0.1:7000".parse().unwrap()];
         assert_eq!(config.servers["irc"], Server::Script(ScriptServer { listen, app: "examples".into(), ..ScriptServer::default() }));
         let Server::Http(web) = &config.servers["web"] else { panic!("web is an HTTP server") };
-        assert_eq!(web.routes.len(), 10);
+        assert_eq!(web.routes.len(), 12);
     }
 
     /// The names of all options in a schema.

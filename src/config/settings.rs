@@ -72,7 +72,7 @@ pub struct Settings {
     pub apps: BTreeMap<String, App>,
     /// Servers, by name.
     pub servers: BTreeMap<String, Server>,
-    /// Certificates, keys and files of users by file, as they were when the configuration was read: before privileges were dropped.
+    /// Certificates, keys, files of users and error pages by file, as they were when the configuration was read: before privileges were dropped.
     pub secrets: BTreeMap<PathBuf, Secret>,
 }
 

@@ -19,6 +19,7 @@ use crate::link::locks::config::Limits as LockLimits;
 use crate::net::Address;
 use crate::net::tls_files::TlsFiles;
 use crate::request::access::Auth;
+use crate::request::errors::ErrorPage;
 use crate::request::route::Route;
 use crate::script::config::ScriptApp;
 use crate::secret::Secret;
@@ -393,6 +394,16 @@ impl Server {
     /// The files of users that its routes name.
     pub fn users(&self) -> impl Iterator<Item = &PathBuf> {
         self.routes().iter().filter_map(|route| route.access.as_ref()?.auth.as_ref().map(Auth::users))
+    }
+
+    /// The files of error pages that it and its routes name.
+    pub fn pages(&self) -> impl Iterator<Item = &PathBuf> {
+        let own: &[ErrorPage] = match self {
+            Self::Http(http) => &http.errors,
+            Self::FastCgi(fastcgi) => &fastcgi.errors,
+            Self::FlashPolicy(_) | Self::Lock(_) | Self::Rtep(_) | Self::Script(_) => &[],
+        };
+        own.iter().chain(self.routes().iter().flat_map(|route| &route.errors)).filter_map(|page| page.file.as_ref())
     }
 
     /// The addresses it listens on.

@@ -20,8 +20,6 @@ pub enum Stream {
     Nowhere,
     /// To us.
     Pipe,
-    /// To something that is open already.
-    To(OwnedFd),
 }
 
 /// A program that is not started yet. It gets only the environment that is given here.
@@ -90,13 +88,11 @@ impl Command {
         let (its_stdin, stdin) = match stdin {
             Stream::Nowhere => (File::open("/dev/null")?.into(), None),
             Stream::Pipe => io::pipe().map(|(reader, writer)| (reader.into(), Some(writer.into())))?,
-            Stream::To(fd) => (fd, None),
         };
         let output = |stream| -> io::Result<(OwnedFd, Option<OwnedFd>)> {
             Ok(match stream {
                 Stream::Nowhere => (File::options().write(true).open("/dev/null")?.into(), None),
                 Stream::Pipe => io::pipe().map(|(reader, writer)| (writer.into(), Some(reader.into())))?,
-                Stream::To(fd) => (fd, None),
             })
         };
         let ((its_stdout, stdout), (its_stderr, stderr)) = (output(stdout)?, output(stderr)?);

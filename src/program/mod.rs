@@ -114,7 +114,7 @@ fn adopt(started: Started) -> io::Result<(Program, Pipes)> {
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn non_blocking(fd: impl Into<OwnedFd>) -> io::Result<Pipe> {
+fn non_blocking(fd: impl Into<OwnedFd>) -> io::Result<Pipe> {
     let fd = fd.into();
     let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
     fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;

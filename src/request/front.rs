@@ -9,8 +9,10 @@ use std::rc::Rc;
 
 use super::access::{Auth, Basic, Door, Gate};
 use super::compression::{Compression, Compressor};
+use super::errors::{ErrorPage, ErrorPages, Pages};
 use super::headers::{Changes, Header, Headers, Hsts};
 use super::limits::{Limit, Limited};
+use super::replacing::Replaced;
 use super::route::{Action, Route};
 use super::{Answer, Connection, Handler, Request, Response, Routed};
 use crate::limiter::Limiter;
@@ -22,8 +24,10 @@ use crate::secret::Secret;
 pub struct Common<'a> {
     /// The server's name in the configuration.
     pub name: &'a str,
-    /// The files of users.
-    pub users: Option<&'a BTreeMap<PathBuf, Secret>>,
+    /// The files of users, and those of error pages.
+    pub files: Option<&'a BTreeMap<PathBuf, Secret>>,
+    /// Pages in the place of errors.
+    pub errors: &'a [ErrorPage],
     /// How answers are compressed, if they are.
     pub compression: Option<&'a Compression>,
     /// What browsers are told of HTTPS.
@@ -36,23 +40,37 @@ pub struct Common<'a> {
 
 /// What stands in front of answers that no route gives.
 pub(super) struct Bare {
+    pages: Option<Rc<Pages>>,
     changes: Option<Rc<Changes>>,
 }
 
 impl Bare {
     pub(super) fn new(common: &Common<'_>) -> Self {
-        Self { changes: Changes::new(None, common.headers, common.hsts) }
+        let changes = Changes::new(None, common.headers, common.hsts);
+        Self { pages: Pages::new(common.errors, &[], common.files), changes }
     }
 
     /// An answer to a request that no route gets.
     pub(super) fn answer(&self, response: Response) -> Routed {
-        let Some(changes) = &self.changes else { return Routed::Response(response) };
-        let said = Rc::new(Said(Cell::new(Some(response))));
-        Routed::App { handler: Rc::new(Header::new(changes.clone(), said)), name: Label::default(), base_length: 0 }
+        if self.changes.is_none() && self.pages.is_none() {
+            return Routed::Response(response);
+        }
+        let mut handler: Rc<dyn Handler> = Rc::new(Said(Cell::new(Some(response))));
+        if let Some(pages) = &self.pages {
+            handler = Rc::new(ErrorPages::new(pages.clone(), handler));
+        }
+        if let Some(changes) = &self.changes {
+            handler = Rc::new(Header::new(changes.clone(), handler));
+        }
+        Routed::App { handler, name: Label::default(), base_length: 0 }
     }
 
     /// An answer to what is no request.
     pub(super) fn plain(&self, response: Response, secure: bool) -> Response {
+        let response = match &self.pages {
+            Some(pages) => pages.at_once(response),
+            None => response,
+        };
         match &self.changes {
             Some(changes) => changes.make(response, secure),
             None => response,
@@ -90,8 +108,14 @@ impl<'a> Front<'a> {
     /// Whether anything stands in front of a route.
     pub(super) fn is_needed(&self, route: &Route) -> bool {
         // A request that is routed again meets what is in front of the other route.
-        let own = route.access.is_some() || route.limits.is_some();
-        !matches!(route.action, Action::Rewrite(_)) && (own || self.compresses(route) || self.changes(route).is_some())
+        let own = route.access.is_some() || route.limits.is_some() || route.replace.is_some();
+        !matches!(route.action, Action::Rewrite(_))
+            && (own || self.compresses(route) || self.has_pages(route) || self.changes(route).is_some())
+    }
+
+    /// What is always the same is never an error of ours.
+    fn has_pages(&self, route: &Route) -> bool {
+        !route.errors.is_empty() || (!self.common.errors.is_empty() && !matches!(route.action, Action::Reply(_)))
     }
 
     /// What is sent elsewhere has nothing to compress.
@@ -101,6 +125,9 @@ impl<'a> Front<'a> {
 
     /// Puts in front of `beyond` what belongs in front of a route, what is met first last.
     pub(super) fn put(&mut self, route: &Route, mut beyond: Rc<dyn Handler>) -> Rc<dyn Handler> {
+        if let Some(replace) = &route.replace {
+            beyond = Rc::new(Replaced::new((**replace).clone(), beyond));
+        }
         if let Some(access) = &route.access {
             let door = access.auth.as_ref().map(|auth| self.door(auth));
             beyond = Rc::new(Gate::new((**access).clone(), door, beyond));
@@ -110,6 +137,9 @@ impl<'a> Front<'a> {
             let host = if route.host == super::route::Host::Any { String::new() } else { route.host.to_string() };
             let subject = format!("server {}, route {host}{}", self.common.name, route.path);
             beyond = Rc::new(Limited::new(Limit::new((**limits).clone(), limiter, subject), beyond));
+        }
+        if let Some(pages) = Pages::new(self.common.errors, &route.errors, self.common.files) {
+            beyond = Rc::new(ErrorPages::new(pages, beyond));
         }
         if let Some(compression) = self.compression.as_ref().filter(|_| self.compresses(route)) {
             beyond = Rc::new(Compressor::new(compression.clone(), beyond));
@@ -125,7 +155,7 @@ impl<'a> Front<'a> {
     }
 
     fn door(&mut self, Auth::Basic(basic): &Auth) -> Rc<Door> {
-        let text = self.common.users.and_then(|files| files.get(&basic.users)).map_or("", Secret::reveal);
+        let text = self.common.files.and_then(|files| files.get(&basic.users)).map_or("", Secret::reveal);
         self.doors.entry(basic.clone()).or_insert_with(|| Rc::new(Door::new(basic, text))).clone()
     }
 }

@@ -14,6 +14,8 @@ pub struct Onward {
     site: Option<Rc<Site>>,
     /// How often it was sent on.
     count: u8,
+    /// The page for an error is asked for.
+    for_error: bool,
 }
 
 /// Fields of a request that speak of its body or of what the client has of the first path.
@@ -23,7 +25,17 @@ impl Onward {
     /// To what this site serves.
     #[must_use]
     pub fn new(site: &Rc<Site>) -> Self {
-        Self { site: Some(site.clone()), count: 0 }
+        Self { site: Some(site.clone()), count: 0, for_error: false }
+    }
+
+    /// The same, to ask for the page of an error.
+    pub(super) fn for_error(&self) -> Self {
+        Self { for_error: true, ..self.clone() }
+    }
+
+    /// Whether the page for an error is asked for.
+    pub(super) fn is_for_error(&self) -> bool {
+        self.for_error
     }
 
     /// Answers as if the client had asked for `target`, a path that may have a query: with GET and without a body, or with HEAD after HEAD.
@@ -40,7 +52,7 @@ impl Onward {
         match site.find(&mut head, request.origin.secure) {
             Routed::Response(response) => response,
             Routed::App { handler, base_length, .. } => {
-                let onward = Self { site: self.site.clone(), count: self.count + 1 };
+                let onward = Self { site: self.site.clone(), count: self.count + 1, for_error: self.for_error };
                 let (origin, uploads) = (request.origin.clone(), request.uploads.clone());
                 let request =
                     Request { id: request.id, head, body: Body::empty(), origin, base_length, uploads, onward, user: request.user.clone() };

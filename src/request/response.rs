@@ -202,6 +202,8 @@ pub struct Response {
     pub body: ResponseBody,
     /// Whom it is for, where the route asks for that: what the access log shows. Set by the route.
     pub user: Option<Rc<str>>,
+    /// Made by [`Response::error`]: a page of the configuration may take its place.
+    pub plain: bool,
     /// What counts its request as under way until it is sent. Set by the route.
     pub held: Vec<Held>,
 }
@@ -219,11 +221,13 @@ impl Response {
         response
     }
 
-    /// The plain answer to something that went wrong: status, its name, and in words what happened.
+    /// The plain answer to something that went wrong: status, its name, and in words what happened. Where the configuration has a page for that, the
+    /// client gets the page.
     #[must_use]
     pub fn error(status: u16, what: &str) -> Self {
         let name = crate::codec::http::status::reason(status);
-        Self::text(status, if what.is_empty() { format!("{status} {name}\n") } else { format!("{status} {name}: {what}\n") })
+        let text = if what.is_empty() { format!("{status} {name}\n") } else { format!("{status} {name}: {what}\n") };
+        Self { plain: true, ..Self::text(status, text) }
     }
 
     /// [`Response::error`] that says when it makes sense to come again (RFC 9110 §10.2.3).
@@ -240,6 +244,13 @@ impl Response {
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&[u8]> {
         self.all_fields().find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// Whether its type, without parameters, is one of these.
+    pub(super) fn has_type(&self, types: &[String]) -> bool {
+        let Some(value) = self.field("content-type") else { return false };
+        let kind = value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+        types.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(kind))
     }
 
     /// All fields, prepared ones behind the others.

@@ -9,8 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::{Access, Auth};
+use super::errors::ErrorPage;
 use super::headers::Headers;
 use super::limits::Limits;
+use super::replacing::Replace;
 use super::router::RouteIndex;
 use crate::net::Clients;
 
@@ -57,6 +59,12 @@ pub struct WrittenRoute {
     /// How much one address may ask of it: `(rate: "5/m")`. It holds beside the server's own `limits`. None: as much as it likes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Box<Limits>>,
+    /// Pages in the place of errors, before the server's own `errors`: docs/errors.md.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ErrorPage>,
+    /// Strings that are replaced in the bodies of its answers: docs/replace.md.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replace: Option<Box<Replace>>,
 }
 
 /// A redirect.
@@ -112,6 +120,10 @@ pub struct Route {
     pub headers: Option<Box<Headers>>,
     /// How much one address may ask of it.
     pub limits: Option<Box<Limits>>,
+    /// Pages in the place of errors.
+    pub errors: Vec<ErrorPage>,
+    /// Strings that are replaced in its answers.
+    pub replace: Option<Box<Replace>>,
     /// What it does.
     pub action: Action,
 }
@@ -181,6 +193,14 @@ pub enum RouteError {
     HeadersOfRewrite,
     /// Limits at a route that is left again.
     LimitsOfRewrite,
+    /// Error pages at a route that is left again.
+    ErrorsOfRewrite,
+    /// An error page that does not make sense, in words.
+    BadErrors(String),
+    /// Strings to replace at a route that answers nothing itself.
+    ReplaceElsewhere,
+    /// Strings that cannot be replaced, in words.
+    BadReplace(String),
     /// Limits that do not make sense, in words.
     BadLimits(&'static str),
     /// A realm that cannot be sent.
@@ -216,6 +236,14 @@ impl fmt::Display for RouteError {
             Self::LimitsOfRewrite => {
                 write!(f, "`limits` stand at the route that answers: a rewritten request is routed again, and what stands there counts")
             }
+            Self::ErrorsOfRewrite => {
+                write!(f, "`errors` stand at the route that answers: a rewritten request is routed again, and what stands there counts")
+            }
+            Self::BadErrors(why) => f.write_str(why),
+            Self::ReplaceElsewhere => {
+                write!(f, "`replace` stands at a route with an `app`: what stands in the configuration can be written as it is to be")
+            }
+            Self::BadReplace(why) => f.write_str(why),
             Self::BadLimits(why) => f.write_str(why),
             Self::BadRealm => write!(f, "a realm is printable ASCII without quotes and backslashes"),
             Self::BadHeader(name) => write!(
@@ -398,7 +426,21 @@ impl TryFrom<WrittenRoute> for Route {
             return Err(RouteError::HeadersOfRewrite);
         }
         let limits = limits(written.limits, &action)?;
-        Ok(Self { host, path, access, compress: written.compress, headers, limits, action })
+        let errors = written.errors;
+        if let Some(why) = errors.iter().find_map(ErrorPage::nonsense) {
+            return Err(RouteError::BadErrors(why));
+        }
+        if !errors.is_empty() && matches!(action, Action::Rewrite(_)) {
+            return Err(RouteError::ErrorsOfRewrite);
+        }
+        let replace = written.replace;
+        if replace.is_some() && !matches!(action, Action::App(_)) {
+            return Err(RouteError::ReplaceElsewhere);
+        }
+        if let Some(why) = replace.as_deref().and_then(Replace::nonsense) {
+            return Err(RouteError::BadReplace(why));
+        }
+        Ok(Self { host, path, access, compress: written.compress, headers, limits, errors, replace, action })
     }
 }
 
@@ -408,8 +450,8 @@ impl From<Route> for WrittenRoute {
             Host::Any => None,
             host => Some(host.to_string()),
         };
-        let Route { path, compress, headers, limits, .. } = route;
-        let mut written = Self { host, path, compress, headers, limits, ..Self::default() };
+        let Route { path, compress, headers, limits, errors, replace, .. } = route;
+        let mut written = Self { host, path, compress, headers, limits, errors, replace, ..Self::default() };
         if let Some(access) = route.access {
             let Access { allow, deny, auth } = *access;
             (written.allow, written.deny, written.auth) = (allow, deny, auth);
@@ -428,7 +470,17 @@ impl Route {
     /// A route that demands nothing and adds nothing. The path begins with a slash and ends with none, except `"/"` itself.
     #[must_use]
     pub fn new(host: Host, path: impl Into<String>, action: Action) -> Self {
-        Self { host, path: path.into(), access: None, compress: None, headers: None, limits: None, action }
+        Self {
+            host,
+            path: path.into(),
+            access: None,
+            compress: None,
+            headers: None,
+            limits: None,
+            errors: Vec::new(),
+            replace: None,
+            action,
+        }
     }
 
     /// What follows the matched path: empty, or it begins with a slash. For the route `/` it is the whole path.

@@ -1,9 +1,11 @@
 //! One Luau VM: sealed globals, compiled code, limits.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use mlua::state::{GcIncParams, GcMode};
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 
 use super::fault::{self, OWN_CHUNK};
@@ -14,6 +16,15 @@ use crate::scoreboard::{Label, Slot, StepShown};
 
 /// Finished coroutines kept for the next calls.
 const THREAD_POOL: usize = 64;
+
+/// How large the heap may get beside what is in use of it, in percent, before the collector has run again: as Luau has it, and of a large heap. Where
+/// ten thousand connections have a coroutine each it is memory that counts; to look through a small heap twice as often would cost more than it gives.
+const GOAL: i32 = 200;
+const GOAL_WHEN_LARGE: i32 = 140;
+/// From how many bytes on a heap is large.
+const LARGE: usize = 6 << 20;
+/// The heap is looked at once in so many calls into the VM.
+const CALLS: u32 = 128;
 
 /// The global functions and library entries that scripts do not get. Files, processes and code loading are modules' business, with limits;
 /// environments of other functions are nobody's.
@@ -26,6 +37,9 @@ pub struct Vm {
     lua: Lua,
     /// Where this process shows what it runs, and the application's name there.
     shown: Option<(Slot, Label)>,
+    /// Calls into the VM, round and round.
+    calls: Cell<u32>,
+    is_large: Cell<bool>,
 }
 
 impl Vm {
@@ -48,7 +62,7 @@ impl Vm {
         install_coroutines(&lua, &globals)?;
         let ticket = StepTicket::new(&lua, limits.step);
         let shown = Slot::own().map(|slot| (slot, slot.label(app)));
-        Ok(Vm { ticket, lua, shown })
+        Ok(Vm { ticket, lua, shown, calls: Cell::new(0), is_large: Cell::new(false) })
     }
 
     /// Makes the globals and libraries read-only. What scripts then set as globals goes to a table of their own.
@@ -74,6 +88,19 @@ impl Vm {
     /// Says in the scoreboard what runs, unless who brought it has said so: the HTTP server, which knows more.
     pub(super) fn show(&self, verb: &str, text: &[u8]) -> Option<StepShown> {
         self.shown.map(|(slot, app)| slot.begin_step(app, Label::default(), verb, text))
+    }
+
+    /// A call into the VM begins: now and then the collector is told how large the heap is.
+    fn count_call(&self) {
+        let calls = self.calls.get().wrapping_add(1);
+        self.calls.set(calls);
+        if calls.is_multiple_of(CALLS) {
+            let is_large = self.lua.used_memory() > LARGE;
+            if self.is_large.replace(is_large) != is_large {
+                let goal = if is_large { GOAL_WHEN_LARGE } else { GOAL };
+                self.lua.gc_set_mode(GcMode::Incremental(GcIncParams::default().goal(goal)));
+            }
+        }
     }
 
     /// Runs a piece of native code that calls into the VM, as one step.
@@ -113,6 +140,7 @@ impl<'a, F: Future + Unpin> Stepped<'a, F> {
     /// `text` says in reports what it is for.
     pub fn new(vm: &'a Vm, kind: StepKind, text: &'a [u8], future: F) -> Stepped<'a, F> {
         let lifetime = (kind != StepKind::Load).then(Lifetime::new);
+        vm.count_call();
         Stepped { vm, kind, text, future, lifetime }
     }
 }

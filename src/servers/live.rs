@@ -11,6 +11,7 @@ use crate::codec::http::http1::HeadLimits;
 use crate::limiter::Limiter;
 use crate::net::{Network, Peer};
 use crate::request::compression::Compression;
+use crate::request::errors::ErrorPage;
 use crate::request::form::{FormLimits, UploadLimits};
 use crate::request::headers::{Headers, Hsts};
 use crate::request::limits::{Limit, Limits};
@@ -57,8 +58,10 @@ pub struct Terms<'a> {
     pub limits: Option<&'a Limits>,
     /// Where that is counted, and the server's name there. Without it there are no limits.
     pub limiter: Option<(&'a Rc<Limiter>, &'a str)>,
-    /// The files of users that routes name.
-    pub users: &'a BTreeMap<PathBuf, Secret>,
+    /// Pages in the place of errors.
+    pub errors: &'a [ErrorPage],
+    /// The files of users and of error pages.
+    pub files: &'a BTreeMap<PathBuf, Secret>,
     /// Who announces connections by the PROXY protocol.
     pub proxies: &'a [Network],
     /// Who is believed about where requests come from.
@@ -74,8 +77,8 @@ pub struct Terms<'a> {
 pub struct Given<'a> {
     /// The applications by name.
     pub apps: &'a BTreeMap<String, Rc<dyn Handler>>,
-    /// The files of users that routes name.
-    pub users: &'a BTreeMap<PathBuf, Secret>,
+    /// The files of users and of error pages.
+    pub files: &'a BTreeMap<PathBuf, Secret>,
     /// Where exchanges are recorded.
     pub access: Option<&'a Rc<AccessLog>>,
     /// Where limits by address are counted.
@@ -118,8 +121,15 @@ impl Live {
         let timeouts = terms.timeouts;
         let (limiter, name) = terms.limiter.unzip();
         let name = name.unwrap_or_default();
-        let common =
-            Common { name, users: Some(terms.users), compression: terms.compress, hsts: terms.hsts, headers: terms.headers, limiter };
+        let common = Common {
+            name,
+            files: Some(terms.files),
+            errors: terms.errors,
+            compression: terms.compress,
+            hsts: terms.hsts,
+            headers: terms.headers,
+            limiter,
+        };
         let site = Site::new(terms.routes.to_vec(), apps, |name| slot.label(name), &common);
         let site = if terms.https_only { site.for_https_only() } else { site };
         let limit = terms.limits.zip(limiter).map(|(limits, limiter)| Limit::new(limits.clone(), limiter, format!("server {name}")));

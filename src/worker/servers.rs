@@ -96,7 +96,7 @@ impl Servers {
         let first = asks(Challenge::Http01).then(|| Challenges::first(&self.hub));
         let proves = asks(Challenge::TlsAlpn01);
         let limiter = self.limiter.clone();
-        let given = Given { apps, users: &settings.secrets, access, limiter: Some(&limiter) };
+        let given = Given { apps, files: &settings.secrets, access, limiter: Some(&limiter) };
         let slot = self.slot;
         let live = |name: &str, config: &Http| {
             let terms = Terms { first: first.clone(), limiter: Some((&limiter, name)), ..config.terms(&settings.secrets) };

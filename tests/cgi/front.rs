@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use skep::codec::fastcgi::{BeginRequest, Kind, RESPONDER, RecordError, decode, write_end, write_pair, write_record};
+use skep::codec::fastcgi::{BeginRequest, Kind, RESPONDER, decode, write_end, write_pair, write_record};
 
 /// What the front got: STDOUT as it came, and whether an end followed.
 pub struct Answer {
@@ -36,9 +36,9 @@ pub fn ask(socket: &Path, path: &str, parameters: &[(&str, &str)], body: &[u8]) 
     stream.read_to_end(&mut input).expect("an answer");
     let (mut output, mut ended) = (Vec::new(), false);
     let mut rest = &input[..];
-    // What is no record of any version ends an answer that is not whole.
-    while let Some(record) =
-        decode(rest).or_else(|error| if error == RecordError::Version(0) { Ok(None) } else { Err(error) }).expect("records")
+    // What breaks off ends with what is no record, so that no front takes it for whole.
+    while rest != [0; 8]
+        && let Some(record) = decode(rest).expect("records")
     {
         match record.kind {
             Kind::Stdout => output.extend_from_slice(record.content),

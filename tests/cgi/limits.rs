@@ -129,7 +129,30 @@ fn words_on_standard_error_are_bounded_lines_of_the_log() {
     let output = programs.skep.output();
     assert!(output.contains(&format!("{}…", "y".repeat(2048))) && !output.contains(&"y".repeat(2049)));
     assert!(output.contains("line 98") && !output.contains("line 99"));
-    assert_eq!(get(programs.skep.address(), "/loud/complains.pl").expect("a reply").status, 502);
+}
+
+#[test]
+fn words_on_standard_error_are_in_the_answer_if_it_takes_them() {
+    let programs = Programs::start();
+    let address = programs.skep.address();
+    // What was said before the header block is no part of that.
+    let reply = get(address, "/loud/complains.pl").expect("a reply");
+    let text = reply.text();
+    assert_eq!((reply.status, reply.header("a")), (200, Some("b")));
+    assert!(text.starts_with("first words\nyyy") && text.ends_with("line 200\nfine"), "{text}");
+    let write = |name: &str, text: &str| programs.skep.site.write(&format!("cgi-bin/{name}"), text);
+    write("later.pl", "$| = 1; print \"A: b\\n\\nbegin \"; print STDERR 'z' x 300000; print STDERR ' last words';");
+    let reply = get(address, "/loud/later.pl").expect("a reply");
+    let text = reply.text();
+    assert_eq!((text.len(), text.matches('z').count()), ("begin ".len() + 300_000 + " last words".len(), 300_000));
+    assert!(text.ends_with("z last words") && text.contains("begin "));
+    // An answer of an announced length, and one that is none, leave them to the log.
+    write("exact.pl", "print STDERR \"too much\\n\"; print \"Content-Length: 4\\n\\nfine\";");
+    assert_eq!(get(address, "/loud/exact.pl").expect("a reply").text(), "fine");
+    programs.logged(&["exact.pl: too much"]);
+    write("fatal.pl", "die 'why it cannot';");
+    assert_eq!(get(address, "/loud/fatal.pl").expect("a reply").status, 502);
+    programs.logged(&["fatal.pl: why it cannot"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use crate::support::client::{Client, get};
 use crate::support::wait;
-use crate::upstream::{Scripted, proxy, proxy_behind, proxy_of};
+use crate::upstream::{Scripted, configured, proxy, proxy_behind, proxy_of};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -193,4 +193,57 @@ fn a_unix_socket_and_the_proxy_protocol_are_spoken() {
         }
         seen == 2
     });
+}
+
+#[test]
+fn a_body_that_is_not_there_is_not_announced() {
+    let server = Scripted::answering(OK);
+    let skep = proxy(&[server.address], "");
+    // Only its end tells that there is none, and that may come later: so it is with FastCGI, where most requests have no CONTENT_LENGTH.
+    let mut client = Client::connect(skep.address()).unwrap();
+    client.send(b"GET /none HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    client.send(b"0\r\n\r\n").unwrap();
+    assert_eq!(client.read_reply().unwrap().status, 200);
+    let head = server.heads().pop().unwrap();
+    assert!(head.starts_with("GET /none ") && !head.contains("transfer-encoding") && !head.contains("content-length"), "{head}");
+}
+
+#[test]
+fn a_server_has_files_sent_from_named_directories_only() {
+    let server = Scripted::start(|mut exchange| {
+        while let Some(head) = exchange.head() {
+            let path = head.split(' ').nth(1).unwrap().trim_start_matches("/files").to_owned();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nX-Sendfile: {path}\r\nX-Own: 1\r\nContent-Type: text/x-own\r\nConnection: x-hop\r\nX-Hop: 1\r\nContent-Length: 7\r\n\r\nignored"
+            );
+            if exchange.say(&answer).is_err() {
+                return;
+            }
+        }
+    });
+    let to = format!("\"http://{}\"", server.address);
+    let route = "(path: \"/\", app: \"proxy\")";
+    let site = configured(&to, "sendfile_roots: [\"sent\"],", route);
+    site.write("sent/file.txt", "0123456789");
+    site.write("outside.txt", "secret");
+    let (inside, outside) = (site.path().join("sent/file.txt"), site.path().join("outside.txt"));
+    let skep = site.start();
+    let path = format!("/files{}", inside.display());
+    let reply = get(skep.address(), &path).unwrap();
+    assert_eq!((reply.status, reply.text().as_str(), reply.header("x-own")), (200, "0123456789", Some("1")));
+    assert_eq!((reply.header("content-type"), reply.header("x-sendfile"), reply.header("x-hop")), (Some("text/x-own"), None, None));
+    let mut client = Client::connect(skep.address()).unwrap();
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nRange: bytes=3-5\r\n\r\n").as_bytes()).unwrap();
+    let part = client.read_reply().unwrap();
+    assert_eq!((part.status, part.text().as_str()), (206, "345"));
+    for path in [outside.display().to_string(), "/etc/passwd".to_owned(), inside.with_file_name("none").display().to_string()] {
+        assert_eq!(get(skep.address(), &format!("/files{path}")).unwrap().status, 404, "{path}");
+    }
+    wait::until("the log to say why", || skep.output().contains("lies in none of `sendfile_roots`"));
+    // The connection is kept: what stood in the place of the file was small.
+    assert_eq!(server.connections(), 1);
+    // Without such directories it is a field like others.
+    let plain = proxy(&[server.address], "");
+    let reply = get(plain.address(), "/files/etc/passwd").unwrap();
+    assert_eq!((reply.text().as_str(), reply.header("x-sendfile")), ("ignored", Some("/etc/passwd")));
 }

@@ -121,7 +121,8 @@ pub fn proxy_of(to: &str, options: &str, routes: &str) -> Skep {
     configured(to, options, routes).start()
 }
 
-fn configured(to: &str, options: &str, routes: &str) -> Site {
+/// The same, not started yet.
+pub fn configured(to: &str, options: &str, routes: &str) -> Site {
     let site = Site::new();
     site.configure(
         "start: 1, min: 1, max: 1, min_spare: 0, max_spare: 1",

@@ -13,9 +13,11 @@ local json = require("@skep/json")
 local app = {}
 
 function app.request(req)
-    local topic = req.get.topic
-    for number = 1, tonumber(req.get.count or 1) do
-        events.publish(topic, { text = req.get.text, number = number }, { history = { count = 100 }, wait = number % 100 == 0 })
+    local topic, count = req.get.topic, tonumber(req.get.count or 1)
+    for number = 1, count do
+        -- What was published before the answer is in its place before whatever another worker publishes after it.
+        local wait = number == count or number % 100 == 0
+        events.publish(topic, { text = req.get.text, number = number }, { history = { count = 100 }, wait = wait })
     end
     return "published"
 end

@@ -73,7 +73,7 @@ pub enum Stderr {
     /// To the log, at most a hundred lines of a request.
     #[default]
     Log,
-    /// Into the answer, where the program writes it.
+    /// Into the answer's body, as soon as that begins. An answer that has none, or announces its length, has no room for it: then to the log.
     Output,
     /// Nowhere.
     Discard,

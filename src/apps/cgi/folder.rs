@@ -12,6 +12,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use super::config::{Cgi, Stderr};
+use super::errors::Errors;
 use super::overrides::{Allowed, Said};
 use super::place::{Found, Nowhere, Place, find};
 use super::running::{Allowance, Running};
@@ -107,7 +108,7 @@ impl CgiFolder {
                 return full(*self.config.queue_timeout);
             }
         };
-        let errors = ErrorLog::new(&work);
+        let errors = Errors::new(ErrorLog::new(&work), self.config.stderr == Stderr::Output);
         let starting = self.start(request, place, &said, interpreter.as_deref(), &body);
         let started = match timeout(*self.config.timeout, starting).await {
             Ok(Ok(started)) => started,
@@ -153,26 +154,10 @@ impl CgiFolder {
             command.env(&*name, OsStr::from_bytes(&value));
         }
         command.stdin(if body.is_empty() { Stream::Nowhere } else { Stream::Pipe });
-        let output = match self.config.stderr {
-            Stderr::Log => {
-                command.stdout(Stream::Pipe).stderr(Stream::Pipe);
-                None
-            }
-            Stderr::Discard => {
-                command.stdout(Stream::Pipe).stderr(Stream::Nowhere);
-                None
-            }
-            Stderr::Output => {
-                let (reader, writer) = io::pipe()?;
-                command.stdout(Stream::To(writer.try_clone()?.into())).stderr(Stream::To(writer.into()));
-                Some(program::non_blocking(reader)?)
-            }
-        };
+        command.stdout(Stream::Pipe).stderr(if self.config.stderr == Stderr::Discard { Stream::Nowhere } else { Stream::Pipe });
         let directory = Path::new(&file).parent().unwrap_or(Path::new("/"));
         let standing = said.standing(directory)?;
-        let (program, mut pipes) = program::spawn(command, ProgramLimits::default(), standing).await?;
-        pipes.stdout = pipes.stdout.or(output);
-        Ok((program, pipes))
+        program::spawn(command, ProgramLimits::default(), standing).await
     }
 
     fn nowhere(&self, nowhere: &Nowhere) -> Response {

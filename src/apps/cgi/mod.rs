@@ -7,8 +7,10 @@
 //! | `place` | which file a request is for |
 //! | `overrides` | what a front may say about a program |
 //! | `running` | a program at work: input, output, time, end |
+//! | `errors` | what it says on its standard error |
 
 pub mod config;
+mod errors;
 mod folder;
 mod overrides;
 mod place;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use nix::unistd::{read, write};
 
+use super::errors::Errors;
 use crate::apps::clock::Clock;
-use crate::apps::error_log::ErrorLog;
 use crate::apps::failure::Failure;
 use crate::apps::gate::Pass;
 use crate::apps::work;
@@ -45,7 +45,7 @@ pub(super) struct Running {
     body: Body,
     /// What of the body the program has not taken yet.
     pending: Bytes,
-    errors: ErrorLog,
+    errors: Errors,
     clock: Clock,
     allowance: Allowance,
     written: u64,
@@ -56,7 +56,7 @@ pub(super) struct Running {
 
 impl Running {
     /// `pipes` has an output at least; `body` goes to its input where it has one.
-    pub(super) fn new((program, pipes): (Program, Pipes), body: Body, errors: ErrorLog, allowance: Allowance, pass: Pass) -> Self {
+    pub(super) fn new((program, pipes): (Program, Pipes), body: Body, errors: Errors, allowance: Allowance, pass: Pass) -> Self {
         Self {
             program,
             stdin: pipes.stdin,
@@ -104,7 +104,7 @@ impl Running {
     fn poll_errors(&mut self, cx: &mut Context<'_>) {
         let mut buffer = [0; 4 << 10];
         for _ in 0..TURNS {
-            let Some(stderr) = &self.stderr else { return };
+            let Some(stderr) = self.stderr.as_ref().filter(|_| !self.errors.is_full()) else { return };
             match stderr.poll_read_with(cx, |fd| Ok(read(fd, &mut buffer)?)) {
                 Poll::Ready(Ok(count @ 1..)) => self.errors.push(&buffer[..count]),
                 Poll::Ready(_) => self.stderr = None,
@@ -141,6 +141,16 @@ impl Running {
         self.poll_whole(cx)
     }
 
+    /// What the answer takes of standard error.
+    fn errors_for_answer(&mut self) -> Option<Result<Bytes, Failure>> {
+        let piece = self.errors.piece()?;
+        self.written += piece.len() as u64;
+        Some(match self.allowance.output.filter(|&most| self.written > most) {
+            Some(most) => Err(Failure::TooMuch(most)),
+            None => Ok(piece),
+        })
+    }
+
     /// Whether output that has ended is whole.
     fn poll_whole(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
         if !self.grace.is_set() {
@@ -151,6 +161,9 @@ impl Running {
                 self.stdin = None;
                 // Its last words are in the pipe already.
                 self.poll_errors(cx);
+                if let Some(piece) = self.errors_for_answer() {
+                    return Poll::Ready(piece.map(Some));
+                }
                 Poll::Ready(status.map_err(Failure::Io).and_then(whole))
             }
             Poll::Pending => self.grace.poll(cx).map(|()| Ok(None)),
@@ -162,7 +175,10 @@ impl work::Program for Running {
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
         let starved = self.poll_input(cx)?;
         self.poll_errors(cx);
-        let polled = self.poll_stdout(cx);
+        let polled = match self.errors_for_answer() {
+            Some(piece) => Poll::Ready(piece.map(Some)),
+            None => self.poll_stdout(cx),
+        };
         if polled.is_ready() || starved {
             // From here on it is the client who takes his time.
             self.clock.pause();
@@ -176,8 +192,16 @@ impl work::Program for Running {
         self.stdin.is_none()
     }
 
+    fn errors_into_answer(&mut self) -> Bytes {
+        self.errors.answer_takes();
+        let said = self.errors.piece().unwrap_or_default();
+        self.written += said.len() as u64;
+        said
+    }
+
     fn finish(mut self) -> Pin<Box<dyn Future<Output = Result<(), Failure>>>> {
         Box::pin(async move {
+            self.errors.answer_ends();
             while poll_fn(|cx| self.poll_output(cx)).await?.is_some() {}
             // Who closed its output and goes on has the rest of its time.
             self.clock.run();

@@ -14,6 +14,7 @@ use super::forwarding::Forwarding;
 use super::group::Group;
 use super::probe;
 use super::upstream::{Complaints, Upstream};
+use crate::apps::sent_file::SentFiles;
 use crate::net::TlsSettings;
 use crate::request::{Answer, Connection, Handler, Request, Response, StartError};
 use crate::websocket::Sessions;
@@ -26,6 +27,7 @@ pub struct ReverseProxy {
     pub(super) forwarding: Forwarding,
     pub(super) balance: Balance,
     pub(super) redirects: bool,
+    pub(super) sent: SentFiles,
     pub(super) tries: u32,
     pub(super) timeouts: ProxyTimeouts,
     pub(super) draining: Rc<Draining>,
@@ -38,7 +40,7 @@ impl ReverseProxy {
     /// Makes the proxy ready. No server needs to be there yet.
     ///
     /// # Errors
-    /// An address that is none, or certificates that cannot be read.
+    /// An address that is none, certificates that cannot be read, or a directory that is not there.
     pub async fn start(name: &str, config: &Proxy) -> Result<Rc<Self>, StartError> {
         let group = Group::new(name, config).map_err(|error| StartError(error.to_string()))?;
         let secure = group.all().any(|upstream| upstream.url.is_secure());
@@ -50,6 +52,7 @@ impl ReverseProxy {
             forwarding: Forwarding::new(config),
             balance: config.balance.clone(),
             redirects: config.redirects,
+            sent: SentFiles::open(&config.sendfile_roots)?,
             tries: config.tries.max(1),
             timeouts: config.timeouts.clone(),
             draining: Rc::default(),

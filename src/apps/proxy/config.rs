@@ -31,6 +31,8 @@ pub struct Proxy {
     /// Fields that tell servers of the certificate that the client has shown, by what they hold, such as `{"Client-Cert": Whole}`. What clients send
     /// under these names is dropped.
     pub client_certificate: BTreeMap<String, CertificatePart>,
+    /// Directories of files that a server may have sent in the place of its own body, with the field `X-Sendfile`. An empty list: none.
+    pub sendfile_roots: Vec<PathBuf>,
     /// A file with certificates in PEM to trust instead of the public ones, for `https`.
     pub authorities: Option<PathBuf>,
     /// Says to the server who the client is, before the first byte of each connection, which then serves one request only: `V1` or `V2` of the PROXY protocol.
@@ -58,6 +60,7 @@ impl Default for Proxy {
             host: HostField::Keep,
             redirects: false,
             client_certificate: BTreeMap::new(),
+            sendfile_roots: Vec::new(),
             authorities: None,
             proxy_protocol: None,
             connections: Connections::default(),
@@ -216,8 +219,9 @@ impl Default for Check {
 }
 
 impl Proxy {
-    /// Changes every path of a file or socket.
+    /// Changes every path of a file, directory or socket.
     pub fn paths(&mut self, change: impl Fn(&mut PathBuf)) {
+        self.sendfile_roots.iter_mut().for_each(&change);
         if let Some(path) = &mut self.authorities {
             change(path);
         }

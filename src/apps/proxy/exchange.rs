@@ -34,13 +34,16 @@ pub(super) struct Exchange {
 
 /// Answers a request. `sessions` are given when it asks for WebSocket.
 pub(super) async fn answer(proxy: Rc<ReverseProxy>, request: Request, sessions: Option<Rc<Sessions>>) -> Response {
-    let body = match Outward::new(&request).await {
+    let body = match Outward::new(&request, sessions.is_some()).await {
         Ok(body) => body,
         Err(error) => return Fault::Client(error).response(0),
     };
     let mut exchange = Exchange { proxy: proxy.clone(), request, body, upgrade: sessions.is_some() };
     let answered = match exchange.run().await {
         Ok(begun) if begun.head.status == 101 => tunnel::open(&proxy, &exchange.request, begun, sessions),
+        Ok(begun) if proxy.sent.is_on() && begun.head.fields.contains("x-sendfile") => {
+            Ok(answer::send_file(&proxy, &exchange.request, begun).await)
+        }
         Ok(begun) => {
             let upstream = begun.place.upstream.clone();
             answer::pass(&proxy, &exchange.request, begun).inspect_err(|fault| proxy.failed(&upstream, &fault.why()))
@@ -98,7 +101,7 @@ impl Exchange {
                 }
             };
             let written = Written {
-                head: proxy.forwarding.write(&self.request, &upstream, self.request.body.length(), self.upgrade),
+                head: proxy.forwarding.write(&self.request, &upstream, self.body.length(self.request.body.length()), self.upgrade),
                 method: self.request.head.method.clone(),
                 body: self.body.take(),
                 upgrade: self.upgrade,

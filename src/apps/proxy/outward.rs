@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_lite::stream;
 
 use crate::clients::http::RequestBody;
+use crate::codec::http::Method;
 use crate::request::{Body, BodyError, Request};
 
 /// A body up to this size that has come with its head is taken at once: it leaves in one write, and can be sent again.
@@ -31,17 +32,24 @@ enum Kind {
 }
 
 impl Outward {
-    /// Takes what is there of a small body, and leaves everything else with the client.
+    /// Takes what is there of a small body, and leaves everything else with the client. `upgrade`: what follows is no body.
     ///
     /// # Errors
     /// [`BodyError`].
-    pub(super) async fn new(request: &Request) -> Result<Self, BodyError> {
+    pub(super) async fn new(request: &Request, upgrade: bool) -> Result<Self, BodyError> {
         let body = request.body.clone();
         // Who waits for 100 Continue is not told before a server is there to take the body.
         let waits = request.head.fields.contains("expect");
         let kind = match body.length() {
             Some(0) => Kind::Whole(Bytes::new()),
             Some(length) if length <= SMALL && !waits => gather(body).await?,
+            // Without a body, as a rule, which some transports tell only by its end.
+            None if !waits && !upgrade && matches!(request.head.method, Method::Get | Method::Head | Method::Delete | Method::Options) => {
+                match body.chunk().await? {
+                    None => Kind::Whole(Bytes::new()),
+                    Some(first) => Kind::Rest(first, body),
+                }
+            }
             _ => Kind::Rest(Bytes::new(), body),
         };
         Ok(Self { kind, failure: None })
@@ -50,6 +58,14 @@ impl Outward {
     /// Whether it can be sent (again) from its first byte on.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.kind, Kind::Whole(_) | Kind::Rest(..))
+    }
+
+    /// The length to announce, of which the client has announced `announced`; `None`: only its end will tell.
+    pub(super) fn length(&self, announced: Option<u64>) -> Option<u64> {
+        match &self.kind {
+            Kind::Whole(bytes) => Some(bytes.len() as u64),
+            Kind::Rest(..) | Kind::Begun => announced,
+        }
     }
 
     /// Why it broke off.

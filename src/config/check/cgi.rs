@@ -42,12 +42,30 @@ impl Checker<'_> {
                 *path = self.directory_to_read(&overrides.name(name).index(index), path);
             }
         }
+        self.overridden_accounts(&overrides, &cgi);
         self.at_least(&place.name("timeout"), cgi.timeout, HumanDuration::milliseconds(1));
         self.at_least(&place.name("max_processes"), cgi.max_processes, 1);
         if let Some(most) = cgi.max_output {
             self.at_least(&place.name("max_output"), most, HumanSize::bytes(1));
         }
         cgi
+    }
+
+    /// Users and groups that programs may run as. Those of a root directory of its own are looked up by the workers.
+    fn overridden_accounts(&mut self, place: &Place, cgi: &Cgi) {
+        if self.chroot.is_some() {
+            return;
+        }
+        for (index, name) in cgi.overrides.setuser.iter().enumerate() {
+            if self.accounts.user(name).is_none() {
+                self.error(&place.name("setuser").index(index), format!("there is no user `{name}` on this machine"));
+            }
+        }
+        for (index, name) in cgi.overrides.setgroup.iter().enumerate() {
+            if self.accounts.group(name).is_none() {
+                self.error(&place.name("setgroup").index(index), format!("there is no group `{name}` on this machine"));
+            }
+        }
     }
 
     pub(super) fn fastcgi_upstream(&mut self, place: &Place, mut upstream: FastCgiUpstream) -> FastCgiUpstream {

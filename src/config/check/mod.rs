@@ -69,12 +69,20 @@ impl Sources {
 /// All errors, if there is one; else the settings with the warnings.
 pub fn check(written: Config, sources: &Sources, base: &Path) -> Result<(Settings, Vec<Problem>), Vec<Problem>> {
     let accounts = Accounts::load();
-    let mut checker = Checker { sources, base, problems: Vec::new(), chroot: None, reader: None, secrets: BTreeMap::new() };
-    let accounts = accounts.unwrap_or_else(|error| {
-        checker.problems.push(Problem::error(format!("cannot read the users and groups: {error}"), None));
-        Accounts::default()
-    });
-    let settings = checker.config(written, &accounts);
+    let mut checker = Checker {
+        sources,
+        base,
+        problems: Vec::new(),
+        chroot: None,
+        reader: None,
+        secrets: BTreeMap::new(),
+        accounts: Accounts::default(),
+    };
+    match accounts {
+        Ok(accounts) => checker.accounts = accounts,
+        Err(error) => checker.problems.push(Problem::error(format!("cannot read the users and groups: {error}"), None)),
+    }
+    let settings = checker.config(written);
     let mut problems = checker.problems;
     problems.sort_by_key(|problem| {
         let place = problem.excerpt.as_ref();
@@ -101,12 +109,14 @@ struct Checker<'a> {
     reader: Option<disk::Reader>,
     /// Certificates, keys and files of users that were read, by file.
     secrets: BTreeMap<PathBuf, Secret>,
+    /// The users and groups of this machine.
+    accounts: Accounts,
 }
 
 impl Checker<'_> {
-    fn config(&mut self, written: Config, accounts: &Accounts) -> Settings {
+    fn config(&mut self, written: Config) -> Settings {
         let top = Place::top();
-        self.users(&written, accounts);
+        self.users(&written);
         let chroot = written.chroot.map(|path| self.chroot(&top.name("chroot"), path));
         let cwd = written.cwd.map(|path| self.cwd(&top.name("cwd"), path));
         let data = self.data_directory(&top.name("data"), &written.data);

@@ -9,22 +9,21 @@ use super::disk::{self, Reader};
 use crate::config::problem::Problem;
 use crate::config::tree::Place;
 use crate::config::written::Config;
-use crate::sys::accounts::Accounts;
 use crate::telemetry::config::{AccessLog, Log, LogFile};
 
 impl Checker<'_> {
     /// `user` and `group` exist; a normal user is told that they are of no use.
-    pub(super) fn users(&mut self, written: &Config, accounts: &Accounts) {
+    pub(super) fn users(&mut self, written: &Config) {
         let top = Place::top();
         let user = written.user.as_deref().and_then(|name| {
-            let user = accounts.user(name);
+            let user = self.accounts.user(name);
             if user.is_none() {
                 self.error(&top.name("user"), format!("there is no user `{name}` on this machine"));
             }
             user
         });
         let gid = written.group.as_deref().and_then(|name| {
-            let gid = accounts.group(name);
+            let gid = self.accounts.group(name);
             if gid.is_none() {
                 self.error(&top.name("group"), format!("there is no group `{name}` on this machine"));
             }
@@ -33,7 +32,7 @@ impl Checker<'_> {
         let root = Uid::effective().is_root();
         if root {
             self.reader = user.map(|user| {
-                let gids = accounts.groups_of(&user.name, gid.unwrap_or(user.gid));
+                let gids = self.accounts.groups_of(&user.name, gid.unwrap_or(user.gid));
                 Reader { name: user.name, uid: user.uid, gids }
             });
             return;

@@ -62,6 +62,9 @@ impl Checker<'_> {
             let path = self.file_to_read(&place.name("authorities"), authorities, true);
             proxy.authorities = Some(path);
         }
+        for (index, path) in proxy.sendfile_roots.iter_mut().enumerate() {
+            *path = self.directory_to_read(&place.name("sendfile_roots").index(index), path);
+        }
         if let HostField::Name(name) = &proxy.host
             && authority::parse(name.as_bytes()).is_none()
         {
@@ -107,6 +110,9 @@ impl Checker<'_> {
             }
             self.at_least(&at.name("interval"), check.interval, HumanDuration::milliseconds(100));
             self.at_least(&at.name("timeout"), check.timeout, least);
+            for (index, status) in check.status.iter().enumerate() {
+                self.within(&at.name("status").index(index), *status, 200, 599);
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::config::written::{Admin, App, Server};
 use crate::net::Address;
 use crate::request::access::{Auth, Basic, Users};
 use crate::request::compression::{Coding, Compression};
+use crate::request::errors::ErrorPage;
 use crate::request::headers::{Headers, Hsts};
 use crate::request::limits::Limits;
 use crate::request::route::{Action, Host, Route, RouteError, RouteTable};
@@ -59,7 +60,7 @@ impl Checker<'_> {
         checked
     }
 
-    fn http(&mut self, place: &Place, http: Http, apps: &BTreeMap<String, App>, data: &Path) -> Http {
+    fn http(&mut self, place: &Place, mut http: Http, apps: &BTreeMap<String, App>, data: &Path) -> Http {
         self.within(&place.name("max_line"), http.max_line, HumanSize::bytes(64), HumanSize::mib(1));
         self.within(&place.name("max_headers"), http.max_headers, 1, 10_000);
         self.within(&place.name("max_header_bytes"), http.max_header_bytes, HumanSize::bytes(256), HumanSize::mib(16));
@@ -79,6 +80,7 @@ impl Checker<'_> {
         self.compression(&place.name("compress"), http.compress.as_deref());
         self.hsts(&place.name("hsts"), http.hsts.as_ref());
         self.headers(&place.name("headers"), http.headers.as_deref());
+        self.error_pages(&place.name("errors"), &mut http.errors);
         self.limits_by_address(&place.name("limits"), http.limits.as_deref());
         if http.hsts.is_some() && http.tls.is_none() && http.trusted.is_none() {
             self.warning(&place.name("hsts"), "this is told over encrypted connections alone, and the server has no `tls`");
@@ -108,7 +110,7 @@ impl Checker<'_> {
         self.within(&place.name("resets"), http2.resets, 1, 100_000);
     }
 
-    fn fastcgi(&mut self, place: &Place, server: FastCgi, apps: &BTreeMap<String, App>, data: &Path) -> FastCgi {
+    fn fastcgi(&mut self, place: &Place, mut server: FastCgi, apps: &BTreeMap<String, App>, data: &Path) -> FastCgi {
         self.within(&place.name("max_parameters"), server.max_parameters, 1, 10_000);
         self.within(&place.name("max_parameter_bytes"), server.max_parameter_bytes, HumanSize::bytes(256), HumanSize::mib(16));
         self.at_least(&place.name("max_connections"), server.max_connections, 1);
@@ -126,6 +128,7 @@ impl Checker<'_> {
         self.compression(&place.name("compress"), server.compress.as_deref());
         self.hsts(&place.name("hsts"), server.hsts.as_ref());
         self.headers(&place.name("headers"), server.headers.as_deref());
+        self.error_pages(&place.name("errors"), &mut server.errors);
         self.limits_by_address(&place.name("limits"), server.limits.as_deref());
         if server.limits.as_ref().is_some_and(|limits| limits.connections.is_some()) {
             let why =
@@ -155,6 +158,9 @@ impl Checker<'_> {
         };
         if prefix.contains(|c: char| c.is_control()) {
             self.error(&place.name("prefix"), "`prefix` has a character that cannot stand in a field");
+        }
+        if sendfile.field == Field::AccelRedirect && !prefix.is_empty() && !prefix.starts_with('/') {
+            self.error(&place.name("prefix"), format!("{prefix:?} is no address of an internal location: it begins with a slash"));
         }
         self.at_least(&place.name("keep"), sendfile.keep, HumanDuration::milliseconds(100));
         self.at_least(&place.name("max_total"), sendfile.max_total, sendfile.max_file);
@@ -216,8 +222,22 @@ impl Checker<'_> {
             if let Some(Auth::Basic(basic)) = route.access.as_mut().and_then(|access| access.auth.as_mut()) {
                 self.file_of_users(&place.index(index).name("auth"), basic);
             }
+            self.error_pages(&place.index(index).name("errors"), &mut route.errors);
         }
         routes
+    }
+
+    /// Pages in the place of errors; files are read here and nowhere else.
+    fn error_pages(&mut self, place: &Place, pages: &mut [ErrorPage]) {
+        for (index, page) in pages.iter_mut().enumerate() {
+            let place = place.index(index);
+            // At a route this was refused before.
+            if let Some(why) = page.nonsense() {
+                self.error(&place, why);
+            } else if let Some(file) = &mut page.file {
+                *file = self.secret(&place.name("file"), file).0;
+            }
+        }
     }
 
     /// A file of users, which is read here and nowhere else.
@@ -254,8 +274,14 @@ impl Checker<'_> {
 
     /// Header fields of all answers of a server.
     fn headers(&mut self, place: &Place, headers: Option<&Headers>) {
-        if let Some(name) = headers.and_then(Headers::unusable) {
-            self.error(place, RouteError::BadHeader(name.to_owned()).to_string());
+        if let Some(headers) = headers
+            && let Some(name) = headers.unusable()
+        {
+            let at = match headers.remove.iter().position(|removed| removed == name) {
+                Some(index) => place.name("remove").index(index),
+                None => place.name("set").name(name),
+            };
+            self.error(&at, RouteError::BadHeader(name.to_owned()).to_string());
         }
     }
 

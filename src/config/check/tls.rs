@@ -83,7 +83,7 @@ impl Checker<'_> {
         (certificate, key)
     }
 
-    /// Reads a file of certificates, keys or users, for the workers, which may not.
+    /// Reads a file of certificates, keys, users or error pages, for the workers, which may not.
     pub(super) fn secret(&mut self, place: &Place, path: &Path) -> (PathBuf, Option<String>) {
         if path.as_os_str().is_empty() {
             self.error(place, "it must be said which file that is");

@@ -82,7 +82,7 @@ fn compressed(mut response: Response, wish: Wish, config: &Compression) -> Respo
         return response;
     }
     let is_long = response.body.length().is_none_or(|length| length >= *config.min_length);
-    let is_wanted = wish.pressing || (is_long && has_type(&response, &config.types));
+    let is_wanted = wish.pressing || (is_long && response.has_type(&config.types));
     if !is_wanted {
         return response;
     }
@@ -131,13 +131,6 @@ fn encode(body: ResponseBody, coding: Coding, pressing: bool, config: &Compressi
         ResponseBody::Stream(source) | ResponseBody::Measured(source, _) => ResponseBody::Stream(of_stream(source, encoder)),
         other @ (ResponseBody::Empty | ResponseBody::Parts(_) | ResponseBody::Upgrade(_)) => return Ok(Encoded::Longer(other)),
     }))
-}
-
-/// Whether the type of a response, without its parameters, is one of these.
-fn has_type(response: &Response, types: &[String]) -> bool {
-    let Some(value) = response.field("content-type") else { return false };
-    let kind = value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
-    types.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(kind))
 }
 
 /// Says that the answer depends on what the client takes (RFC 9110 §12.5.5).

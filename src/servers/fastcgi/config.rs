@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::http::http1::HeadLimits;
 use crate::net::{Address, Network};
 use crate::request::compression::Compression;
+use crate::request::errors::ErrorPage;
 use crate::request::headers::{Headers, Hsts};
 use crate::request::limits::Limits;
 use crate::request::route::Route;
@@ -44,6 +45,8 @@ pub struct FastCgi {
     pub headers: Option<Box<Headers>>,
     /// How much one address may ask for, of all routes together: `(rate: "50/s", connections: 100)`. None: as much as it likes.
     pub limits: Option<Box<Limits>>,
+    /// Pages in the place of errors: docs/errors.md.
+    pub errors: Vec<ErrorPage>,
     /// The most parameters of a request. More: 431.
     pub max_parameters: u32,
     /// The most bytes of parameters of a request. More: 431.
@@ -78,6 +81,7 @@ impl Default for FastCgi {
             hsts: None,
             headers: None,
             limits: None,
+            errors: Vec::new(),
             max_parameters: 200,
             max_parameter_bytes: HumanSize::kib(64),
             max_body: HumanSize::mib(64),
@@ -93,8 +97,8 @@ impl Default for FastCgi {
 }
 
 impl FastCgi {
-    /// What its exchanges need of it; `users` has the files of users that its routes name.
-    pub(super) fn terms<'a>(&'a self, users: &'a BTreeMap<PathBuf, Secret>) -> Terms<'a> {
+    /// What its exchanges need of it; `files` has the files of users and of error pages that it names.
+    pub(super) fn terms<'a>(&'a self, files: &'a BTreeMap<PathBuf, Secret>) -> Terms<'a> {
         Terms {
             first: None,
             routes: &self.routes,
@@ -112,7 +116,8 @@ impl FastCgi {
             headers: self.headers.as_deref(),
             limits: self.limits.as_deref(),
             limiter: None,
-            users,
+            errors: &self.errors,
+            files,
             proxies: &[],
             trusted: self.trusted.as_ref(),
             https_only: false,

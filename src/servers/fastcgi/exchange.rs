@@ -212,7 +212,9 @@ impl Running {
         if length.is_some_and(|length| length > limit) {
             return Err(too_large(limit));
         }
-        Ok(if length == Some(0) { Body::empty() } else { Body::from_source(self.inbox.clone(), length) })
+        // Fronts tell no length of a body that is not there.
+        let none = length.is_none() && self.inbox.is_whole() && self.inbox.received() == 0;
+        Ok(if none || length == Some(0) { Body::empty() } else { Body::from_source(self.inbox.clone(), length) })
     }
 
     /// The body of a request from where the front has stored it; else the answer.

@@ -42,7 +42,7 @@ impl Serving {
 }
 
 fn live(name: &str, config: &FastCgi, given: Given<'_>, slot: Slot) -> Live {
-    let terms = Terms { limiter: given.limiter.map(|limiter| (limiter, name)), ..config.terms(given.users) };
+    let terms = Terms { limiter: given.limiter.map(|limiter| (limiter, name)), ..config.terms(given.files) };
     Live::new(terms, given.apps, given.access.cloned(), slot)
 }
 

@@ -16,6 +16,8 @@ use crate::codec::fastcgi::{
 use crate::limiter::Limiter;
 use crate::net::{Accepted, Peer};
 use crate::reactor;
+use crate::request::errors::ErrorPage;
+use crate::request::headers::Headers;
 use crate::request::limits::Limits;
 use crate::request::route::{Action, Host, Route};
 use crate::request::{Answer, Connection, Handler, Request, Response, ResponseBody};
@@ -79,8 +81,8 @@ impl Front {
                 let handler: Rc<dyn Handler> = Rc::new(Probe);
                 let apps = [("probe".to_owned(), handler)].into();
                 let limiter = Rc::new(Limiter::new(64, 1).unwrap());
-                let users = std::collections::BTreeMap::new();
-                let given = Given { apps: &apps, users: &users, access: None, limiter: Some(&limiter) };
+                let files = std::collections::BTreeMap::new();
+                let given = Given { apps: &apps, files: &files, access: None, limiter: Some(&limiter) };
                 let server = FastCgiServer::new("fcgi", config, given, slot, Rc::new(RequestIds::new(0, 1)));
                 server.serve(Accepted { fd: OwnedFd::from(theirs), peer: Peer::Unix(None) }, &Peer::Unknown).unwrap();
                 while server.connections() > 0 {
@@ -313,4 +315,36 @@ fn limits_are_of_the_clients_that_the_front_names() {
         assert!(status == 200 || output.contains("\r\nRetry-After: 1800\r\n"), "{output}");
         assert_eq!(end, COMPLETE);
     }
+}
+
+#[test]
+fn errors_have_pages_and_fields_before_a_route_is_found_too() {
+    let mut front = Front::new(|config| {
+        let page = |status: &str, body: &str| ErrorPage {
+            status: vec![status.parse().unwrap()],
+            body: Some(body.to_owned()),
+            ..ErrorPage::default()
+        };
+        config.errors = vec![page("404", "<p>{status} {reason}</p>"), page("4xx", "no request")];
+        config.headers = Some(Box::new(Headers { set: [("X-A".to_owned(), "b".to_owned())].into(), ..Headers::default() }));
+        config.routes = vec![Route::new(Host::Any, "/a", Action::App("probe".into()))];
+    });
+    let mut ask = |method: &str, path: &str| {
+        front.send(|out| {
+            head(1, method, path, true, out);
+            write_end(Kind::Stdin, 1, out);
+        });
+        let (_, output, end) = front.answer();
+        assert_eq!(end, COMPLETE);
+        assert!(output.contains("\r\nX-A: b\r\n"), "{output}");
+        output
+    };
+    let found = ask("GET", "/a/b");
+    assert!(found.starts_with("Status: 200 ") && found.ends_with("\r\n\r\nGET /b"), "{found}");
+    let lost = ask("GET", "/b");
+    assert!(lost.starts_with("Status: 404 ") && lost.ends_with("\r\n\r\n<p>404 Not Found</p>"), "{lost}");
+    let lost = ask("HEAD", "/b");
+    assert!(lost.contains("\r\nContent-Length: 20\r\n") && lost.ends_with("\r\n\r\n"), "{lost}");
+    let refused = ask("G T", "/a");
+    assert!(refused.starts_with("Status: 400 ") && refused.ends_with("\r\n\r\nno request"), "{refused}");
 }

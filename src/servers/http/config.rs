@@ -10,6 +10,7 @@ use crate::codec::http::http1::HeadLimits;
 use crate::net::tls_files::TlsFiles;
 use crate::net::{Address, Network};
 use crate::request::compression::Compression;
+use crate::request::errors::ErrorPage;
 use crate::request::headers::{Headers, Hsts};
 use crate::request::limits::Limits;
 use crate::request::route::Route;
@@ -47,6 +48,8 @@ pub struct Http {
     pub headers: Option<Box<Headers>>,
     /// How much one address may ask for, of all routes together: `(rate: "50/s", connections: 100)`. None: as much as it likes.
     pub limits: Option<Box<Limits>>,
+    /// Pages in the place of errors: docs/errors.md.
+    pub errors: Vec<ErrorPage>,
     /// The longest request line. Longer: 414.
     pub max_line: HumanSize,
     /// The most header fields of a request. More: 431.
@@ -89,6 +92,7 @@ impl Default for Http {
             hsts: None,
             headers: None,
             limits: None,
+            errors: Vec::new(),
             max_line: HumanSize::kib(8),
             max_headers: 100,
             max_header_bytes: HumanSize::kib(32),
@@ -106,9 +110,9 @@ impl Default for Http {
 }
 
 impl Http {
-    /// What its exchanges need of it; `users` has the files of users that its routes name.
+    /// What its exchanges need of it; `files` has the files of users and of error pages that it names.
     #[must_use]
-    pub fn terms<'a>(&'a self, users: &'a BTreeMap<PathBuf, Secret>) -> Terms<'a> {
+    pub fn terms<'a>(&'a self, files: &'a BTreeMap<PathBuf, Secret>) -> Terms<'a> {
         let size = |size: HumanSize| usize::try_from(*size).unwrap_or(usize::MAX);
         let (line, fields) = (size(self.max_line), size(self.max_header_bytes));
         Terms {
@@ -128,7 +132,8 @@ impl Http {
             headers: self.headers.as_deref(),
             limits: self.limits.as_deref(),
             limiter: None,
-            users,
+            errors: &self.errors,
+            files,
             proxies: &self.proxy_protocol,
             trusted: self.trusted.as_ref(),
             https_only: self.https_only,
