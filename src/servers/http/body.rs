@@ -17,7 +17,8 @@ const PIECE: usize = 64 << 10;
 
 /// A body that is read from the connection when somebody asks for it.
 pub(super) struct WireBody {
-    wire: Rc<Wire>,
+    /// `None` once the exchange is over: a script may keep its request until the VM cleans up, and that must not keep the connection.
+    wire: RefCell<Option<Rc<Wire>>>,
     state: RefCell<State>,
     /// The client waits for `100 Continue`.
     expects: Cell<bool>,
@@ -33,6 +34,15 @@ pub(super) struct BodyLimits {
     pub(super) size: u64,
     /// The longest time without a byte.
     pub(super) time: Duration,
+}
+
+/// Ends a body with its exchange, however that ends.
+pub(super) struct Closing(pub(super) Rc<WireBody>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 enum State {
@@ -57,7 +67,14 @@ impl WireBody {
             BodyFraming::Chunked => State::Chunked(ChunkedDecoder::new()),
             _ => State::Done,
         };
-        Self { wire, state: RefCell::new(state), expects: Cell::new(expects), alarm: Alarm::new(), limits, taken: Cell::new(0) }
+        Self {
+            wire: RefCell::new(Some(wire)),
+            state: RefCell::new(state),
+            expects: Cell::new(expects),
+            alarm: Alarm::new(),
+            limits,
+            taken: Cell::new(0),
+        }
     }
 
     /// Bytes that were received and taken.
@@ -89,6 +106,7 @@ impl WireBody {
 
     /// Ends it: nobody reads from the connection through this any more.
     pub(super) fn close(&self) {
+        self.wire.take();
         let mut state = self.state.borrow_mut();
         if !matches!(*state, State::Done) {
             *state = State::Failed(BodyError::Gone);
@@ -112,19 +130,28 @@ impl WireBody {
         }
     }
 
+    fn wire(&self) -> Option<Rc<Wire>> {
+        self.wire.borrow().clone()
+    }
+
     /// Takes a piece from what has arrived.
     fn take(&self) -> Result<Taken, BodyError> {
         let mut state = self.state.borrow_mut();
+        match &*state {
+            State::Done => return Ok(Taken::End),
+            State::Failed(error) => return Err(error.clone()),
+            State::Length(_) | State::Chunked(_) => {}
+        }
+        let wire = self.wire().ok_or(BodyError::Gone)?;
         match &mut *state {
-            State::Done => Ok(Taken::End),
-            State::Failed(error) => Err(error.clone()),
+            State::Done | State::Failed(_) => Ok(Taken::End),
             State::Length(left) => {
-                let piece = self.wire.with_input(|input| {
+                let piece = wire.with_input(|input| {
                     let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len()).min(PIECE);
                     (count > 0).then(|| Bytes::copy_from_slice(&input[..count]))
                 });
                 let Some(piece) = piece else { return Ok(Taken::Nothing) };
-                self.wire.consume(piece.len());
+                wire.consume(piece.len());
                 *left -= piece.len() as u64;
                 if *left == 0 {
                     *state = State::Done;
@@ -132,7 +159,7 @@ impl WireBody {
                 Ok(Taken::Piece(piece))
             }
             State::Chunked(decoder) => loop {
-                let step = self.wire.with_input(|input| {
+                let step = wire.with_input(|input| {
                     let step = decoder.decode(&input[..input.len().min(PIECE)])?;
                     let piece = match &step.event {
                         ChunkEvent::Data(range) => Some(Bytes::copy_from_slice(&input[range.clone()])),
@@ -141,7 +168,7 @@ impl WireBody {
                     Ok((step, piece))
                 });
                 let (step, piece) = step.map_err(|error: ChunkError| BodyError::Malformed(error.to_string()))?;
-                self.wire.consume(step.consumed);
+                wire.consume(step.consumed);
                 match step.event {
                     ChunkEvent::Data(_) => {
                         if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
@@ -165,12 +192,12 @@ impl WireBody {
     }
 
     /// Tells the client to send the body, once, as soon as somebody wants it.
-    fn poll_continue(&self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+    fn poll_continue(&self, wire: &Wire, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         if self.expects.get() {
             self.expects.set(false);
-            self.wire.with_output(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+            wire.with_output(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
-        self.wire.poll_drain(cx, false).map_err(|_| BodyError::Gone)
+        wire.poll_drain(cx, false).map_err(|_| BodyError::Gone)
     }
 }
 
@@ -190,10 +217,11 @@ impl BodySource for WireBody {
                 Ok(Taken::Nothing) => {}
                 Err(error) => return self.fail(error),
             }
-            if let Err(error) = ready!(self.poll_continue(cx)) {
+            let Some(wire) = self.wire() else { return self.fail(BodyError::Gone) };
+            if let Err(error) = ready!(self.poll_continue(&wire, cx)) {
                 return self.fail(error);
             }
-            match self.wire.poll_fill(cx, PIECE) {
+            match wire.poll_fill(cx, PIECE) {
                 Poll::Ready(Ok(0) | Err(_)) => return self.fail(BodyError::Gone),
                 Poll::Ready(Ok(_)) => self.alarm.set(self.limits.time),
                 Poll::Pending => {

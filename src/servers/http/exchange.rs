@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use super::body::{BodyLimits, WireBody};
+use super::body::{BodyLimits, Closing, WireBody};
 use super::connection::{After, Connection};
 use super::reply::{Framing, write_body, write_head};
 use super::wire::OUTPUT;
@@ -117,6 +117,7 @@ impl Connection {
     /// Waits for the answer to a request, and sends it.
     pub(super) async fn conclude(&self, live: &Live, asked: Box<Asked>) -> After {
         let Asked { answer, framing, source, exchange, handler } = *asked;
+        let _closing = source.clone().map(Closing);
         let response = match answer {
             Answer::Now(response) => Some(response),
             Answer::Later(future) => Box::pin(self.wait(live, future, source.as_ref(), &exchange, handler.as_ref())).await,
@@ -233,9 +234,6 @@ impl Connection {
             Some(source) => source.is_done(),
             None => true,
         };
-        if let Some(source) = source {
-            source.close();
-        }
         if kept && read && self.wire.pending() < OUTPUT {
             return After::Keep;
         }

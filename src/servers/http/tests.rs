@@ -20,6 +20,11 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+thread_local! {
+    /// Bodies that are not let go of, as a script's VM may for a while.
+    static KEPT: std::cell::RefCell<Vec<crate::request::Body>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
 /// Answers by path.
 struct Probe;
 
@@ -41,6 +46,10 @@ impl Handler for Probe {
             "/broken" => {
                 let pieces = [Ok(bytes::Bytes::from_static(b"half")), Err(std::io::Error::other("broken"))];
                 Answer::Now(Response::new(200, ResponseBody::Stream(Box::pin(futures_lite::stream::iter(pieces)))))
+            }
+            "/keeps" => {
+                KEPT.with_borrow_mut(|kept| kept.push(request.body));
+                Answer::Now(Response::text(200, "kept"))
             }
             // The answer begins, and goes on with what is read then.
             "/onward" => {
@@ -288,6 +297,16 @@ fn nothing_comes_between_an_answer_and_its_end() {
     // It sees the answer, and sends what it has.
     stream.write_all(b"ok").unwrap();
     assert_eq!(read_all(&mut stream), "2\r\nok\r\n0\r\n\r\n");
+}
+
+#[test]
+fn a_body_that_somebody_keeps_does_not_keep_the_connection() {
+    let server = start(config());
+    let mut stream = server.connect();
+    stream.write_all(b"POST /keeps HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    assert!(read_until(&mut stream, "kept").starts_with("HTTP/1.1 200"));
+    stream.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    assert!(read_all(&mut stream).ends_with("GET /a"));
 }
 
 #[test]

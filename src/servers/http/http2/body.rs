@@ -15,7 +15,8 @@ use crate::request::{BodyError, BodySource};
 
 /// A body. What nobody reads fills its window, and then stays with the client.
 pub(super) struct StreamBody {
-    stream: RefCell<RecvStream>,
+    /// `None` once the exchange is over: a script may keep its request until the VM cleans up, and that must not keep the stream.
+    stream: RefCell<Option<RecvStream>>,
     /// For who waits for `100 Continue`.
     asks: RefCell<Option<Rc<RefCell<SendResponse<Bytes>>>>>,
     failed: RefCell<Option<BodyError>>,
@@ -31,7 +32,7 @@ impl StreamBody {
     pub(super) fn new(stream: RecvStream, asks: Option<Rc<RefCell<SendResponse<Bytes>>>>, most: u64, limit: Duration) -> Self {
         let ended = Cell::new(stream.is_end_stream());
         Self {
-            stream: RefCell::new(stream),
+            stream: RefCell::new(Some(stream)),
             asks: RefCell::new(asks),
             failed: RefCell::default(),
             ended,
@@ -60,9 +61,24 @@ impl StreamBody {
         }
     }
 
+    /// Ends it, and the stream with it.
+    fn close(&self) {
+        self.stream.take();
+        self.asks.take();
+    }
+
     fn fail(&self, error: BodyError) -> Poll<Result<Option<Bytes>, BodyError>> {
         self.failed.replace(Some(error.clone()));
         Poll::Ready(Err(error))
+    }
+}
+
+/// Ends a body with its exchange, however that ends.
+pub(super) struct Closing(pub(super) Rc<StreamBody>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -80,6 +96,7 @@ impl BodySource for StreamBody {
             let _gone = tell.map(|tell| asks.borrow_mut().send_informational(tell));
         }
         let mut stream = self.stream.borrow_mut();
+        let Some(stream) = stream.as_mut() else { return self.fail(BodyError::Gone) };
         match stream.poll_data(cx) {
             Poll::Ready(Some(Ok(piece))) => {
                 self.alarm.clear();

@@ -12,7 +12,7 @@ use h2::Reason;
 use h2::server::SendResponse;
 
 use super::asked::{Asked, Refusal};
-use super::body::StreamBody;
+use super::body::{Closing, StreamBody};
 use super::reply::Reply;
 use super::tunnel::Tunnel;
 use crate::codec::http::Method;
@@ -84,6 +84,7 @@ impl Running {
         // What comes on a stream that asks for WebSocket is for who takes it over.
         let (body, mut tunnel) = if websocket { (None, Some(body)) } else { (Some(body), None) };
         let source = body.map(|body| Rc::new(StreamBody::new(body, asks, live.max_body, live.timeouts.body)));
+        let _closing = source.clone().map(Closing);
         let received = || source.as_ref().map_or(0, |source| source.received());
         let mut handler = None;
         let answer = {
