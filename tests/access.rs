@@ -19,6 +19,9 @@ return {
         if req.path == "/origin" then
             return `{req.remote.address} {req.server.scheme} {req.server.authority}`
         end
+        if req.base == "/fields" then
+            return `{req.headers["x-set"]} {req.headers["x-common"]} {req.headers.cookie} {req.headers["x-kept"]}`
+        end
         return `{req.user or "nobody"} {req.base}`
     end,
 }
@@ -35,6 +38,7 @@ const ROUTES: &str = r#"
     (path: "/alias", rewrite: "/staff"),
     (path: "/staff", app: "site", auth: Basic(realm: "the staff", users: "users"),
         headers: (set: {"X-Frame-Options": "DENY"}, remove: ["Content-Type"])),
+    (path: "/fields", app: "site", headers: (request: (set: {"X-Set": "by the route"}, remove: ["Cookie"]))),
     (path: "/few", app: "site", auth: Basic(realm: "few tries", users: "users", attempts: 3)),
     (path: "/forgetful", app: "site", auth: Basic(realm: "no memory", users: "users", remember: "0s")),
 "#;
@@ -107,6 +111,14 @@ fn addresses_decide_who_may_use_a_route() {
     ] {
         assert_eq!(ask(&skep, path, None).status, status, "{path}");
     }
+}
+
+#[test]
+fn applications_see_the_fields_of_requests_as_the_configuration_wants_them() {
+    let skep = start_with("headers: (request: (set: {\"X-Set\": \"by the server\", \"X-Common\": \"to all\"})),");
+    let fields = "X-Set: by the client\r\nx-set: twice\r\nCookie: a=b\r\nX-Kept: as it came\r\n";
+    assert_eq!(ask_with(&skep, "/fields/x", fields).text(), "by the route to all nil as it came");
+    assert_eq!(ask_with(&skep, "/fields/x", "").text(), "by the route to all nil nil");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::access::{Auth, Basic, Door, Gate};
 use super::compression::{Compression, Compressor};
 use super::errors::{ErrorPage, ErrorPages, Pages};
-use super::headers::{Changes, Header, Headers, Hsts};
+use super::headers::{Changes, Header, Headers, Hsts, RequestHeader, RequestHeaders};
 use super::limits::{Limit, Limited};
 use super::replacing::Replaced;
 use super::route::{Action, Route};
@@ -108,7 +108,7 @@ impl<'a> Front<'a> {
     /// Whether anything stands in front of a route.
     pub(super) fn is_needed(&self, route: &Route) -> bool {
         // A request that is routed again meets what is in front of the other route.
-        let own = route.access.is_some() || route.limits.is_some() || route.replace.is_some();
+        let own = route.access.is_some() || route.limits.is_some() || route.replace.is_some() || self.request_headers(route).is_some();
         !matches!(route.action, Action::Rewrite(_))
             && (own || self.compresses(route) || self.has_pages(route) || self.changes(route).is_some())
     }
@@ -125,6 +125,10 @@ impl<'a> Front<'a> {
 
     /// Puts in front of `beyond` what belongs in front of a route, what is met first last.
     pub(super) fn put(&mut self, route: &Route, mut beyond: Rc<dyn Handler>) -> Rc<dyn Handler> {
+        // What stands in front sees the request as the client sent it.
+        if let Some(headers) = self.request_headers(route) {
+            beyond = Rc::new(RequestHeader::new(headers, beyond));
+        }
         if let Some(replace) = &route.replace {
             beyond = Rc::new(Replaced::new((**replace).clone(), beyond));
         }
@@ -152,6 +156,12 @@ impl<'a> Front<'a> {
 
     fn changes(&self, route: &Route) -> Option<Rc<Changes>> {
         Changes::new(route.headers.as_deref(), self.common.headers, self.common.hsts)
+    }
+
+    /// Nobody sees the fields of a request that is not for an application.
+    fn request_headers(&self, route: &Route) -> Option<RequestHeaders> {
+        let is_seen = matches!(route.action, Action::App(_));
+        is_seen.then(|| RequestHeaders::of_route(route.headers.as_deref(), self.common.headers)).flatten()
     }
 
     fn door(&mut self, Auth::Basic(basic): &Auth) -> Rc<Door> {

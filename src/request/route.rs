@@ -187,6 +187,8 @@ pub enum RouteError {
     BadStatus(u16),
     /// A header whose name or value cannot be sent.
     BadHeader(String),
+    /// A header of requests whose name or value cannot be sent, or that is not to be changed.
+    BadRequestHeader(String),
     /// Demands on clients at a route that is left again.
     AccessOfRewrite,
     /// Header fields at a route that is left again.
@@ -249,6 +251,10 @@ impl fmt::Display for RouteError {
             Self::BadHeader(name) => write!(
                 f,
                 "the header `{name}` cannot be sent: its name or value has characters that end or break a header line, or it is one the server sets itself"
+            ),
+            Self::BadRequestHeader(name) => write!(
+                f,
+                "the header `{name}` of requests cannot be changed: its name or value has characters that end or break a header line, or it frames the request or says where it came from"
             ),
         }
     }
@@ -421,6 +427,9 @@ impl TryFrom<WrittenRoute> for Route {
         let headers = written.headers.filter(|headers| !headers.is_empty());
         if let Some(name) = headers.as_deref().and_then(Headers::unusable) {
             return Err(RouteError::BadHeader(name.to_owned()));
+        }
+        if let Some(name) = headers.as_deref().and_then(|headers| headers.request.unusable()) {
+            return Err(RouteError::BadRequestHeader(name.to_owned()));
         }
         if headers.is_some() && matches!(action, Action::Rewrite(_)) {
             return Err(RouteError::HeadersOfRewrite);

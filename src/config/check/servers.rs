@@ -283,6 +283,16 @@ impl Checker<'_> {
             };
             self.error(&at, RouteError::BadHeader(name.to_owned()).to_string());
         }
+        if let Some(request) = headers.map(|headers| &headers.request)
+            && let Some(name) = request.unusable()
+        {
+            let place = place.name("request");
+            let at = match request.remove.iter().position(|removed| removed == name) {
+                Some(index) => place.name("remove").index(index),
+                None => place.name("set").name(name),
+            };
+            self.error(&at, RouteError::BadRequestHeader(name.to_owned()).to_string());
+        }
     }
 
     /// How much an address may ask for.
