@@ -169,7 +169,8 @@ fn no_field_of_http2_becomes_framing_of_http1() {
     for case in CASES {
         let (ours, theirs) = (outcome(&lanes[0], lanes[0].skep, case), outcome(&lanes[0], lanes[0].nginx2, case));
         let expected = if case.nginx.is_empty() { case.skep } else { case.nginx };
-        if ours != case.skep || theirs != expected {
+        // nginx may have sent the head on before the body comes that makes it wrong.
+        if ours != case.skep || !expected.split(" or ").any(|expected| theirs == expected) {
             wrong.push(format!("{}\n  skep  {ours}\n  nginx {theirs}", case.name));
         }
     }
@@ -188,7 +189,7 @@ const CASES: &[Case] = &[
         &[(b"content-length", b"0")],
         SMUGGLED,
         "RST 1",
-        "400",
+        "400 or 400 | POST /a",
         "refused by both: as malformed, by a reset (RFC 9113 §8.1.1), and with 400",
     ),
     body(
