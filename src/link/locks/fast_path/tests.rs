@@ -8,7 +8,7 @@ use std::thread;
 
 const NAMES: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
 /// How often each thing must have happened.
-const ENOUGH: usize = 500;
+const ENOUGH: usize = 10_000;
 
 /// What three at once must not contradict.
 #[derive(Default)]
