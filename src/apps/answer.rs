@@ -10,10 +10,10 @@ use bytes::{Bytes, BytesMut};
 use futures_lite::Stream;
 
 use super::failure::Failure;
-use super::sent_file::SentFiles;
 use super::work::{Program, Work};
 use crate::codec::cgi::{BlockError, BlockLimits, BlockParser, Reply};
 use crate::codec::http::{Fields, Method, status};
+use crate::request::file::{SentFiles, X_SENDFILE};
 use crate::request::{Request, Response, ResponseBody};
 
 /// The response with what a program writes. `sent` has the files that it may name in the place of its body.
@@ -29,15 +29,10 @@ pub(super) async fn answer(mut program: impl Program, request: &Request, sent: &
         }
         Reply::Document { status, fields, length } => (status, fields, length),
     };
-    if let Some(path) = fields.get_str("x-sendfile").filter(|_| sent.is_on()) {
+    if sent.is_on() && fields.contains(X_SENDFILE) {
         work.leave_fed(program).await;
-        return match sent.respond(path, status, &request.head, &fields).await {
-            Ok(response) => response,
-            Err(why) => {
-                work.error(&format!("X-Sendfile: {why}"));
-                Response::error(404, "there is no such file")
-            }
-        };
+        let named = document(status, &fields, ResponseBody::Empty);
+        return sent.follow(named, &request.head, |why| work.error(why)).await;
     }
     let body = if request.head.method == Method::Head || status::is_bodiless(status) {
         work.leave_fed(program).await;

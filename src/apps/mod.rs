@@ -10,7 +10,6 @@ pub mod fastcgi;
 pub mod files;
 mod gate;
 pub mod proxy;
-mod sent_file;
 mod target;
 mod variables;
 mod work;

@@ -174,6 +174,7 @@ impl Settings {
                 App::Proxy(proxy) => proxy.paths(inside),
                 App::Script(script) => {
                     inside(&mut script.path);
+                    script.sendfile_roots.iter_mut().for_each(inside);
                     script.limits.read.iter_mut().chain(&mut script.limits.write).for_each(inside);
                 }
             }

@@ -92,7 +92,7 @@ impl RequestCall {
             Progress::Ended(result) => result,
             Progress::Terminated => Ok(Returned::default()),
         };
-        let reply = result.and_then(|returned| reply::convert(returned, &self.request));
+        let reply = result.and_then(|returned| reply::convert(returned, &self.request, &self.app.context.services.sent));
         Some(reply.unwrap_or_else(|error| Reply::Response(self.failed(&error))))
     }
 
@@ -107,6 +107,13 @@ impl RequestCall {
         self.app.context.report(&format!("{} {}", self.request.head.method, self.request.head.path()), &fault);
         self.app.remember(&fault);
         error_page::response(&self.app.context, &fault, Some(&self.request))
+    }
+
+    /// What was written so far is nobody's: a file is sent in its place, when the handler has ended.
+    fn discard(&self) {
+        self.request.head_sent.set(true);
+        self.request.rare().written.borrow_mut().flushing = false;
+        self.request.take_written();
     }
 
     fn writes(&self) -> bool {
@@ -134,6 +141,10 @@ impl Drop for RequestCall {
 pub(super) async fn respond(mut call: RequestCall) -> Response {
     let reply = std::future::poll_fn(|cx| match call.poll_reply(cx) {
         Some(reply) => Poll::Ready(Some(reply)),
+        None if call.writes() && call.request.names_file() => {
+            call.discard();
+            Poll::Pending
+        }
         None if call.writes() => Poll::Ready(None),
         None => Poll::Pending,
     });
@@ -155,6 +166,11 @@ pub(super) async fn finish(reply: Reply, call: RequestCall) -> Response {
             Ok(response) => response,
             Err(error) => call.failed(&error),
         },
+        Reply::Sent(response) => {
+            let (context, request) = (&call.app.context, &call.request);
+            let log = |why: &str| crate::log_error!(request = &request.id.to_string(), app = &context.name; "{why}");
+            context.services.sent.follow(*response, &request.head, log).await
+        }
     }
 }
 

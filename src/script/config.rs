@@ -26,6 +26,9 @@ pub struct ScriptApp {
     pub path: PathBuf,
     /// What the application's `init` is called with: any value, written in RON.
     pub config: serde_json::Value,
+    /// Directories of files that the application may have sent in the place of a reply's body, with the header `X-Sendfile`. An empty list: none, and the
+    /// header is one like others. `skep.file` needs none.
+    pub sendfile_roots: Vec<PathBuf>,
     /// What the application may use.
     pub limits: ScriptLimits,
 }

@@ -11,7 +11,7 @@ use mlua::UserData;
 use super::context::AppContext;
 use crate::codec::http::RequestHead;
 use crate::request::Response;
-use crate::request::file::{Content, Describer, respond};
+use crate::request::file::{Content, Describer, in_place_of_body};
 
 /// A reply that is made of a file. `response` brings its status and headers.
 pub struct FileReply {
@@ -42,18 +42,7 @@ impl FileReply {
             }
         };
         let facts = facts.map_err(mlua::Error::external)?;
-        let mut answer = if self.response.status == 200 {
-            respond(head, &facts, &content).map_err(mlua::Error::external)?
-        } else {
-            Response { prepared: Some(facts.fields()), ..Response::new(self.response.status, content.body(0..facts.size)) }
-        };
-        if answer.status < 400 || answer.status == self.response.status {
-            // The type is told with the file.
-            for (name, value) in self.response.fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"content-type")) {
-                answer.fields.push(name, value).map_err(mlua::Error::external)?;
-            }
-        }
-        Ok(answer)
+        in_place_of_body(&self.response, head, &facts, &content).map_err(mlua::Error::external)
     }
 }
 

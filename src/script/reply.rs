@@ -7,6 +7,7 @@ use super::arguments::kind;
 use super::live::BodyReply;
 use super::modules::FileReply;
 use super::request::ScriptRequest;
+use crate::request::file::{SentFiles, X_SENDFILE};
 use crate::request::{Response, ResponseBody, ResponseFields};
 
 /// What a text without a content type of its own is.
@@ -16,6 +17,17 @@ const HTML: &str = "text/html; charset=utf-8";
 pub(super) enum Reply {
     Response(Response),
     File(Box<FileReply>),
+    /// Its headers name the file.
+    Sent(Box<Response>),
+}
+
+/// What the headers of a reply have said.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Said {
+    /// There is a content type.
+    has_type: bool,
+    /// A file is named that is to be sent in the place of the body.
+    pub names_file: bool,
 }
 
 /// The values that the function around a handler gives: body, status, headers, file, cookies.
@@ -25,11 +37,11 @@ pub(super) type Returned = (Option<BString>, Value, Value, Value, Value);
 ///
 /// # Errors
 /// A status, header or body of the wrong kind, in words.
-pub(super) fn convert(returned: Returned, request: &ScriptRequest) -> mlua::Result<Reply> {
+pub(super) fn convert(returned: Returned, request: &ScriptRequest, sent: &SentFiles) -> mlua::Result<Reply> {
     let (body, status, headers, file, set_cookies) = returned;
     let body = body.map(|body| Bytes::from(Vec::from(body)));
     if request.used().is_some_and(|rare| rare.written.borrow().started) {
-        return Ok(Reply::Response(written(body, request)));
+        return Ok(written(body, request));
     }
     let status = match status {
         Value::Nil if body.is_none() && file.is_nil() && headers.is_nil() && set_cookies.is_nil() => 204,
@@ -39,13 +51,16 @@ pub(super) fn convert(returned: Returned, request: &ScriptRequest) -> mlua::Resu
         other => return Err(mlua::Error::runtime(format!("the status of a reply is a number, not a {}", kind(&other)))),
     };
     let mut response = Response { status, fields: ResponseFields::with_capacity(96), ..Response::default() };
-    let has_type = match &headers {
-        Value::Nil => false,
+    let said = match &headers {
+        Value::Nil => Said::default(),
         Value::Table(table) => self::headers(Some(table), &mut response.fields)?,
         other => return Err(mlua::Error::runtime(format!("the headers of a reply are a table, not a {}", kind(other)))),
     };
     if !set_cookies.is_nil() {
         cookies(&set_cookies, &mut response.fields)?;
+    }
+    if said.names_file && sent.is_on() {
+        return Ok(Reply::Sent(Box::new(response)));
     }
     if let Value::UserData(body) = &file
         && body.is::<BodyReply>()
@@ -59,7 +74,7 @@ pub(super) fn convert(returned: Returned, request: &ScriptRequest) -> mlua::Resu
         return Ok(Reply::File(Box::new(file)));
     }
     if let Some(body) = body {
-        if !has_type {
+        if !said.has_type {
             response.fields.push_static("Content-Type", HTML);
         }
         response.body = ResponseBody::Bytes(body);
@@ -68,21 +83,24 @@ pub(super) fn convert(returned: Returned, request: &ScriptRequest) -> mlua::Resu
 }
 
 /// The reply of a handler that wrote everything before the head had to go out.
-fn written(rest: Option<Bytes>, request: &ScriptRequest) -> Response {
+fn written(rest: Option<Bytes>, request: &ScriptRequest) -> Reply {
     if let Some(rest) = rest {
         request.rare().written.borrow_mut().bytes.extend_from_slice(&rest);
     }
     let bytes = request.take_written().unwrap_or_default();
     let mut response = head_of_written(request);
+    if request.names_file() {
+        return Reply::Sent(Box::new(response));
+    }
     response.body = ResponseBody::Bytes(bytes);
-    response
+    Reply::Response(response)
 }
 
 /// The head of a reply that is written piece by piece.
 pub(super) fn head_of_written(request: &ScriptRequest) -> Response {
     let mut written = request.rare().written.borrow_mut();
     let mut fields = std::mem::take(&mut written.fields);
-    if fields.get("content-type").is_none() {
+    if !written.names_file && fields.get("content-type").is_none() {
         fields.push_static("Content-Type", HTML);
     }
     request.head_sent.set(true);
@@ -100,22 +118,23 @@ pub(super) fn checked_status(status: f64) -> mlua::Result<u16> {
     Err(mlua::Error::runtime(format!("a status is a whole number from 200 to 599, not {status}")))
 }
 
-/// Takes the headers of a table: a value is a string, a number, or a list of them for a field that is repeated. Whether there was a content type.
+/// Takes the headers of a table: a value is a string, a number, or a list of them for a field that is repeated.
 ///
 /// # Errors
 /// A name or value that a header cannot have.
-pub(super) fn headers(table: Option<&Table>, fields: &mut ResponseFields) -> mlua::Result<bool> {
-    let mut has_type = false;
-    let Some(table) = table else { return Ok(false) };
+pub(super) fn headers(table: Option<&Table>, fields: &mut ResponseFields) -> mlua::Result<Said> {
+    let mut said = Said::default();
+    let Some(table) = table else { return Ok(said) };
     table.for_each(|name: LuaString, value: Value| {
         let name = name.as_bytes();
-        has_type |= name.eq_ignore_ascii_case(b"content-type");
+        said.has_type |= name.eq_ignore_ascii_case(b"content-type");
+        said.names_file |= name.eq_ignore_ascii_case(X_SENDFILE.as_bytes());
         match &value {
             Value::Table(values) => values.for_each(|_: Value, value: Value| header(&name, &value, fields)),
             value => header(&name, value, fields),
         }
     })?;
-    Ok(has_type)
+    Ok(said)
 }
 
 /// Takes `reply.cookies`: a header for each.

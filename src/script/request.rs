@@ -64,6 +64,8 @@ pub(super) struct Written {
     pub bytes: BytesMut,
     /// Somebody waits until `bytes` is empty.
     pub flushing: bool,
+    /// The head names a file that is sent in the place of `bytes`.
+    pub names_file: bool,
 }
 
 /// One request in the hands of a script.
@@ -170,6 +172,11 @@ impl ScriptRequest {
         drop(written);
         rare.drained.notify(usize::MAX);
         Some(bytes)
+    }
+
+    /// Whether the head of what is written names a file, to be sent in its place.
+    pub(super) fn names_file(&self) -> bool {
+        self.used().is_some_and(|rare| rare.written.borrow().names_file)
     }
 
     async fn wait_below(&self, bytes: usize) {
@@ -455,7 +462,7 @@ pub(super) fn decoded_path(path: &str) -> std::borrow::Cow<'_, str> {
 pub(super) fn methods(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     reading(lua, &table, app, active)?;
-    writing(lua, &table, active)?;
+    writing(lua, &table, app, active)?;
     waiting(lua, &table, active)?;
     table.set_readonly(true);
     Ok(table)
@@ -510,8 +517,8 @@ pub(super) fn find(active: &ActiveRequests, req: &Table) -> mlua::Result<Rc<Scri
     active.of_table(req)
 }
 
-fn writing(lua: &Lua, table: &Table, active: &Rc<ActiveRequests>) -> mlua::Result<()> {
-    let requests = active.clone();
+fn writing(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<()> {
+    let (requests, follows) = (active.clone(), app.services.sent.is_on());
     table.raw_set(
         "head",
         lua.create_function(move |_, (req, status, headers): (Table, u16, Option<Table>)| {
@@ -520,10 +527,11 @@ fn writing(lua: &Lua, table: &Table, active: &Rc<ActiveRequests>) -> mlua::Resul
                 return Err(mlua::Error::runtime("the head of the reply has been sent already"));
             }
             let mut fields = ResponseFields::default();
-            super::reply::headers(headers.as_ref(), &mut fields)?;
+            let said = super::reply::headers(headers.as_ref(), &mut fields)?;
             let mut written = request.rare().written.borrow_mut();
             written.status = super::reply::checked_status(f64::from(status))?;
             written.fields = fields;
+            written.names_file = said.names_file && follows;
             Ok(())
         })?,
     )?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::events::Events;
 use crate::link::locks::{Door, Parties};
 use crate::link::{CacheCall, CacheValue, Call, Candidacy as LinkCandidacy, HubLink, LinkError, Reply};
+use crate::request::file::SentFiles;
 use crate::rtep::Registry;
 use crate::store::client::Answering;
 use crate::store::{EmbeddedSettings, Store, StoreCall, StoreError, Writing};
@@ -133,6 +134,8 @@ pub struct Services {
     pub rtep: Registry,
     /// The number of this worker, from 1; 0 where there are no workers.
     pub worker: u32,
+    /// What it may name by `X-Sendfile`.
+    pub sent: Rc<SentFiles>,
 }
 
 impl Services {
@@ -147,7 +150,7 @@ impl Services {
         worker: u32,
     ) -> Services {
         let (events, locks, store, rtep) = (events.clone(), locks.clone(), store.clone(), rtep.clone());
-        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events, locks, store, rtep, worker }
+        Services { cache: Rc::new(link.clone()), elections: Rc::new(link.clone()), events, locks, store, rtep, worker, sent: Rc::default() }
     }
 
     /// Services of a process that stands alone: an own cache, own events, own locks, a store that is gone with them, and every election is won.
@@ -155,7 +158,16 @@ impl Services {
     pub fn alone() -> Services {
         let locks = LockDoors::new(Rc::new(Parties::alone()));
         let (events, store, rtep) = (Events::alone(), Store::temporary(), Registry::default());
-        Services { cache: Rc::new(OwnCache::default()), elections: Rc::new(Unopposed), events, locks, store, rtep, worker: 0 }
+        Services {
+            cache: Rc::new(OwnCache::default()),
+            elections: Rc::new(Unopposed),
+            events,
+            locks,
+            store,
+            rtep,
+            worker: 0,
+            sent: Rc::default(),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::apps::proxy::ReverseProxy;
 use crate::config::{App, Settings};
 use crate::events::Events;
 use crate::link::HubLink;
+use crate::request::file::SentFiles;
 use crate::request::{Handler, registry};
 use crate::rtep::Registry;
 use crate::script::{LockDoors, Services};
@@ -105,7 +106,8 @@ async fn make(environment: &Environment, name: &str, config: &App, following: Fo
             // The hub has slot 0, so the slots of workers are their numbers from 1.
             let worker = u32::try_from(environment.number).unwrap_or(0);
             let Environment { hub, events, locks, store, rtep, .. } = environment;
-            let services = Services::of_worker(hub, events, locks, store, rtep, worker);
+            let sent = Rc::new(SentFiles::open(&script.sendfile_roots).map_err(|error| error.to_string())?);
+            let services = Services { sent, ..Services::of_worker(hub, events, locks, store, rtep, worker) };
             Ok(LiveScript::start(name, script, following, services).await?)
         }
     }

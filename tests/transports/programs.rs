@@ -10,7 +10,7 @@ pub const CASES: &[Case] = &[
     ("what a program is told", told),
     ("a program's input and output", echo),
     ("a program's statuses and redirects", statuses),
-    ("files in the place of a program's output", sendfile),
+    ("files in the place of what applications and programs answer", sendfile),
     ("programs that fail", failing),
 ];
 
@@ -51,11 +51,17 @@ fn statuses(served: &Served) {
 
 fn sendfile(served: &Served) {
     let file = served.skep.site.path().join("sent/file.txt").display().to_string();
-    let reply = served.get(&format!("/cgi/sends.pl?{file}"));
-    assert_eq!((reply.status, reply.body.len(), reply.header("x-own"), reply.header("x-sendfile")), (200, 1000, Some("1"), None));
-    let reply = served.ask("GET", &format!("/cgi/sends.pl?{file}"), &[("range", "bytes=3-5")], b"");
-    assert_eq!((reply.status, reply.text().as_str()), (206, "345"));
-    assert_eq!(served.get("/cgi/sends.pl?/etc/passwd").status, 404);
+    for named in ["/cgi/sends.pl?", "/named?name="] {
+        let reply = served.get(&format!("{named}{file}"));
+        assert_eq!(
+            (reply.status, reply.body.len(), reply.header("x-own"), reply.header("x-sendfile")),
+            (200, 1000, Some("1"), None),
+            "{named}"
+        );
+        let reply = served.ask("GET", &format!("{named}{file}"), &[("range", "bytes=3-5")], b"");
+        assert_eq!((reply.status, reply.text().as_str()), (206, "345"), "{named}");
+        assert_eq!(served.get(&format!("{named}/etc/passwd")).status, 404, "{named}");
+    }
 }
 
 fn failing(served: &Served) {

@@ -98,7 +98,7 @@ impl Served {
             "config.ron",
             &format!(
                 "Config(data: \"data\", run: \"run\", auto_reload: false, log: (level: Warn), workers: (start: {workers}, min: {workers}, max: {workers}, min_spare: 0, max_spare: {workers}),\n\
-                 admin: (listen: []), apps: {{\"site\": Script(path: \"apps/site.luau\"), \"files\": Files(root: \"public\"),\n\
+                 admin: (listen: []), apps: {{\"site\": Script(path: \"apps/site.luau\", sendfile_roots: [\"sent\"]), \"files\": Files(root: \"public\"),\n\
                  \"programs\": Cgi(root: \"cgi-bin\", interpreters: {{\".pl\": \"/usr/bin/perl\"}}, sendfile_roots: [\"sent\"], max_output: None, \
                  env: {{\"PIDS\": \"{pids}\"}}),\n\
                  \"behind\": Proxy(to: [\"http://{web}\"])}},\n\

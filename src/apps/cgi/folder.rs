@@ -22,12 +22,11 @@ use crate::apps::collected::{Uncollected, body};
 use crate::apps::error_log::ErrorLog;
 use crate::apps::failure::Failure;
 use crate::apps::gate::{Gate, full};
-use crate::apps::sent_file::SentFiles;
 use crate::apps::variables::{Script, variables};
 use crate::apps::work::Work;
 use crate::program::{self, Command, Stream};
 use crate::reactor::{Scope, timeout};
-use crate::request::file::{Refusal, Root};
+use crate::request::file::{Refusal, Root, SentFiles};
 use crate::request::{Answer, Body, Connection, Handler, Request, Response, StartError};
 use crate::sys::program::ProgramLimits;
 

@@ -13,13 +13,13 @@ use crate::apps::answer::answer;
 use crate::apps::collected::{Uncollected, body};
 use crate::apps::error_log::ErrorLog;
 use crate::apps::gate::{Gate, full};
-use crate::apps::sent_file::SentFiles;
 use crate::apps::target::BadTarget;
 use crate::apps::variables::{Script, variables};
 use crate::apps::work::Work;
 use crate::codec::fastcgi::{BeginRequest, Kind, RESPONDER, write_end, write_pair, write_record};
 use crate::net::Socket;
 use crate::reactor::{Scope, timeout};
+use crate::request::file::SentFiles;
 use crate::request::{Answer, Connection, Handler, Request, Response, StartError};
 
 /// Programs behind a FastCGI server.

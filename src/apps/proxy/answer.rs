@@ -97,22 +97,20 @@ pub(super) fn pass(proxy: &Rc<ReverseProxy>, request: &Request, begun: Begun) ->
 }
 
 /// The client's answer where the server names a file in the place of its own body.
-pub(super) async fn send_file(proxy: &Rc<ReverseProxy>, request: &Request, begun: Begun) -> Response {
+///
+/// # Errors
+/// [`Fault::Nonsense`].
+pub(super) async fn send_file(proxy: &Rc<ReverseProxy>, request: &Request, begun: Begun) -> Result<Response, Fault> {
+    let mut named = Response::new(begun.head.status, ResponseBody::Empty);
+    named.fields = fields(proxy, request, &begun)?;
     let Begun { head, mut incoming, born, place } = begun;
-    let named: SmallVec<[&[u8]; 4]> = head.fields.get_all("connection").flat_map(list_items).collect();
-    let is_own = |name: &str| stays(name) || named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()));
-    let mut fields = head.fields.clone();
-    for (name, _) in head.fields.iter().filter(|(name, _)| is_own(name)) {
-        fields.remove(name);
-    }
-    let sent = proxy.sent.respond(head.fields.get_str("x-sendfile").unwrap_or_default(), head.status, &request.head, &fields).await;
     if incoming.is_sent() && (request.head.method == Method::Head || status::is_bodiless(head.status) || incoming.take_whole().is_some()) {
         give_back(proxy, &place, incoming, born);
     }
-    sent.unwrap_or_else(|why| {
-        crate::log_error!(request = &request.id.to_string(), app = proxy.name(); "upstream {}: X-Sendfile: {why}", place.upstream.name);
-        Response::error(404, "there is no such file")
-    })
+    let log = |why: &str| {
+        crate::log_error!(request = &request.id.to_string(), app = proxy.name(); "upstream {}: {why}", place.upstream.name);
+    };
+    Ok(proxy.sent.follow(named, &request.head, log).await)
 }
 
 /// The fields for the client.

@@ -14,8 +14,8 @@ use super::forwarding::Forwarding;
 use super::group::Group;
 use super::probe;
 use super::upstream::{Complaints, Upstream};
-use crate::apps::sent_file::SentFiles;
 use crate::net::TlsSettings;
+use crate::request::file::SentFiles;
 use crate::request::{Answer, Connection, Handler, Request, Response, StartError};
 use crate::websocket::Sessions;
 

@@ -13,6 +13,7 @@ use super::outward::Outward;
 use super::tunnel;
 use super::upstream::{Place, Upstream};
 use crate::clients::http::{Failed, Patience, Written, converse};
+use crate::request::file::X_SENDFILE;
 use crate::request::{Request, Response};
 use crate::websocket::Sessions;
 
@@ -41,8 +42,10 @@ pub(super) async fn answer(proxy: Rc<ReverseProxy>, request: Request, sessions: 
     let mut exchange = Exchange { proxy: proxy.clone(), request, body, upgrade: sessions.is_some() };
     let answered = match exchange.run().await {
         Ok(begun) if begun.head.status == 101 => tunnel::open(&proxy, &exchange.request, begun, sessions),
-        Ok(begun) if proxy.sent.is_on() && begun.head.fields.contains("x-sendfile") => {
-            Ok(answer::send_file(&proxy, &exchange.request, begun).await)
+        Ok(begun) if proxy.sent.is_on() && begun.head.fields.contains(X_SENDFILE) => {
+            let upstream = begun.place.upstream.clone();
+            let answered = answer::send_file(&proxy, &exchange.request, begun).await;
+            answered.inspect_err(|fault| proxy.failed(&upstream, &fault.why()))
         }
         Ok(begun) => {
             let upstream = begun.place.upstream.clone();

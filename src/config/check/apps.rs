@@ -35,7 +35,10 @@ impl Checker<'_> {
         checked
     }
 
-    fn script(&mut self, place: &Place, script: ScriptApp) -> ScriptApp {
+    fn script(&mut self, place: &Place, mut script: ScriptApp) -> ScriptApp {
+        for (index, path) in script.sendfile_roots.iter_mut().enumerate() {
+            *path = self.directory_to_read(&place.name("sendfile_roots").index(index), path);
+        }
         let limits = self.limits(&place.name("limits"), &script.limits);
         let at = place.name("path");
         if let Some(name) = script.embedded() {
@@ -62,7 +65,7 @@ impl Checker<'_> {
             self.compiles(&path);
             path
         };
-        ScriptApp { path, limits, config: script.config }
+        ScriptApp { path, limits, ..script }
     }
 
     fn native(&mut self, place: &Place, native: NativeApp) -> NativeApp {

@@ -4,8 +4,10 @@ mod facts;
 mod reply;
 mod root;
 mod roots;
+mod sent;
 
 pub use facts::{Describer, Facts};
-pub use reply::{Content, respond};
+pub use reply::{Content, in_place_of_body, respond};
 pub use root::{Refusal, Root};
 pub use roots::{Roots, Unopened};
+pub use sent::{SentFiles, X_SENDFILE};

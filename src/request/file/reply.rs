@@ -77,6 +77,37 @@ pub fn respond(head: &RequestHead, facts: &Facts, content: &Content) -> Result<R
     Ok(Response { fields, ..prepared(206, facts.common_fields(), ResponseBody::Parts(parts)) })
 }
 
+/// A file in the place of a response's body: with ranges and conditions where its status is 200, and with its own fields, as far as the file does not say
+/// the same better. An error that takes the file's place is without them.
+///
+/// # Errors
+/// A field that cannot be sent.
+pub fn in_place_of_body(response: &Response, head: &RequestHead, facts: &Facts, content: &Content) -> Result<Response, FieldError> {
+    let mut answer = match response.status {
+        200 => respond(head, facts, content)?,
+        status => prepared(status, facts.fields(), content.body(0..facts.size)),
+    };
+    if answer.status >= 400 && answer.status != response.status {
+        return Ok(answer);
+    }
+    let mut fields = ResponseFields::with_capacity(answer.fields.block().len() + response.fields.block().len());
+    for (name, value) in answer.fields.iter() {
+        fields.push(name, value)?;
+    }
+    // The type is told with the file, and of a file that has not changed not at all.
+    for (name, value) in response.fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"content-type")) {
+        let is_told = answer.all_fields().any(|(told, _)| told.eq_ignore_ascii_case(name));
+        if !is_told {
+            fields.push(name, value)?;
+        }
+    }
+    if response.fields.asks_to_close() {
+        fields.push("Connection", "close")?;
+    }
+    answer.fields = fields;
+    Ok(answer)
+}
+
 fn prepared(status: u16, lines: Bytes, body: ResponseBody) -> Response {
     Response { status, prepared: Some(lines), body, ..Response::default() }
 }

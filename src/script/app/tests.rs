@@ -1,5 +1,6 @@
 mod cookies;
 mod forms;
+mod sent;
 
 use bytes::Bytes;
 use futures_lite::StreamExt;

@@ -69,7 +69,7 @@ pub(in crate::script) async fn ask(app: Rc<ScriptApp>, request: Rc<ScriptRequest
     };
     let is_accepted = returned.1.as_i64() == Some(101);
     if !is_accepted {
-        return match reply::convert(returned, &request) {
+        return match reply::convert(returned, &request, &app.context.services.sent) {
             Ok(Reply::Response(response)) => response,
             Ok(reply) => call::finish(reply, asked).await,
             Err(error) => asked.failed(&error),
