@@ -10,7 +10,7 @@ mod step;
 mod upstreams;
 
 pub use histogram::{BUCKETS, bucket_of, bucket_start};
-pub use status::{EventsStatus, SlotStatus, StateCounts, TlsStatus};
+pub use status::{EventsStatus, SlotStatus, StateCounts, StoredStatus, TlsStatus};
 pub use step::{LABEL_BYTES, LABELS, Label, STEP_BYTES, StepShown, VERB_BYTES};
 pub use upstreams::{ShownUpstream, UPSTREAMS, UpstreamStatus};
 
@@ -159,6 +159,16 @@ words! {
     handshakes_full = 30;
     /// Servers that requests are passed on to and that have no entry for want of room.
     upstreams_left_out = 31;
+    /// Answers that lie in files for the front.
+    stored_files = 32;
+    /// Bytes of those.
+    stored_bytes = 33;
+    /// Answers that went to the front as files.
+    stored_answers = 34;
+    /// Answers that were to go as files and went as they are, for want of room or because a file could not be written.
+    stored_not = 35;
+    /// Files that workers before have left and that were removed.
+    stored_abandoned = 36;
 }
 
 const NAMED_WORDS: usize = 40;

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use skep::scoreboard::StoredStatus;
 use support::client::{Client, Reply, get};
 use support::server::{Site, Skep, free_address, send};
 use support::steady::Steady;
@@ -42,6 +43,8 @@ function app.request(req)
         error("on purpose")
     elseif req.path == "/big" then
         return string.rep("x", 3000000)
+    elseif req.path == "/bigger" then
+        return string.rep("x", 5000000)
     elseif req.path == "/named" then
         return { headers = { ["X-Sendfile"] = req.get.name } }
     elseif req.path == "/wait" then
@@ -199,7 +202,16 @@ fn answers_go_as_files_and_leave_none_behind() {
     // More than may lie there: the rest goes as it is.
     let replies: Vec<_> = (0..8).map(|_| get(front.files, "/big").expect("a reply")).collect();
     assert!(replies.iter().all(|reply| reply.status == 200 && reply.body.len() == 3_000_000));
+    let bigger = get(front.files, "/bigger").expect("a reply");
+    assert_eq!((bigger.status, as_file(&bigger), bigger.body.len()), (200, false, 5_000_000));
+    let stored = |front: &Front, count: fn(&StoredStatus) -> u64| {
+        front.skep.status().workers.iter().map(|worker| count(&worker.stored)).sum::<u64>()
+    };
+    wait::until("the status to count them", || {
+        stored(&front, |stored| stored.answers) >= 3 && stored(&front, |stored| stored.as_they_are) >= 1
+    });
     wait::until("the files to go", || spooled(&front).is_empty());
+    wait::until("the status to say so", || stored(&front, |stored| stored.files + stored.bytes) == 0);
 
     // Workers that are killed leave theirs to who comes next.
     wait::until("a file to lie there", || get(front.files, "/big").is_ok() && !spooled(&front).is_empty());
@@ -207,6 +219,7 @@ fn answers_go_as_files_and_leave_none_behind() {
         send(worker.pid, Signal::SIGKILL);
     }
     wait::until("the files of dead workers to go", || spooled(&front).is_empty());
+    wait::until("the status to say so", || stored(&front, |stored| stored.abandoned) >= 1);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use argh::FromArgs;
 
 use super::{Exit, complain, master, say};
 use crate::process::{self, Command};
-use crate::scoreboard::UpstreamStatus;
+use crate::scoreboard::{StoredStatus, UpstreamStatus};
 use crate::units::counted;
 
 /// show how the running instance is; exit code 3 when there is none
@@ -72,6 +72,10 @@ pub fn summary(status: &process::Status) -> String {
     if done + failed > 0 {
         let _ = writeln!(text, "  handshakes {done} ({resumed} of them resumed sessions), {failed} failed");
     }
+    let stored = status.workers.iter().map(|worker| worker.stored);
+    if stored.clone().any(|stored| stored != StoredStatus::default()) {
+        let _ = writeln!(text, "  stored     {}", lying(stored));
+    }
     for certificate in &master.certificates {
         let names = if certificate.names.is_empty() { &certificate.file } else { &certificate.names.join(", ") };
         let left = match certificate.days_left {
@@ -125,6 +129,25 @@ pub fn summary(status: &process::Status) -> String {
     text
 }
 
+/// `12 answers in files (3.4 MiB), 120 went so, 3 as they are, 1 left by workers before and removed`.
+fn lying(workers: impl Iterator<Item = StoredStatus>) -> String {
+    let all = workers.fold(StoredStatus::default(), |sum, one| StoredStatus {
+        files: sum.files + one.files,
+        bytes: sum.bytes + one.bytes,
+        answers: sum.answers + one.answers,
+        as_they_are: sum.as_they_are + one.as_they_are,
+        abandoned: sum.abandoned + one.abandoned,
+    });
+    format!(
+        "{} in files ({:.1} MiB), {} went so, {} as they are, {} left by workers before and removed",
+        counted(usize::try_from(all.files).unwrap_or(usize::MAX), "answer"),
+        all.bytes as f64 / 1_048_576.0,
+        all.answers,
+        all.as_they_are,
+        all.abandoned
+    )
+}
+
 /// `shop → 10.0.0.1:80: well, 3 requests under way, 2 kept connections, 120 requests, 1 failure`.
 fn shown(upstream: &UpstreamStatus) -> String {
     let UpstreamStatus { app, upstream, backup, workers, well, active, idle, requests, failures } = upstream;
@@ -161,6 +184,16 @@ pub fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_in_files_are_those_of_all_workers() {
+        let one = StoredStatus { files: 1, bytes: 1 << 20, answers: 7, as_they_are: 2, abandoned: 1 };
+        let two = StoredStatus { bytes: 1 << 19, ..StoredStatus::default() };
+        assert_eq!(
+            lying([one, two].into_iter()),
+            "1 answer in files (1.5 MiB), 7 went so, 2 as they are, 1 left by workers before and removed"
+        );
+    }
 
     #[test]
     fn durations_have_two_units_at_most() {

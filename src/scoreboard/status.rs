@@ -58,6 +58,24 @@ pub struct SlotStatus {
     /// Its TLS handshakes.
     #[serde(default)]
     pub tls: TlsStatus,
+    /// Its answers that go to a front as files (`sendfile` of a FastCGI server).
+    #[serde(default)]
+    pub stored: StoredStatus,
+}
+
+/// The answers of a worker that go to a front as files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredStatus {
+    /// Files there are now; each is removed `keep` after it was written.
+    pub files: u64,
+    /// Bytes in those.
+    pub bytes: u64,
+    /// Answers that went so.
+    pub answers: u64,
+    /// Answers that were to go so and went as they are: `max_file` or `max_total` reached, or a file could not be written.
+    pub as_they_are: u64,
+    /// Files that workers before have left, those that were killed too, and that this one has removed.
+    pub abandoned: u64,
 }
 
 /// The TLS handshakes of a worker.
@@ -153,6 +171,13 @@ impl Slot {
                 resumed: load(self.handshakes_resumed()),
                 failed: load(self.handshakes_failed()),
                 full: load(self.handshakes_full()),
+            },
+            stored: StoredStatus {
+                files: load(self.stored_files()),
+                bytes: load(self.stored_bytes()),
+                answers: load(self.stored_answers()),
+                as_they_are: load(self.stored_not()),
+                abandoned: load(self.stored_abandoned()),
             },
         }
     }

@@ -13,11 +13,13 @@
 //! | `exchange` | one request from its parameters to its end |
 //! | `reply` | writing a response |
 //! | `spool` | answers that go to the front as files |
+//! | `folder` | where those lie, and what is left of workers that are gone |
 
 mod asked;
 pub mod config;
 mod connection;
 mod exchange;
+mod folder;
 mod inbox;
 mod incoming;
 mod reply;

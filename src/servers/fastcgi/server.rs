@@ -28,14 +28,14 @@ pub(super) struct Serving {
 
 impl Serving {
     /// `before`: what was served until now.
-    fn new(config: FastCgi, live: Live, before: Option<&Self>) -> Rc<Self> {
+    fn new(config: FastCgi, live: Live, before: Option<&Self>, slot: Slot) -> Rc<Self> {
         let body_files = Roots::open(&config.body_files).unwrap_or_else(|(path, error)| {
             log_error!("no body is read from a file: {} cannot be opened: {error}", path.display());
             Roots::default()
         });
         let spool = config.sendfile.as_ref().map(|wanted| {
             let same = before.and_then(|before| before.spool.as_ref()).filter(|spool| spool.config() == wanted);
-            same.map_or_else(|| Spool::new(wanted.clone()), Rc::clone)
+            same.map_or_else(|| Spool::new(wanted.clone(), slot), Rc::clone)
         });
         Rc::new(Self { config, live, body_files, spool })
     }
@@ -63,7 +63,7 @@ impl FastCgiServer {
         Rc::new(Self {
             name: name.into(),
             host: Rc::new(Host::new(name, slot, ids)),
-            serving: RefCell::new(Serving::new(config, live, None)),
+            serving: RefCell::new(Serving::new(config, live, None, slot)),
             open: RefCell::default(),
             scope: Scope::new(),
         })
@@ -72,7 +72,7 @@ impl FastCgiServer {
     /// Serves something else from the next request on. Connections stay.
     pub fn replace(&self, config: FastCgi, given: Given<'_>) {
         let live = live(&self.name, &config, given, self.host.slot);
-        let serving = Serving::new(config, live, Some(&*self.serving()));
+        let serving = Serving::new(config, live, Some(&*self.serving()), self.host.slot);
         self.serving.replace(serving);
     }
 

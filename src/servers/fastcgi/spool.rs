@@ -5,23 +5,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_lite::{StreamExt, stream};
-use nix::fcntl::{Flock, FlockArg};
 
 use super::config::{SendFile, When};
+use super::folder::{Folder, sweep};
 use crate::codec::http::Method;
 use crate::reactor;
 use crate::request::{BodyStream, Parameters, Response, ResponseBody, ResponseFields};
+use crate::scoreboard::{Slot, add, subtract};
 use crate::{log_debug, log_warn};
 
 /// How often a warning about the directory is repeated at most.
@@ -35,6 +35,8 @@ pub(super) struct Spool {
     /// Something is removed at the times at which it is due.
     cleans: Cell<bool>,
     warned: Cell<Option<Instant>>,
+    /// Where is shown what lies there.
+    slot: Slot,
     this: Weak<Spool>,
 }
 
@@ -45,29 +47,25 @@ struct Kept {
     bytes: u64,
 }
 
-/// The folder of one worker.
-struct Folder {
-    path: PathBuf,
-    keep: Duration,
-    lock: Option<Flock<File>>,
-}
-
-impl Drop for Folder {
+impl Drop for Spool {
     fn drop(&mut self) {
-        // What the front may still be about to open is left to who comes next.
-        self.lock = None;
-        remove_abandoned(&self.path, self.keep);
+        // What still lies there is not ours any more: see `Folder`.
+        let kept = self.kept.get_mut();
+        subtract(self.slot.stored_files(), kept.files.len() as u64);
+        subtract(self.slot.stored_bytes(), kept.bytes);
     }
 }
 
 impl Spool {
-    /// Answers as files, as the configuration says. What workers before have left in the directory is removed.
-    pub(super) fn new(config: SendFile) -> Rc<Self> {
+    /// Answers as files, as the configuration says. What workers before have left in the directory is removed. `slot` shows
+    /// how it is.
+    pub(super) fn new(config: SendFile, slot: Slot) -> Rc<Self> {
         let (directory, keep) = (config.directory.clone(), *config.keep);
         reactor::spawn(async move {
             for _ in 0..2 {
                 let directory = directory.clone();
-                blocking::unblock(move || sweep(&directory, keep)).await;
+                let removed = blocking::unblock(move || sweep(&directory, keep)).await;
+                add(slot.stored_abandoned(), removed);
                 // What was too young the first time is not after this.
                 reactor::sleep(keep + Duration::from_secs(1)).await;
             }
@@ -79,6 +77,7 @@ impl Spool {
             kept: RefCell::default(),
             cleans: Cell::new(false),
             warned: Cell::new(None),
+            slot,
             this: this.clone(),
         })
     }
@@ -117,45 +116,11 @@ impl Spool {
     /// # Errors
     /// What the body itself says.
     pub(super) async fn store(&self, mut response: Response) -> io::Result<(Response, u64)> {
-        let folder = match self.folder().await {
-            Ok(folder) => folder,
-            Err(error) => {
-                self.warn(&error);
-                return Ok((response, 0));
-            }
-        };
-        let body = std::mem::take(&mut response.body);
-        let (path, size) = match body {
-            ResponseBody::Bytes(bytes) => {
-                if !self.has_room(bytes.len() as u64) {
-                    response.body = ResponseBody::Bytes(bytes);
-                    return Ok((response, 0));
-                }
-                let (size, whole) = (bytes.len() as u64, bytes.clone());
-                let written = blocking::unblock(move || {
-                    let (mut file, path) = folder.create()?;
-                    written(&mut file, &path, &whole)?;
-                    io::Result::Ok(path)
-                });
-                match written.await {
-                    Ok(path) => (path, size),
-                    Err(error) => {
-                        self.warn(&error);
-                        response.body = ResponseBody::Bytes(bytes);
-                        return Ok((response, 0));
-                    }
-                }
-            }
-            ResponseBody::Stream(stream) | ResponseBody::Measured(stream, _) => match self.collect(&folder, stream).await? {
-                Ok(stored) => stored,
-                Err(rest) => {
-                    response.body = ResponseBody::Stream(rest);
-                    return Ok((response, 0));
-                }
-            },
-            other => {
-                response.body = other;
-                return Ok((response, 0));
+        let (path, size) = match self.stored(std::mem::take(&mut response.body)).await? {
+            Ok(stored) => stored,
+            Err(body) => {
+                add(self.slot.stored_not(), 1);
+                return Ok((Response { body, ..response }, 0));
             }
         };
         self.keep(path.clone(), size);
@@ -170,6 +135,39 @@ impl Spool {
         }
         response.fields = fields;
         Ok((response, size))
+    }
+
+    /// The file that a body was written to, and its length; or the body, if it cannot be.
+    async fn stored(&self, body: ResponseBody) -> io::Result<Result<(PathBuf, u64), ResponseBody>> {
+        let folder = match self.folder().await {
+            Ok(folder) => folder,
+            Err(error) => {
+                self.warn(&error);
+                return Ok(Err(body));
+            }
+        };
+        match body {
+            ResponseBody::Bytes(bytes) => Ok(self.whole(folder, &bytes).await.ok_or(ResponseBody::Bytes(bytes))),
+            ResponseBody::Stream(stream) | ResponseBody::Measured(stream, _) => {
+                Ok(self.collect(&folder, stream).await?.map_err(ResponseBody::Stream))
+            }
+            other => Ok(Err(other)),
+        }
+    }
+
+    /// Writes bytes to a file; `None` when they cannot be.
+    async fn whole(&self, folder: Arc<Folder>, bytes: &Bytes) -> Option<(PathBuf, u64)> {
+        let size = bytes.len() as u64;
+        if !self.has_room(size) {
+            return None;
+        }
+        let whole = bytes.clone();
+        let written = blocking::unblock(move || {
+            let (mut file, path) = folder.create()?;
+            written(&mut file, &path, &whole)?;
+            io::Result::Ok(path)
+        });
+        written.await.inspect_err(|error| self.warn(error)).ok().map(|path| (path, size))
     }
 
     /// Writes a stream to a file. Where the file becomes too large, gives a stream of what was written and the rest.
@@ -225,6 +223,9 @@ impl Spool {
         {
             let mut kept = self.kept.borrow_mut();
             kept.bytes += size;
+            add(self.slot.stored_files(), 1);
+            add(self.slot.stored_bytes(), size);
+            add(self.slot.stored_answers(), 1);
             kept.files.push_back((reactor::now() + *self.config.keep, path, size));
         }
         if !self.cleans.replace(true) {
@@ -261,6 +262,8 @@ async fn clean(spool: &Weak<Spool>) {
             let mut kept = spool.kept.borrow_mut();
             while let Some((_, path, size)) = kept.files.pop_front_if(|(due, ..)| *due <= reactor::now()) {
                 kept.bytes -= size;
+                subtract(spool.slot.stored_files(), 1);
+                subtract(spool.slot.stored_bytes(), size);
                 gone.push(path);
             }
         }
@@ -272,28 +275,6 @@ async fn clean(spool: &Weak<Spool>) {
             }
         })
         .await;
-    }
-}
-
-impl Folder {
-    /// Makes a folder with a name that nobody can guess, in a directory that is made too when it is not there.
-    fn make(directory: &Path, keep: Duration) -> io::Result<Self> {
-        // Passed by the front, listed by nobody else.
-        match DirBuilder::new().recursive(true).mode(0o711).create(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        let path = directory.join(unguessable()?);
-        DirBuilder::new().mode(0o711).create(&path)?;
-        let lock = Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
-        Ok(Self { path, keep, lock: Some(lock) })
-    }
-
-    fn create(&self) -> io::Result<(File, PathBuf)> {
-        let path = self.path.join(unguessable()?);
-        // Readable to all who know the name: the front runs as somebody else.
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(&path)?;
-        Ok((file, path))
     }
 }
 
@@ -340,40 +321,4 @@ fn stored_pieces(file: Arc<File>, size: u64) -> Pin<Box<dyn stream::Stream<Item 
             Ok(Some((Bytes::from(piece), next)))
         }
     }))
-}
-
-fn unguessable() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
-}
-
-/// Removes the folders of workers that are gone, except what is so young that the front may be about to open it.
-fn sweep(directory: &Path, keep: Duration) {
-    let Ok(entries) = fs::read_dir(directory) else { return };
-    for entry in entries.flatten() {
-        // Only what has a name of ours: the directory may have been there before us.
-        let name = entry.file_name();
-        if name.to_str().is_some_and(|name| name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-            remove_abandoned(&entry.path(), keep);
-        }
-    }
-}
-
-/// Removes old files of a folder that nobody holds, and the folder with the last one.
-fn remove_abandoned(folder: &Path, keep: Duration) {
-    let Ok(opened) = File::open(folder) else { return };
-    let Ok(_lock) = Flock::lock(opened, FlockArg::LockExclusiveNonblock) else { return };
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    let now = SystemTime::now();
-    for entry in entries.flatten() {
-        let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| now.duration_since(time).ok());
-        if age.is_some_and(|age| age >= keep)
-            && let Err(error) = fs::remove_file(entry.path())
-        {
-            log_debug!("{}: {error}", entry.path().display());
-        }
-    }
-    // Not empty yet: somebody else comes by.
-    let _ = fs::remove_dir(folder);
 }
