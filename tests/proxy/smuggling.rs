@@ -183,7 +183,7 @@ pub fn lanes(count: usize) -> (Skep, Nginx, Vec<Lane>) {
         servers.push(format!("\"web{number}\": Http(listen: [\"{skep}\"], routes: [(path: \"/\", app: \"to{number}\")])"));
         // Keeping connections, as skep does: what is left over on one would begin the next request.
         let location = format!(
-            "location / {{ proxy_pass http://{behind}; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $http_host; }}"
+            "client_max_body_size 64m; location / {{ proxy_pass http://{behind}; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $http_host; }}"
         );
         fronts.push(format!("server {{ listen {}; {location} }} server {{ listen {} http2; {location} }}", lane.nginx, lane.nginx2));
         lanes.push(lane);

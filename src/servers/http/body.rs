@@ -169,6 +169,11 @@ impl WireBody {
                 });
                 let (step, piece) = step.map_err(|error: ChunkError| BodyError::Malformed(error.to_string()))?;
                 wire.consume(step.consumed);
+                // A chunk that alone is too much is not waited for.
+                let certain = self.taken.get() + piece.as_ref().map_or(0, |piece| piece.len() as u64);
+                if decoder.announced() > self.limits.size.saturating_sub(certain) {
+                    return Err(BodyError::TooLarge(self.limits.size));
+                }
                 match step.event {
                     ChunkEvent::Data(_) => {
                         if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {

@@ -56,7 +56,7 @@ pub struct Http {
     pub max_headers: u32,
     /// The most bytes of header fields of a request. More: 431.
     pub max_header_bytes: HumanSize,
-    /// The largest body of a request. Larger: 413.
+    /// The largest body of a request. Larger: 413, as soon as its length or a chunk's size says so.
     pub max_body: HumanSize,
     /// Connections open at the same time, in each worker. Further ones wait in the kernel's queue.
     pub max_connections: u32,

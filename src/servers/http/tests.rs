@@ -328,6 +328,12 @@ fn limits_have_their_status() {
         (format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-A: b\r\n".repeat(101)), "431"),
         ("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1025\r\n\r\n".to_owned(), "413"),
         (format!("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n401\r\n{}\r\n0\r\n\r\n", "x".repeat(1025)), "413"),
+        // What is too much by its size alone is not waited for.
+        ("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n401\r\n".to_owned(), "413"),
+        ("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nx".to_owned(), "413"),
+        (format!("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3ff\r\n{}\r\n2\r\n", "x".repeat(1023)), "413"),
+        // What has more digits than are counted is no size.
+        ("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10000000000000000\r\n".to_owned(), "400"),
         ("GET / HTTP/2.0\r\nHost: x\r\n\r\n".to_owned(), "505"),
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), "400"),
         ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n".to_owned(), "501"),

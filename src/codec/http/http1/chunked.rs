@@ -41,7 +41,7 @@ pub struct ChunkStep {
 /// Why a chunked body is refused. The connection cannot be used any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkError {
-    /// A chunk size that is missing, no hexadecimal number or larger than 64 bits.
+    /// A chunk size that is missing, no hexadecimal number or has more than 16 digits: what is counted in 64 bits (RFC 9112 §7.1) must not wrap around.
     Size,
     /// A chunk extension with control characters or without its semicolon.
     Extension,
@@ -137,6 +137,14 @@ impl ChunkedDecoder {
     /// Whether [`ChunkEvent::End`] was reached.
     pub fn is_end(&self) -> bool {
         self.state == State::End
+    }
+
+    /// Bytes of the chunk that has begun, as its size says, that have not come yet.
+    pub fn announced(&self) -> u64 {
+        match self.state {
+            State::Data { left } => left,
+            _ => 0,
+        }
     }
 
     /// Takes the next step. The caller drops `consumed` bytes from the front of its input and calls again until

@@ -101,6 +101,18 @@ fn malformed_bodies_are_refused() {
 }
 
 #[test]
+fn a_chunk_is_announced_by_its_whole_size_line() {
+    let mut decoder = ChunkedDecoder::new();
+    for (piece, announced) in [("f", 0), ("fffffffffffffff", 0), (";a\r", 0), ("\n", u64::MAX), ("abc", u64::MAX - 3)] {
+        decoder.decode(piece.as_bytes()).unwrap();
+        assert_eq!(decoder.announced(), announced, "{piece:?}");
+    }
+    let mut decoder = ChunkedDecoder::new();
+    decoder.decode(b"3\r\nabc").unwrap();
+    assert_eq!(decoder.announced(), 0);
+}
+
+#[test]
 fn trailers_that_change_the_message_are_not_written() {
     let mut trailers = Fields::new();
     trailers.push("x-sum", "1").unwrap();
