@@ -98,6 +98,37 @@ fn a_silent_connection_ends_and_a_lying_server_gets_none() {
 }
 
 #[test]
+fn a_bad_handshake_is_answered_by_the_server_and_not_held_against_it() {
+    let skep = doubled();
+    let old = Peer::ask(skep.address(), "/", &[("Sec-WebSocket-Version", "8")]).unwrap();
+    assert_eq!((old.status(), old.field("sec-websocket-version")), (426, Some("13")));
+    assert_eq!(Peer::ask(skep.address(), "/", &[("Sec-WebSocket-Key", "short")]).unwrap().status(), 400);
+
+    // One that takes whatever comes.
+    let lax = Scripted::start(|mut exchange| {
+        let Some(head) = exchange.head() else { return };
+        if !head.contains("websocket") {
+            let _gone = exchange.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            return;
+        }
+        let accept = if head.contains("dGhlIHNhbXBsZSBub25jZQ==") { "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" } else { "bm90aGluZw==" };
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        let _gone = exchange.say(&answer);
+        let _ended = exchange.head();
+    });
+    let skep = proxy(&[lax.address], "");
+    for _ in 0..4 {
+        assert_eq!(Peer::ask(skep.address(), "/", &[("Sec-WebSocket-Key", "short")]).unwrap().status(), 400);
+    }
+    assert_eq!(Peer::ask(skep.address(), "/", &[]).unwrap().status(), 101);
+    let upstream = skep.status().upstreams.remove(0);
+    assert!(upstream.requests >= 5);
+    assert_eq!((upstream.failures, upstream.well), (0, upstream.workers));
+}
+
+#[test]
 fn events_come_one_by_one_and_end_whole_when_the_worker_goes() {
     let server = Scripted::start(|mut exchange| {
         if exchange.head().is_some_and(|head| head.starts_with("GET /events")) {

@@ -15,6 +15,7 @@ use super::fault::Fault;
 use super::upstream::Place;
 use crate::codec::websocket::close::Close;
 use crate::codec::websocket::frame::{Head, encode};
+use crate::codec::websocket::handshake::Refusal;
 use crate::codec::websocket::{Boundary, Opcode, handshake};
 use crate::net::Stream;
 use crate::reactor::{Alarm, yield_now};
@@ -40,6 +41,10 @@ pub(super) fn open(proxy: &Rc<ReverseProxy>, request: &Request, begun: Begun, se
     let agreed = begun.head.fields.contains_token("upgrade", "websocket")
         && begun.head.fields.get_str("sec-websocket-accept") == Some(handshake::accept(handshake::key(&request.head)).as_str());
     let Some(sessions) = sessions.filter(|_| agreed) else {
+        // Whether the server has answered a key that is none cannot be told, and by one a client must not get a server left alone.
+        if !handshake::has_key(&request.head) {
+            return Ok(Response::error(400, &Refusal::Key.to_string()));
+        }
         let fault = Fault::Nonsense("it has switched to another protocol than WebSocket".to_owned());
         proxy.failed(&begun.place.upstream, &fault.why());
         return Err(fault);

@@ -66,10 +66,16 @@ pub fn check(head: &RequestHead) -> Result<(), Refusal> {
     if head.fields.get_str("sec-websocket-version").map(str::trim) != Some(VERSION) {
         return Err(Refusal::Version);
     }
+    if has_key(head) { Ok(()) } else { Err(Refusal::Key) }
+}
+
+/// Whether a request has the one key that its answer must fit to.
+#[must_use]
+pub fn has_key(head: &RequestHead) -> bool {
     let mut keys = head.fields.get_all("sec-websocket-key");
     match (keys.next(), keys.next()) {
-        (Some(key), None) if STANDARD.decode(key.trim_ascii()).is_ok_and(|key| key.len() == 16) => Ok(()),
-        _ => Err(Refusal::Key),
+        (Some(key), None) => STANDARD.decode(key.trim_ascii()).is_ok_and(|key| key.len() == 16),
+        _ => false,
     }
 }
 
