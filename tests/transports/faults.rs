@@ -80,7 +80,29 @@ fn a_killed_program_costs_its_own_client_only() {
 
 #[test]
 fn and_so_it_does_behind_a_front_that_multiplexes() {
-    killed_programs(Way::HaProxy);
+    killed_programs(Way::Multiplexed);
+}
+
+#[test]
+fn an_answer_that_breaks_off_leaves_others_of_its_connection_alone() {
+    let served = Served::start(Way::Multiplexed);
+    let open = |target| served.open(Asked { method: "GET", target, fields: &[], body: Announced::None });
+    let mut beside = open("/lines?key=beside");
+    assert_eq!(beside.head().expect("a head").status, 200);
+    let connections = || served.skep.status().workers.iter().map(|worker| (worker.accepts, worker.connections)).collect::<Vec<_>>();
+    let before = connections();
+    // The front has no way to tell its client (docs/fastcgi.md).
+    let broken = crate::exchange::read(&mut *open("/broken")).expect("an answer");
+    assert_eq!(broken.body.len(), 4000);
+    assert_eq!(served.get("/reply?body=on").text(), "on");
+    assert_eq!(connections(), before, "the front shares its connection");
+    served.wake("beside");
+    let mut seen = Vec::new();
+    while let Some(piece) = beside.piece().expect("a piece") {
+        seen.extend(piece);
+    }
+    assert_eq!(seen, b"line 1\nline 2\n");
+    assert_eq!(served.remembered("beside"), "done");
 }
 
 /// Kills one worker of two, with an upload, a program and an answer under way in both.

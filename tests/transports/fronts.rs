@@ -24,7 +24,8 @@ impl Front {
             Way::Http1 | Way::Http2 | Way::Proxy => return None,
             Way::Nginx => (nginx(address, behind, &shown), Command::new("nginx")),
             Way::Apache => (apache(address, behind, &shown), Command::new("apache2")),
-            Way::HaProxy => (haproxy(address, behind), Command::new("haproxy")),
+            Way::HaProxy => (haproxy(address, behind, 1), Command::new("haproxy")),
+            Way::Multiplexed => (haproxy(address, behind, 100), Command::new("haproxy")),
         };
         let file = folder.join("front.conf");
         fs::create_dir_all(folder).expect("a folder");
@@ -93,12 +94,12 @@ fn apache(address: SocketAddr, behind: SocketAddr, folder: &str) -> String {
     )
 }
 
-/// With several requests on each connection.
-fn haproxy(address: SocketAddr, behind: SocketAddr) -> String {
+/// With so many requests on each connection.
+fn haproxy(address: SocketAddr, behind: SocketAddr, most: u32) -> String {
     format!(
         "global\n  nbthread 1\n  tune.bufsize 65536\n\
          defaults\n  mode http\n  timeout connect 20s\n  timeout client 20s\n  timeout server 20s\n  option abortonclose\n\
-         fcgi-app skep\n  docroot /srv/www\n  option keep-conn\n  option mpxs-conns\n  log-stderr stdout format raw daemon\n\
+         fcgi-app skep\n  docroot /srv/www\n  option keep-conn\n  option mpxs-conns\n  option max-reqs {most}\n  log-stderr stdout format raw daemon\n\
          frontend web\n  bind {address}\n  default_backend skep\n\
          backend skep\n  use-fcgi-app skep\n  http-reuse always\n  server one {behind} proto fcgi\n"
     )

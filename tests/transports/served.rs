@@ -25,12 +25,14 @@ pub enum Way {
     Nginx,
     Apache,
     HaProxy,
+    /// HAProxy with several requests on each connection.
+    Multiplexed,
 }
 
 impl Way {
     /// A web server stands in front that asks by FastCGI.
     pub fn is_fastcgi(self) -> bool {
-        matches!(self, Self::Nginx | Self::Apache | Self::HaProxy)
+        matches!(self, Self::Nginx | Self::Apache | Self::HaProxy | Self::Multiplexed)
     }
 }
 
@@ -112,7 +114,7 @@ impl Served {
         let address = match way {
             Way::Http1 | Way::Http2 => web,
             Way::Proxy => outer,
-            Way::Nginx | Way::Apache | Way::HaProxy => free_address(),
+            Way::Nginx | Way::Apache | Way::HaProxy | Way::Multiplexed => free_address(),
         };
         let front = Front::start(way, address, behind, &folder.join("front"));
         skep.settled(workers);
