@@ -120,19 +120,6 @@ impl Act {
             Self::Leave | Self::Resume | Self::List { .. } => None,
         }
     }
-
-    /// Of which lock it is, where it is of one.
-    #[must_use]
-    pub fn into_name(self) -> Option<Name> {
-        match self {
-            Self::Job { name, .. }
-            | Self::End { name, .. }
-            | Self::Take { name, .. }
-            | Self::Renew { name, .. }
-            | Self::Release { name } => Some(name),
-            Self::Leave | Self::Resume | Self::List { .. } => None,
-        }
-    }
 }
 
 /// What a party is told.

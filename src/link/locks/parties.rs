@@ -191,7 +191,7 @@ impl Parties {
             if let Some(said) = self.at_once(party, known, &act) {
                 let hearer = known.hearer.clone();
                 drop(all);
-                let name = act.into_name().unwrap_or_default();
+                let name = act.name().cloned().unwrap_or_default();
                 if let Some(hearer) = hearer {
                     hearer.hear(&Tell { party, answers: Some(seq), name, said });
                 }
