@@ -1,5 +1,9 @@
 //! The request as a script sees it: a table whose parts are made when they are first looked at.
 
+mod active;
+mod field;
+mod method;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
@@ -7,21 +11,22 @@ use std::task::Waker;
 use bytes::{Bytes, BytesMut};
 use event_listener::Event;
 use mlua::thread::{ThreadEvent, ThreadTriggers};
-use mlua::{Function, Lua, LuaString, Table, Thread, Value};
-use serde_json::error::Category;
-use slab::Slab;
+use mlua::{Function, Lua, Table, Thread, Value};
 
+pub(super) use self::active::ActiveRequests;
+#[cfg(test)]
+pub(super) use self::field::FIELDS;
+use self::field::field;
+pub(super) use self::field::{certificate, form_map, peer};
+pub(super) use self::method::{find, methods};
 use super::context::AppContext;
-use super::form::{self, FormState};
-use super::iteration;
+use super::form::FormState;
 use super::modules::json;
 use super::passage::{METHODS, Passage};
 use crate::codec::http::RequestHead;
 use crate::codec::percent;
-use crate::net::{ClientCertificate, ClientName, Peer};
-use crate::request::cookies::Cookies;
-use crate::request::form::{FormLimits, FormMap, FormValue, UploadLimits, parse_urlencoded};
-use crate::request::{Body, BodyError, Origin, Request, RequestId, ResponseFields};
+use crate::request::form::UploadLimits;
+use crate::request::{Body, Origin, Request, RequestId, ResponseFields};
 
 /// Bytes that a script may write before it waits for the client to take some.
 const HIGH_WATER: usize = 64 << 10;
@@ -192,62 +197,9 @@ impl ScriptRequest {
     }
 }
 
-/// The requests that an application is working on, by the number that their tables carry.
-#[derive(Default)]
-pub(super) struct ActiveRequests {
-    slots: RefCell<Slab<(u32, Rc<ScriptRequest>)>>,
-    generation: Cell<u32>,
-    /// The name of the field that holds a table's number, made once.
-    key: OnceCell<LuaString>,
-}
-
-/// Places in the slab; the number above it is the generation.
-const PLACES: u64 = 1 << 20;
-
-impl ActiveRequests {
-    pub(super) fn insert(&self, request: Rc<ScriptRequest>) -> f64 {
-        let generation = self.generation.get().wrapping_add(1);
-        self.generation.set(generation);
-        let place = self.slots.borrow_mut().insert((generation, request));
-        (u64::from(generation) * PLACES + place as u64) as f64
-    }
-
-    fn split(number: f64) -> (usize, u32) {
-        let number = number as u64;
-        ((number % PLACES) as usize, (number / PLACES) as u32)
-    }
-
-    pub(super) fn get(&self, number: f64) -> Option<Rc<ScriptRequest>> {
-        let (place, generation) = Self::split(number);
-        let slots = self.slots.borrow();
-        slots.get(place).filter(|(found, _)| *found == generation).map(|(_, request)| request.clone())
-    }
-
-    pub(super) fn remove(&self, number: f64) {
-        let (place, generation) = Self::split(number);
-        let mut slots = self.slots.borrow_mut();
-        if slots.get(place).is_some_and(|(found, _)| *found == generation) {
-            slots.remove(place);
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.slots.borrow().len()
-    }
-
-    pub(super) fn with_id(&self, id: RequestId) -> Option<Rc<ScriptRequest>> {
-        self.slots.borrow().iter().find(|(_, (_, request))| request.id == id).map(|(_, (_, request))| request.clone())
-    }
-
-    fn of(&self, number: f64) -> mlua::Result<Rc<ScriptRequest>> {
-        self.get(number).ok_or_else(|| mlua::Error::runtime("this request is over"))
-    }
-
-    fn of_table(&self, table: &Table) -> mlua::Result<Rc<ScriptRequest>> {
-        self.of(table
-            .raw_get::<Option<f64>>(self.key.get())?
-            .ok_or_else(|| mlua::Error::runtime("call it with a colon on the request: req:method()"))?)
-    }
+/// The path as scripts get it: decoded, or as it was sent when it cannot be.
+pub(super) fn decoded_path(path: &str) -> std::borrow::Cow<'_, str> {
+    percent::decode_path(path).unwrap_or(std::borrow::Cow::Borrowed(path))
 }
 
 /// Functions of `request.luau`, each called with what [`Passage::put`] says.
@@ -300,323 +252,4 @@ pub(super) fn install(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequest
     let (handler, decider, object) =
         lua.load(include_str!("request.luau")).set_name(&own).call((methods, field, hook, event_stream, inward, METHODS.to_vec()))?;
     Ok((Wrappers { handler, decider, object }, passage))
-}
-
-/// The names of the parts that [`field`] makes, and of those set at once; for the test of the descriptions.
-#[cfg(test)]
-pub(super) const FIELDS: &[&str] = &[
-    "method",
-    "path",
-    "id",
-    "url",
-    "base",
-    "query",
-    "get",
-    "post",
-    "form",
-    "files",
-    "cookies",
-    "headers",
-    "server",
-    "remote",
-    "client_certificate",
-    "user",
-    "onabort",
-    "onfinish",
-];
-
-fn field(lua: &Lua, request: &ScriptRequest, key: &str) -> mlua::Result<Value> {
-    let text = |text: &str| lua.create_string(text).map(Value::String);
-    match key {
-        "id" => text(&request.id.to_string()),
-        "url" => text(request.head.target()),
-        "base" => text(request.base()),
-        "query" => text(request.head.query().unwrap_or_default()),
-        "get" => query(lua, request),
-        "post" | "form" => form::fields_table(lua, request),
-        "files" => form::files_table(lua, request),
-        "cookies" => cookies(lua, request),
-        "headers" => headers(lua, &request.head),
-        "server" => server(lua, request),
-        "user" => request.user.as_deref().map_or(Ok(Value::Nil), text),
-        "remote" => peer(lua, &request.origin.peer),
-        "client_certificate" => request.origin.certificate.as_deref().map_or(Ok(Value::Nil), |shown| certificate(lua, shown)),
-        _ => Ok(Value::Nil),
-    }
-}
-
-fn query(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
-    let mut map = FormMap::new();
-    if let Some(query) = request.head.query() {
-        parse_urlencoded(query.as_bytes(), &FormLimits::default(), &mut map)
-            .map_err(|error| mlua::Error::runtime(format!("the query: {error}")))?;
-    }
-    form_map(lua, &map)
-}
-
-pub(super) fn form_map(lua: &Lua, map: &FormMap) -> mlua::Result<Value> {
-    let table = lua.create_table_with_capacity(0, map.len())?;
-    for (name, value) in map.iter() {
-        table.raw_set(lua.create_string(name)?, form_value(lua, value)?)?;
-    }
-    Ok(Value::Table(table))
-}
-
-fn form_value(lua: &Lua, value: &FormValue) -> mlua::Result<Value> {
-    match value {
-        FormValue::Text(text) => lua.create_string(text).map(Value::String),
-        FormValue::Map(map) => form_map(lua, map),
-        FormValue::List(items) => {
-            let table = lua.create_table_with_capacity(items.len(), 0)?;
-            for (index, item) in items.iter().enumerate() {
-                table.raw_set(index + 1, form_value(lua, item)?)?;
-            }
-            Ok(Value::Table(table))
-        }
-    }
-}
-
-fn cookies(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
-    let table = lua.create_table()?;
-    for (name, value) in Cookies::parse(request.head.fields.get_all("cookie")).iter() {
-        let name = lua.create_string(name)?;
-        if !table.contains_key(&name)? {
-            table.raw_set(name, lua.create_string(value)?)?;
-        }
-    }
-    Ok(Value::Table(table))
-}
-
-/// Names and values, a line each; `request.luau` makes the table and joins values of one name as RFC 9110 section 5.3 says.
-fn headers(lua: &Lua, head: &RequestHead) -> mlua::Result<Value> {
-    let mut text = Vec::with_capacity(512);
-    for (name, value) in head.fields.iter() {
-        text.extend_from_slice(name.as_bytes());
-        text.push(b'\n');
-        text.extend_from_slice(value);
-        text.push(b'\n');
-    }
-    lua.create_string(text).map(Value::String)
-}
-
-fn server(lua: &Lua, request: &ScriptRequest) -> mlua::Result<Value> {
-    let table = lua.create_table()?;
-    table.raw_set("name", &*request.origin.server)?;
-    let host = request.head.host().or_else(|| request.head.fields.get_str("host").and_then(|host| host.split(':').next()));
-    table.raw_set("host", host)?;
-    table.raw_set("authority", request.head.authority())?;
-    table.raw_set("protocol", request.head.version.as_str())?;
-    table.raw_set("secure", request.origin.secure)?;
-    table.raw_set("scheme", if request.origin.secure { "https" } else { "http" })?;
-    table.raw_set("address", request.origin.local.ip().map(|ip| ip.to_string()))?;
-    table.raw_set("port", request.origin.local.port())?;
-    let parameters = lua.create_table()?;
-    for (name, value) in request.origin.parameters.iter() {
-        parameters.raw_set(name, lua.create_string(value)?)?;
-    }
-    table.raw_set("parameters", parameters)?;
-    Ok(Value::Table(table))
-}
-
-/// An end of a connection: `address`, `port`, or `path` of a unix socket.
-pub(super) fn peer(lua: &Lua, peer: &Peer) -> mlua::Result<Value> {
-    let table = lua.create_table()?;
-    match peer {
-        Peer::Ip(address) => {
-            table.raw_set("address", address.ip().to_string())?;
-            table.raw_set("port", address.port())?;
-        }
-        Peer::Unix(path) => {
-            table.raw_set("address", "unix:")?;
-            table.raw_set("path", path.as_ref().map(|path| path.to_string_lossy().into_owned()))?;
-        }
-        Peer::Unknown => table.raw_set("address", "")?,
-    }
-    Ok(Value::Table(table))
-}
-
-/// The certificate that a client has shown.
-pub(super) fn certificate(lua: &Lua, shown: &ClientCertificate) -> mlua::Result<Value> {
-    let table = lua.create_table()?;
-    for (name, text) in [
-        ("subject", &shown.subject),
-        ("common_name", &shown.common_name),
-        ("issuer", &shown.issuer),
-        ("serial", &shown.serial),
-        ("fingerprint", &shown.fingerprint),
-        ("pem", &shown.pem()),
-    ] {
-        table.raw_set(name, &**text)?;
-    }
-    table.raw_set("names", lua.create_sequence_from(shown.names.iter().map(ClientName::as_str))?)?;
-    table.raw_set("begins", shown.begins)?;
-    table.raw_set("ends", shown.ends)?;
-    Ok(Value::Table(table))
-}
-
-/// The path as scripts get it: decoded, or as it was sent when it cannot be.
-pub(super) fn decoded_path(path: &str) -> std::borrow::Cow<'_, str> {
-    percent::decode_path(path).unwrap_or(std::borrow::Cow::Borrowed(path))
-}
-
-pub(super) fn methods(lua: &Lua, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<Table> {
-    let table = lua.create_table()?;
-    reading(lua, &table, app, active)?;
-    writing(lua, &table, app, active)?;
-    waiting(lua, &table, active)?;
-    table.set_readonly(true);
-    Ok(table)
-}
-
-fn reading(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<()> {
-    let (requests, limit) = (active.clone(), app.limits.body as u64);
-    let whole = move |req: Table| {
-        let request = requests.of_table(&req);
-        async move { request?.body().bytes(limit).await.map_err(mlua::Error::external) }
-    };
-    let body = whole.clone();
-    table.raw_set(
-        "body",
-        lua.create_async_function(move |lua, req: Table| {
-            let bytes = body(req);
-            async move { lua.create_string(bytes.await?) }
-        })?,
-    )?;
-    table.raw_set(
-        "json",
-        lua.create_async_function(move |lua, req: Table| {
-            let bytes = whole(req);
-            async move {
-                json::read(&lua, &bytes.await?).map_err(|error| match error.classify() {
-                    // The client's mistake.
-                    Category::Syntax | Category::Eof => mlua::Error::external(BodyError::Malformed(format!("no JSON: {error}"))),
-                    Category::Data | Category::Io => mlua::Error::runtime(format!("json: {error}")),
-                })
-            }
-        })?,
-    )?;
-    let requests = active.clone();
-    table.raw_set(
-        "chunks",
-        lua.create_function(move |lua, req: Table| {
-            let request = requests.of_table(&req)?;
-            iteration::function(lua, move |lua| {
-                let request = request.clone();
-                async move {
-                    let chunk = request.body().chunk().await.map_err(mlua::Error::external)?;
-                    chunk.map(|chunk| lua.create_string(chunk)).transpose()
-                }
-            })
-        })?,
-    )?;
-    form::install(lua, table, app, active)
-}
-
-/// The requests of an application, for `form.rs`.
-pub(super) fn find(active: &ActiveRequests, req: &Table) -> mlua::Result<Rc<ScriptRequest>> {
-    active.of_table(req)
-}
-
-fn writing(lua: &Lua, table: &Table, app: &Rc<AppContext>, active: &Rc<ActiveRequests>) -> mlua::Result<()> {
-    let (requests, follows) = (active.clone(), app.services.sent.is_on());
-    table.raw_set(
-        "head",
-        lua.create_function(move |_, (req, status, headers): (Table, u16, Option<Table>)| {
-            let request = requests.of_table(&req)?;
-            if request.head_sent.get() {
-                return Err(mlua::Error::runtime("the head of the reply has been sent already"));
-            }
-            let mut fields = ResponseFields::default();
-            let said = super::reply::headers(headers.as_ref(), &mut fields)?;
-            let mut written = request.rare().written.borrow_mut();
-            written.status = super::reply::checked_status(f64::from(status))?;
-            written.fields = fields;
-            written.names_file = said.names_file && follows;
-            Ok(())
-        })?,
-    )?;
-    let requests = active.clone();
-    table.raw_set(
-        "write",
-        lua.create_async_function(move |_, (req, parts): (Table, mlua::Variadic<mlua::LuaString>)| {
-            let request = requests.of_table(&req);
-            async move {
-                let request = request?;
-                {
-                    let mut written = request.rare().written.borrow_mut();
-                    written.started = true;
-                    parts.iter().for_each(|part| written.bytes.extend_from_slice(&part.as_bytes()));
-                }
-                request.wait_below(HIGH_WATER).await;
-                Ok(())
-            }
-        })?,
-    )?;
-    let requests = active.clone();
-    table.raw_set(
-        "flush",
-        lua.create_async_function(move |_, req: Table| {
-            let request = requests.of_table(&req);
-            async move {
-                let request = request?;
-                {
-                    let mut written = request.rare().written.borrow_mut();
-                    written.started = true;
-                    written.flushing = true;
-                }
-                futures_lite::future::yield_now().await;
-                request.wait_below(0).await;
-                Ok(())
-            }
-        })?,
-    )
-}
-
-fn waiting(lua: &Lua, table: &Table, active: &Rc<ActiveRequests>) -> mlua::Result<()> {
-    let requests = active.clone();
-    table.raw_set(
-        "sleep",
-        lua.create_async_function(move |_, (req, span): (Table, super::arguments::Span)| {
-            let request = requests.of_table(&req);
-            async move {
-                let request = request?;
-                let woken = async {
-                    loop {
-                        let wakeup = request.rare().wakeup.listen();
-                        if request.woken.take() {
-                            return;
-                        }
-                        wakeup.await;
-                    }
-                };
-                Ok(if crate::reactor::timeout(span.0, woken).await.is_ok() { "woken" } else { "timeout" })
-            }
-        })?,
-    )?;
-    let requests = active.clone();
-    table.raw_set(
-        "wakeup",
-        lua.create_function(move |_, req: Table| {
-            let request = requests.of_table(&req)?;
-            request.woken.set(true);
-            request.rare().wakeup.notify(usize::MAX);
-            Ok(())
-        })?,
-    )?;
-    let requests = active.clone();
-    table.raw_set(
-        "terminate",
-        lua.create_async_function(move |_, req: Table| {
-            let request = requests.of_table(&req);
-            async move {
-                let request = request?;
-                request.terminated.set(true);
-                request.wake();
-                if CURRENT.get() == Some(request.id) {
-                    std::future::pending::<()>().await;
-                }
-                Ok(())
-            }
-        })?,
-    )
 }
