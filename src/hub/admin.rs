@@ -2,10 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
-use std::future::Future;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,7 +17,7 @@ use crate::process::child::tell;
 use crate::process::{Command, ListenSocket, Outcome, ToMaster};
 use crate::reactor::{self, Task};
 use crate::request::route::{Action, Host, Route};
-use crate::request::{Answer, Connection, Handler, Request, Response};
+use crate::request::{Answer, Handler, Request, Response};
 use crate::scoreboard::Slot;
 use crate::secret::Secret;
 use crate::servers::host::RequestIds;
@@ -141,10 +139,6 @@ impl Handler for Admin {
             }
             _ => Answer::Now(Response::error(404, "the admin listener knows /status")),
         }
-    }
-
-    fn connection(self: Rc<Self>, _: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(async {})
     }
 }
 

@@ -105,18 +105,30 @@ pub trait Handler {
         self.request(request)
     }
 
-    /// Serves a raw connection until it ends.
-    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>>;
+    /// Whom it stands in front of, if it only changes what comes and goes: whatever is not about requests is that one's matter.
+    fn beyond(&self) -> Option<&Rc<dyn Handler>> {
+        None
+    }
+
+    /// Serves a raw connection until it ends. Without an implementation of its own the connection is closed.
+    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
+        match self.beyond() {
+            Some(beyond) => beyond.clone().connection(connection),
+            None => Box::pin(async {}),
+        }
+    }
 
     /// Where a request's handler waits, a line each call, each begun by a line end; `None` when it does not, or that cannot be said.
     fn trace(&self, id: RequestId) -> Option<String> {
-        let _ = id;
-        None
+        self.beyond()?.trace(id)
     }
 
     /// The worker is about to go. Ends when the application has done what it does about that; requests under way are waited for in any case.
     fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(async {})
+        match self.beyond() {
+            Some(beyond) => beyond.clone().drain(),
+            None => Box::pin(async {}),
+        }
     }
 }
 

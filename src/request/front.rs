@@ -2,9 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use super::access::{Auth, Basic, Door, Gate};
@@ -14,7 +12,7 @@ use super::headers::{Changes, Header, Headers, Hsts, RequestHeader, RequestHeade
 use super::limits::{Limit, Limited};
 use super::replacing::Replaced;
 use super::route::{Action, Route};
-use super::{Answer, Connection, Handler, Request, Response, Routed};
+use super::{Answer, Handler, Request, Response, Routed};
 use crate::limiter::Limiter;
 use crate::scoreboard::Label;
 use crate::secret::Secret;
@@ -84,11 +82,6 @@ struct Said(Cell<Option<Response>>);
 impl Handler for Said {
     fn request(self: Rc<Self>, _: Request) -> Answer {
         Answer::Now(self.0.take().unwrap_or_else(|| Response::error(500, "")))
-    }
-
-    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        drop(connection);
-        Box::pin(async {})
     }
 }
 

@@ -2,14 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Connection, Handler, Request, RequestId, Response};
+use super::{Answer, Handler, Request, Response};
 use crate::codec::http::fields::check_field;
 use crate::units::HumanDuration;
 use crate::websocket::Sessions;
@@ -242,16 +240,8 @@ impl Handler for Header {
         self.change(secure, answer)
     }
 
-    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.beyond.clone().connection(connection)
-    }
-
-    fn trace(&self, id: RequestId) -> Option<String> {
-        self.beyond.trace(id)
-    }
-
-    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.beyond.clone().drain()
+    fn beyond(&self) -> Option<&Rc<dyn Handler>> {
+        Some(&self.beyond)
     }
 }
 
@@ -278,16 +268,8 @@ impl Handler for RequestHeader {
         self.beyond.clone().websocket(request, sessions)
     }
 
-    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.beyond.clone().connection(connection)
-    }
-
-    fn trace(&self, id: RequestId) -> Option<String> {
-        self.beyond.trace(id)
-    }
-
-    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.beyond.clone().drain()
+    fn beyond(&self) -> Option<&Rc<dyn Handler>> {
+        Some(&self.beyond)
     }
 }
 

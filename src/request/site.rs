@@ -2,14 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use super::fixed::Prepared;
 use super::front::{Bare, Common, Front};
 use super::route::{Action, Redirect, Route, RouteTable};
-use super::{Answer, Connection, Handler, Request, Response, ResponseBody, Standing};
+use super::{Answer, Handler, Request, Response, ResponseBody, Standing};
 use crate::codec::http::{Method, RequestHead};
 use crate::scoreboard::Label;
 
@@ -218,11 +216,6 @@ impl Handler for Replying {
             _ => missing(),
         })
     }
-
-    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        drop(connection);
-        Box::pin(async {})
-    }
 }
 
 fn missing() -> Response {
@@ -368,9 +361,6 @@ mod tests {
     impl Handler for Named {
         fn request(self: Rc<Self>, _: Request) -> Answer {
             Answer::Now(Response::text(200, "ok"))
-        }
-        fn connection(self: Rc<Self>, _: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-            Box::pin(async {})
         }
     }
 

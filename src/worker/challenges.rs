@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::codec::http::Method;
 use crate::link::{Call, HubLink, Reply};
 use crate::net::tls_challenge::Proofs;
-use crate::request::{Answer, Connection, First, Handler, Request, Response};
+use crate::request::{Answer, First, Handler, Request, Response};
 
 /// Where the authority asks.
 const PATH: &str = "/.well-known/acme-challenge/";
@@ -75,10 +75,6 @@ impl Handler for Challenges {
         }
         let token = token.to_owned();
         Answer::Later(Box::pin(async move { self.answer(token).await }))
-    }
-
-    fn connection(self: Rc<Self>, _: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(async {})
     }
 }
 

@@ -27,7 +27,7 @@ use crate::apps::work::Work;
 use crate::program::{self, Command, Stream};
 use crate::reactor::{Scope, timeout};
 use crate::request::file::{Refusal, Root, SentFiles};
-use crate::request::{Answer, Body, Connection, Handler, Request, Response, StartError};
+use crate::request::{Answer, Body, Handler, Request, Response, StartError};
 use crate::sys::program::ProgramLimits;
 
 /// Where programs look for others, unless the configuration says otherwise.
@@ -186,11 +186,6 @@ impl CgiFolder {
 impl Handler for CgiFolder {
     fn request(self: Rc<Self>, request: Request) -> Answer {
         Answer::Later(Box::pin(self.answer(request)))
-    }
-
-    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        drop(connection);
-        Box::pin(async {})
     }
 
     fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {

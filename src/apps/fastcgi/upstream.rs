@@ -20,7 +20,7 @@ use crate::codec::fastcgi::{BeginRequest, Kind, RESPONDER, write_end, write_pair
 use crate::net::Socket;
 use crate::reactor::{Scope, timeout};
 use crate::request::file::SentFiles;
-use crate::request::{Answer, Connection, Handler, Request, Response, StartError};
+use crate::request::{Answer, Handler, Request, Response, StartError};
 
 /// Programs behind a FastCGI server.
 pub struct Upstream {
@@ -141,11 +141,6 @@ async fn first(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
 impl Handler for Upstream {
     fn request(self: Rc<Self>, request: Request) -> Answer {
         Answer::Later(Box::pin(self.answer(request)))
-    }
-
-    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        drop(connection);
-        Box::pin(async {})
     }
 
     fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {

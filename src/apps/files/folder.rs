@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,7 +14,7 @@ use crate::codec::http::{FieldError, Method};
 use crate::reactor;
 use crate::request::compression::Coding;
 use crate::request::file::{Content, Describer, Facts, Refusal, Root, respond};
-use crate::request::{Answer, Connection, Handler, Request, Response, ResponseBody, StartError};
+use crate::request::{Answer, Handler, Request, Response, ResponseBody, StartError};
 
 /// A directory of files.
 #[derive(Debug)]
@@ -147,11 +145,6 @@ impl Handler for Folder {
             Method::Options => Answer::Now(with_allow(Response::new(204, ResponseBody::Empty))),
             _ => Answer::Now(with_allow(Response::error(405, "files can only be read"))),
         }
-    }
-
-    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        drop(connection);
-        Box::pin(async {})
     }
 }
 

@@ -16,7 +16,7 @@ use super::probe;
 use super::upstream::{Complaints, Upstream};
 use crate::net::TlsSettings;
 use crate::request::file::SentFiles;
-use crate::request::{Answer, Connection, Handler, Request, Response, StartError};
+use crate::request::{Answer, Handler, Request, Response, StartError};
 use crate::websocket::Sessions;
 
 /// A reverse proxy, in one worker.
@@ -109,11 +109,6 @@ impl Handler for ReverseProxy {
 
     fn websocket(self: Rc<Self>, request: Request, sessions: &Rc<Sessions>) -> Answer {
         Answer::Later(Box::pin(exchange::answer(self, request, Some(sessions.clone()))))
-    }
-
-    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        drop(connection);
-        Box::pin(async {})
     }
 
     fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::Access;
 use super::door::{Asked, Door};
-use crate::request::{Answer, Connection, Handler, Request, RequestId, Response};
+use crate::request::{Answer, Connection, Handler, Request, Response};
 use crate::websocket::Sessions;
 
 /// A handler that lets only those through to another who may use the route.
@@ -72,17 +72,13 @@ impl Handler for Gate {
         self.pass(request, move |beyond, request| beyond.websocket(request, &sessions))
     }
 
+    fn beyond(&self) -> Option<&Rc<dyn Handler>> {
+        Some(&self.beyond)
+    }
+
     fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        // Routes are of requests: no raw connection comes this way.
+        // Routes are of requests: no raw connection comes this way, and none gets past without being looked at.
         drop(connection);
         Box::pin(async {})
-    }
-
-    fn trace(&self, id: RequestId) -> Option<String> {
-        self.beyond.trace(id)
-    }
-
-    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.beyond.clone().drain()
     }
 }

@@ -1,9 +1,7 @@
 //! What stands in front of routes whose answers are compressed.
 
 use std::borrow::Cow;
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use super::encoder::Encoder;
@@ -11,7 +9,7 @@ use super::stream::{of_bytes, of_file, of_stream};
 use super::{Coding, Compression};
 use crate::codec::http::fields::list_items;
 use crate::codec::http::{Method, RequestHead, accept, status};
-use crate::request::{Answer, Connection, Handler, Request, RequestId, Response, ResponseBody};
+use crate::request::{Answer, Handler, Request, Response, ResponseBody};
 use crate::websocket::Sessions;
 
 /// Fields that speak of the bytes as they were before.
@@ -57,16 +55,8 @@ impl Handler for Compressor {
         self.beyond.clone().websocket(request, sessions)
     }
 
-    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.beyond.clone().connection(connection)
-    }
-
-    fn trace(&self, id: RequestId) -> Option<String> {
-        self.beyond.trace(id)
-    }
-
-    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.beyond.clone().drain()
+    fn beyond(&self) -> Option<&Rc<dyn Handler>> {
+        Some(&self.beyond)
     }
 }
 

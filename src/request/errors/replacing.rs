@@ -1,12 +1,10 @@
 //! What stands in front of a route whose errors have pages.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use super::pages::{Content, Pages, with_page, with_text};
 use crate::codec::http::Method;
-use crate::request::{Answer, Body, Connection, Handler, Request, RequestId, Response};
+use crate::request::{Answer, Body, Handler, Request, RequestId, Response};
 use crate::websocket::Sessions;
 
 /// A handler that puts pages in the place of another's errors.
@@ -93,15 +91,7 @@ impl Handler for ErrorPages {
         self.pass(request, |beyond, request| beyond.websocket(request, sessions))
     }
 
-    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.beyond.clone().connection(connection)
-    }
-
-    fn trace(&self, id: RequestId) -> Option<String> {
-        self.beyond.trace(id)
-    }
-
-    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.beyond.clone().drain()
+    fn beyond(&self) -> Option<&Rc<dyn Handler>> {
+        Some(&self.beyond)
     }
 }

@@ -1,12 +1,10 @@
 //! What stands in front of a route of which an address may ask only so much.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use super::{Limit, Pass, holding};
 use crate::limiter::Held;
-use crate::request::{Answer, Connection, Handler, Request, RequestId, Response, ResponseBody};
+use crate::request::{Answer, Handler, Request, Response, ResponseBody};
 use crate::websocket::Sessions;
 
 /// A handler that lets only so many requests of an address through to another.
@@ -52,15 +50,7 @@ impl Handler for Limited {
         self.pass(request, |beyond, request| beyond.websocket(request, sessions))
     }
 
-    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.beyond.clone().connection(connection)
-    }
-
-    fn trace(&self, id: RequestId) -> Option<String> {
-        self.beyond.trace(id)
-    }
-
-    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.beyond.clone().drain()
+    fn beyond(&self) -> Option<&Rc<dyn Handler>> {
+        Some(&self.beyond)
     }
 }

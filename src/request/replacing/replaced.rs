@@ -1,8 +1,6 @@
 //! What stands in front of a route in whose answers strings are replaced.
 
 use std::borrow::Cow;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use super::Replace;
@@ -10,7 +8,7 @@ use super::replacer::{Replacer, Strings};
 use super::stream::{of_bytes, of_file, of_stream};
 use crate::codec::http::fields::list_items;
 use crate::codec::http::{Method, status};
-use crate::request::{Answer, Body, BodyStream, Connection, Handler, Request, RequestId, Response, ResponseBody};
+use crate::request::{Answer, Body, BodyStream, Handler, Request, Response, ResponseBody};
 use crate::websocket::Sessions;
 
 /// A body in memory up to this size is looked at in one go, so that its length can be told.
@@ -64,16 +62,8 @@ impl Handler for Replaced {
         self.beyond.clone().websocket(request, sessions)
     }
 
-    fn connection(self: Rc<Self>, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.beyond.clone().connection(connection)
-    }
-
-    fn trace(&self, id: RequestId) -> Option<String> {
-        self.beyond.trace(id)
-    }
-
-    fn drain(self: Rc<Self>) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.beyond.clone().drain()
+    fn beyond(&self) -> Option<&Rc<dyn Handler>> {
+        Some(&self.beyond)
     }
 }
 

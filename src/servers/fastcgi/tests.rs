@@ -1,10 +1,8 @@
 //! The server over real sockets, with records as no front sends them.
 
-use std::future::Future;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::thread::JoinHandle;
 
@@ -20,7 +18,7 @@ use crate::request::errors::ErrorPage;
 use crate::request::headers::Headers;
 use crate::request::limits::Limits;
 use crate::request::route::{Action, Host, Route};
-use crate::request::{Answer, Connection, Handler, Request, Response, ResponseBody};
+use crate::request::{Answer, Handler, Request, Response, ResponseBody};
 use crate::scoreboard::Scoreboard;
 use crate::servers::host::RequestIds;
 use crate::servers::live::Given;
@@ -45,10 +43,6 @@ impl Handler for Probe {
             })),
             path => Answer::Now(Response::text(200, format!("{} {path}", request.head.method))),
         }
-    }
-
-    fn connection(self: Rc<Self>, _: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(async {})
     }
 }
 

@@ -5,17 +5,15 @@ use super::*;
 use crate::net::{Balance, Listener, Peer};
 use crate::reactor;
 use crate::request::route::{Action, FixedReply, Host, Route};
-use crate::request::{Answer, Connection, Handler, Request, Response, ResponseBody};
+use crate::request::{Answer, Handler, Request, Response, ResponseBody};
 use crate::scoreboard::Scoreboard;
 use crate::servers::host::RequestIds;
 use crate::servers::limits::HttpTimeouts;
 use crate::servers::live::Live;
 use crate::units::HumanDuration;
-use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -61,10 +59,6 @@ impl Handler for Probe {
             "/wait" => Answer::Later(Box::pin(std::future::pending())),
             path => Answer::Now(Response::text(200, format!("{} {}", request.head.method, path))),
         }
-    }
-
-    fn connection(self: Rc<Self>, _: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(async {})
     }
 }
 
