@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod applications;
 mod front;
 mod limits;
 mod programs;

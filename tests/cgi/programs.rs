@@ -162,6 +162,12 @@ impl Programs {
         self.skep.site.path().join("run/fcgi.sock")
     }
 
+    /// Adds a program that runs by itself.
+    pub fn program(&self, name: &str, text: &str) {
+        self.skep.site.write(&format!("cgi-bin/{name}"), text);
+        fs::set_permissions(self.path(&format!("cgi-bin/{name}")), fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+
     /// A path of the site's folder.
     pub fn path(&self, name: &str) -> String {
         self.skep.site.path().join(name).display().to_string()
