@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod faults;
+mod fpm;
 mod front;
 mod limits;
 mod programs;

@@ -37,7 +37,8 @@ pub struct FastCgiUpstream {
     pub queue: u32,
     /// How long they may wait. Longer: 503.
     pub queue_timeout: HumanDuration,
-    /// How many connections are kept for the next request, in each worker.
+    /// How many connections are kept for the next request, in each worker. Each holds a process of a server that, like PHP-FPM, has one for each connection:
+    /// those of all workers must be fewer than its `pm.max_children`, or requests wait for processes that do nothing.
     pub max_idle: u32,
     /// How long the server may take for what.
     pub timeouts: UpstreamTimeouts,
@@ -61,7 +62,7 @@ impl Default for FastCgiUpstream {
             max_connections: 16,
             queue: 64,
             queue_timeout: HumanDuration::seconds(10),
-            max_idle: 8,
+            max_idle: 0,
             timeouts: UpstreamTimeouts::default(),
             max_output: None,
             sendfile_roots: Vec::new(),
