@@ -192,8 +192,9 @@ fn a_killed_php_fpm_costs_what_it_was_doing_and_nothing_else() {
 
 #[test]
 fn and_so_it_does_over_kept_connections() {
-    let address = free_address().to_string();
-    killed(&mut Behind::start(Site::new(), &address, &address, "max_idle: 1"));
+    let address = free_address();
+    // By a name, which is looked up each time.
+    killed(&mut Behind::start(Site::new(), &address.to_string(), &format!("php.localhost:{}", address.port()), "max_idle: 1"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::address::ServerAddress;
 use crate::apps::collected::Chunked;
 use crate::net::Address;
 use crate::units::{HumanDuration, HumanSize};
@@ -15,8 +16,8 @@ use crate::units::{HumanDuration, HumanSize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename = "FastCgiUpstream", deny_unknown_fields, default)]
 pub struct FastCgiUpstream {
-    /// Where the server listens: `"unix:/run/php/php-fpm.sock"`, `"127.0.0.1:9000"`.
-    pub address: Address,
+    /// Where the server listens: `"unix:/run/php/php-fpm.sock"`, `"127.0.0.1:9000"`, `"php:9000"`. A name is looked up for each connection.
+    pub address: ServerAddress,
     /// The directory of the programs as the server sees it, from the root of its file system.
     pub root: PathBuf,
     /// How the name of a program ends: what follows the first such name in a path is `PATH_INFO`.
@@ -51,7 +52,7 @@ pub struct FastCgiUpstream {
 impl Default for FastCgiUpstream {
     fn default() -> Self {
         Self {
-            address: Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
+            address: ServerAddress::At(Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)))),
             root: PathBuf::new(),
             split: vec![".php".to_owned()],
             index: "index.php".to_owned(),
