@@ -159,6 +159,15 @@ impl Output {
         }
     }
 
+    /// What to write next, when it is no more than one frame.
+    pub(super) fn only(&mut self) -> Option<Bytes> {
+        if self.queue.len() != 1 {
+            return None;
+        }
+        self.settle(0);
+        self.frame(0).map(|frame| frame.slice(self.sent..))
+    }
+
     /// What to write next: one frame, or several copied together into `scratch`.
     pub(super) fn next<'a>(&'a mut self, scratch: &'a mut Vec<u8>) -> &'a [u8] {
         self.settle(0);

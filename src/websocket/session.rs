@@ -1,6 +1,6 @@
 //! One WebSocket connection.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -18,7 +18,7 @@ use crate::codec::websocket::close::{self, Close};
 use crate::codec::websocket::deflate::{self, Agreement, MOST_WINDOW};
 use crate::codec::websocket::frame::{Head, encode};
 use crate::codec::websocket::{Decoder, Event, Kind, Opcode, Role};
-use crate::net::Stream;
+use crate::net::{Socket, Stream};
 use crate::reactor;
 
 /// What is read at once, for whichever connection has something to read.
@@ -436,6 +436,34 @@ impl Session {
         self.noted.set(false);
     }
 
+    /// What waits, and the socket, where a call for many may send it: one frame, for a bare connection that takes more as far as is known.
+    pub(super) fn offer(&self) -> Option<(Ref<'_, Socket>, Bytes)> {
+        let stream = self.stream.borrow();
+        let socket = Ref::filter_map(stream, |stream| match stream {
+            Some(Stream::Plain(socket)) if socket.has_room() => Some(socket),
+            _ => None,
+        });
+        Some((socket.ok()?, self.output.borrow_mut().only()?))
+    }
+
+    /// So much of what was offered has left.
+    pub(super) fn took(&self, count: usize) {
+        if let Some(Stream::Plain(socket)) = self.stream.borrow().as_ref() {
+            socket.count_sent(count);
+        }
+        let behind = self.is_behind();
+        self.advance(&mut self.output.borrow_mut(), count);
+        if behind && !self.is_behind() {
+            self.wake_driver();
+        }
+    }
+
+    fn advance(&self, output: &mut Output, count: usize) {
+        self.sent.set(self.sent.get() + count as u64);
+        output.advance(count);
+        output.since = None;
+    }
+
     /// Writes what waits; pending while the peer takes no more.
     pub(super) fn poll_flush(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<()> {
         let behind = self.is_behind();
@@ -463,11 +491,7 @@ impl Session {
                 while !output.is_empty() {
                     let bytes = output.next(scratch);
                     match stream.poll_write_vectored(cx, &[std::io::IoSlice::new(bytes)]) {
-                        Poll::Ready(Ok(count)) if count > 0 => {
-                            self.sent.set(self.sent.get() + count as u64);
-                            output.advance(count);
-                            output.since = None;
-                        }
+                        Poll::Ready(Ok(count)) if count > 0 => self.advance(&mut output, count),
                         Poll::Ready(_) => return Poll::Ready(false),
                         Poll::Pending => {
                             output.since.get_or_insert_with(reactor::now);
