@@ -24,7 +24,7 @@ impl Fpm {
         let shown = folder.display();
         let user = if nix::unistd::geteuid().is_root() { "user = root\ngroup = root\n" } else { "" };
         let text = format!(
-            "[global]\nerror_log = {shown}/fpm.log\ndaemonize = no\n[www]\n{user}listen = {listen}\npm = static\npm.max_children = {processes}\n\
+            "[global]\nerror_log = {shown}/fpm.log\ndaemonize = no\n[www]\n{user}listen = {listen}\npm = static\npm.max_children = {processes}\npm.max_requests = 50\n\
              php_admin_value[log_errors] = on\nphp_admin_value[upload_tmp_dir] = {shown}\n"
         );
         let config = folder.join("fpm.conf");

@@ -226,6 +226,30 @@ fn connections_are_kept_and_stale_ones_cost_nothing() {
 }
 
 #[test]
+fn a_kept_connection_that_is_closed_instead_of_an_answer_is_replaced() {
+    let site = Site::new();
+    let asked = serve(site.path(), "once", |mut stream| {
+        let _asked = stream.read(&mut vec![0; 1 << 16])?;
+        let mut out = Vec::new();
+        write_record(Kind::Stdout, 1, b"A: b\n\nonce", &mut out);
+        EndRequest { app_status: 0, protocol: ProtocolStatus::Complete }.write(1, &mut out);
+        stream.write_all(&out)?;
+        let _second = stream.read(&mut vec![0; 1 << 16])?;
+        Ok(())
+    });
+    let skep = start(site);
+    for _ in 0..10 {
+        assert_eq!(get(skep.address(), "/once/a.cgi").expect("a reply").text(), "once");
+    }
+    assert_eq!(asked.load(Relaxed), 10);
+    // What may not be repeated is not: nobody knows what was done of it.
+    let post = |length: usize| format!("POST /once/a.cgi HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    assert_eq!(ask(&skep, &post(0), b"").status, 502);
+    assert_eq!(ask(&skep, &post(3), b"abc").status, 200);
+    assert_eq!(ask(&skep, &post(3), b"abc").status, 502);
+}
+
+#[test]
 fn servers_that_are_down_slow_full_or_wrong_are_told_apart() {
     let site = Site::new();
     let mute = |mut stream: UnixStream| io::copy(&mut stream, &mut io::sink()).map(|_| ());
