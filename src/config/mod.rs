@@ -6,6 +6,7 @@
 mod builtin;
 mod changes;
 mod check;
+mod choice;
 mod lexer;
 mod load;
 mod ordered;

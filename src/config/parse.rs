@@ -7,6 +7,7 @@ use ron::extensions::Extensions;
 use ron::{Error, Options};
 use serde::de::DeserializeOwned;
 
+use super::choice::Trial;
 use super::lexer::{Kind, Token};
 use super::problem::{Problem, did_you_mean};
 use super::source::Source;
@@ -23,11 +24,12 @@ pub fn dialect() -> Options {
 /// # Errors
 /// What is wrong with it; `ron` stops at the first.
 pub fn parse<T: DeserializeOwned>(source: &Source, filled: &Substituted) -> Result<T, Box<Problem>> {
-    dialect().from_str(&filled.text).map_err(|error| Box::new(explain(source, filled, &error)))
+    let read = |text: &str| dialect().from_str::<T>(text).err();
+    dialect().from_str(&filled.text).map_err(|error| Box::new(explain(&Trial { source, filled, read: &read }, &error)))
 }
 
 /// The offset in bytes of a line and column, both from 1 and the column in characters.
-fn offset(text: &str, position: Position) -> usize {
+pub(super) fn offset(text: &str, position: Position) -> usize {
     let line_start = match position.line {
         0 | 1 => 0,
         line => text.match_indices('\n').nth(line - 2).map_or(text.len(), |(at, _)| at + 1),
@@ -36,7 +38,8 @@ fn offset(text: &str, position: Position) -> usize {
 }
 
 /// The error of `ron` with the place that is meant and words that help.
-fn explain(source: &Source, filled: &Substituted, error: &SpannedError) -> Problem {
+fn explain(trial: &Trial<'_>, error: &SpannedError) -> Problem {
+    let (source, filled) = (trial.source, trial.filled);
     let start = filled.origin(offset(&filled.text, error.span.start));
     let end = filled.origin(offset(&filled.text, error.span.end));
     let named = |name: &str| named_before(source, end, name);
@@ -47,7 +50,7 @@ fn explain(source: &Source, filled: &Substituted, error: &SpannedError) -> Probl
         Error::NoSuchEnumVariant { expected, found, .. } => unknown_variant(found, expected, named(found)),
         Error::DuplicateStructField { field, outer } => (format!("`{field}`{} stands twice", of(outer.as_deref())), named(field), None),
         Error::ExpectedDifferentStructName { expected, found } => {
-            (format!("this should be `{expected}`, not `{found}`"), named(found), Some(format!("write `{expected}(…)`, or just `(…)`")))
+            (format!("this should be `{expected}`, not `{found}`"), named(found), Some(brackets(expected, found)))
         }
         Error::InvalidValueForType { expected, found } => (format!("expected {expected}, found {found}"), None, None),
         Error::Message(message) => (message.clone(), value_before(source, end), None),
@@ -60,6 +63,15 @@ fn explain(source: &Source, filled: &Substituted, error: &SpannedError) -> Probl
         code => (plain(code), None, advice(code)),
     };
     let token = token.or_else(|| value_token(source, start, end));
+    let (message, help) = match (&error.code, token) {
+        (Error::ExpectedIdentifier, Some(token)) if let Some(meant) = trial.for_text(token) => {
+            ("expected a name, found a text".to_owned(), Some(meant))
+        }
+        (Error::ExpectedStructLike | Error::ExpectedNamedStructLike(_), Some(token)) if let Some(meant) = trial.for_value(token) => {
+            (message, Some(meant))
+        }
+        _ => (message, help),
+    };
     let excerpt = match token {
         Some(token) => source.excerpt(token.span.clone()),
         None => source.excerpt(end..end),
@@ -144,13 +156,22 @@ fn suggestion(found: &str, expected: &[&str]) -> String {
     did_you_mean(found, expected.iter().copied()).unwrap_or_else(|| format!("there are: {}", listed(expected)))
 }
 
-fn listed(names: &[&str]) -> String {
+pub(super) fn listed(names: &[&str]) -> String {
     let mut list = String::new();
     for name in names {
         // Writing to a String cannot fail.
         let _ = write!(list, "{}`{name}`", if list.is_empty() { "" } else { ", " });
     }
     list
+}
+
+/// How a group of fields is written, for who has written something else.
+fn brackets(expected: &str, found: &str) -> String {
+    match found {
+        "true" => "write `()` to switch it on as it usually is, or what is to be different: `(…)`".to_owned(),
+        "false" => "leave it out to have it off".to_owned(),
+        _ => format!("write `{expected}(…)`, or just `(…)`"),
+    }
 }
 
 /// The error's own words, in the way our own errors are written.

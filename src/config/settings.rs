@@ -165,9 +165,7 @@ impl Settings {
                 }
                 // Its root is a path of the server behind it, which may be on another machine.
                 App::FastCgiUpstream(upstream) => {
-                    if let Address::Unix(path) = &mut upstream.address {
-                        inside(path);
-                    }
+                    upstream.address.socket_mut().into_iter().for_each(inside);
                     upstream.sendfile_roots.iter_mut().for_each(inside);
                 }
                 App::Files(files) => inside(&mut files.root),

@@ -35,6 +35,12 @@ impl Substituted {
             Some((now, then)) => then.end + (offset - now.end),
         }
     }
+
+    /// Where something stands in [`Self::text`] that is at an offset of the file and was not replaced.
+    #[must_use]
+    pub fn offset(&self, origin: usize) -> usize {
+        self.replaced.iter().rev().find(|(_, then)| then.end <= origin).map_or(origin, |(now, then)| now.end + (origin - then.end))
+    }
 }
 
 /// Fills in the values. Paths of files are relative to `base`; `environment` gives variables.

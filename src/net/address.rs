@@ -28,6 +28,10 @@ pub enum AddressError {
     Empty,
     /// There is no `:port`.
     NoPort(String),
+    /// It is the path of a socket without `unix:`.
+    NoUnix(String),
+    /// It begins as a URL does; what follows the scheme.
+    Scheme(String),
     /// The port is not a number from 0 to 65535.
     BadPort(String),
     /// An IPv6 address without brackets.
@@ -47,6 +51,8 @@ impl fmt::Display for AddressError {
             Self::NoPort(text) => {
                 write!(f, "`{text}` has no port: write for example \"{text}:8080\", or \"unix:{text}\" for a socket file")
             }
+            Self::NoUnix(text) => write!(f, "a socket file is written \"unix:{text}\""),
+            Self::Scheme(rest) => write!(f, "an address has no scheme in front: write \"{rest}\""),
             Self::BadPort(port) => write!(f, "`{port}` is no port: it is a number from 0 to 65535"),
             Self::NoBrackets(text) => write!(f, "an IPv6 address needs brackets, as in \"[::1]:8080\", not `{text}`"),
             Self::BadHost(host) => {
@@ -121,6 +127,12 @@ impl FromStr for Address {
                 length if length > LONGEST_SOCKET_PATH => Err(AddressError::PathTooLong(length)),
                 _ => Ok(Self::Unix(PathBuf::from(path))),
             };
+        }
+        if let Some((_, rest)) = text.split_once("://") {
+            return Err(AddressError::Scheme(rest.trim_end_matches('/').to_owned()));
+        }
+        if text.starts_with(['/', '.']) {
+            return Err(AddressError::NoUnix(text.to_owned()));
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(|| AddressError::NoPort(text.to_owned()))?;
         let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -213,6 +225,8 @@ mod tests {
         assert_eq!(said("127.0.0.1:+80"), AddressError::BadPort("+80".into()));
         assert_eq!(said("127.0.0.1:65536"), AddressError::BadPort("65536".into()));
         assert_eq!(said("127.0.0.1:"), AddressError::BadPort(String::new()));
+        assert_eq!(said("/run/web.sock"), AddressError::NoUnix("/run/web.sock".into()));
+        assert_eq!(said("http://127.0.0.1:80/"), AddressError::Scheme("127.0.0.1:80".into()));
         assert_eq!(said("example.org:80"), AddressError::BadHost("example.org".into()));
         assert_eq!(said("[127.0.0.1]:80"), AddressError::BadHost("[127.0.0.1]".into()));
         assert_eq!(said("unix:"), AddressError::NoPath);

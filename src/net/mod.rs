@@ -19,7 +19,7 @@ mod tls_client;
 pub mod tls_files;
 pub mod tls_server;
 
-pub use address::Address;
+pub use address::{Address, AddressError};
 pub use certificate::Certificate;
 pub use client_certificate::{ClientCertificate, ClientName};
 pub use clients::Clients;

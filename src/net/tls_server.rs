@@ -16,7 +16,7 @@ use futures_rustls::rustls::server::{Acceptor, ClientHello, NoServerSessionStora
 use futures_rustls::rustls::sign::CertifiedKey;
 use futures_rustls::rustls::{Error as TlsError, HandshakeKind, RootCertStore, ServerConfig};
 use futures_rustls::server::TlsStream;
-use futures_rustls::{LazyConfigAcceptor, TlsAcceptor};
+use futures_rustls::{Accept, LazyConfigAcceptor, TlsAcceptor};
 
 use super::tickets;
 use super::tls_challenge::{self, Proofs};
@@ -31,6 +31,9 @@ const NO_TLS: &str = "this port speaks HTTPS: the address begins with https\n";
 
 /// How often it is said at most that too many handshakes are under way.
 const COMPLAINTS: Duration = Duration::from_mins(1);
+
+/// How long a client has to read why there is no connection.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// How much is read of what it goes on to send, bytes.
 const MOST_UNHEARD: usize = 64 << 10;
@@ -287,7 +290,7 @@ impl TlsServer {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks HTTP without TLS"));
         }
         match &self.proofs {
-            None => TlsAcceptor::from(self.config.clone()).accept(socket).await,
+            None => shaken(TlsAcceptor::from(self.config.clone()).accept(socket)).await,
             Some(proofs) => self.accept_or_prove(socket, &**proofs).await,
         }
     }
@@ -295,7 +298,7 @@ impl TlsServer {
     /// The handshake of a client, or with an authority, which goes when it has seen the proof.
     async fn accept_or_prove(&self, socket: Socket, proofs: &dyn Proofs) -> io::Result<TlsStream<Socket>> {
         let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
-        let Some(name) = tls_challenge::asked(&start.client_hello()) else { return start.into_stream(self.config.clone()).await };
+        let Some(name) = tls_challenge::asked(&start.client_hello()) else { return shaken(start.into_stream(self.config.clone())).await };
         let Some(authorization) = proofs.proof(name.clone()).await else {
             return Err(io::Error::other(format!("it asks for the proof of {name:?}, for which no certificate is ordered")));
         };
@@ -303,6 +306,19 @@ impl TlsServer {
         stream.close().await?;
         Err(io::Error::other(format!("an authority was shown that {name} leads here")))
     }
+}
+
+/// The rest of a handshake. A client that is refused is told why by an alert (RFC 8446 §6.2), and may have sent its request before it reads that.
+async fn shaken(accept: Accept<Socket>) -> io::Result<TlsStream<Socket>> {
+    let (error, socket) = match accept.into_fallible().await {
+        Ok(stream) => return Ok(stream),
+        Err(failed) => failed,
+    };
+    if error.kind() == io::ErrorKind::InvalidData {
+        // How it takes that is its own affair.
+        let _gone = timeout(LINGER, farewell(socket, b"")).await;
+    }
+    Err(error)
 }
 
 /// Says something and waits for the other side's end: what it still sends would otherwise break the connection off before it has read this.

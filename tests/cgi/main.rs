@@ -4,6 +4,8 @@
 mod support;
 
 mod applications;
+mod faults;
+mod fpm;
 mod front;
 mod limits;
 mod programs;

@@ -4,17 +4,16 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
-use nix::sys::signal::Signal;
 use skep::codec::fastcgi::{EndRequest, Kind, ProtocolStatus, decode, pairs, write_end, write_record};
 
+use crate::fpm::Fpm;
 use crate::front;
 use crate::support::client::{Client, Reply, get};
-use crate::support::server::{Site, Skep, send};
+use crate::support::server::{Site, Skep};
 use crate::support::wait;
 
 /// What goes through a server of a few lines.
@@ -26,11 +25,11 @@ fn start(site: Site) -> Skep {
     let folder = site.path().display().to_string();
     let apps: String = [
         ("fpm", "chunked: Collect"),
-        ("echo", "chunked: Stream, split: [\".cgi\"]"),
+        ("echo", "chunked: Stream, max_idle: 8, split: [\".cgi\"]"),
         ("down", ""),
         ("mute", "timeouts: (head: \"300ms\"), split: [\".cgi\", \".php\"]"),
         ("narrow", "max_connections: 1, queue: 0, split: [\".cgi\"]"),
-        ("once", "split: [\".cgi\"]"),
+        ("once", "max_idle: 8, split: [\".cgi\"]"),
         ("garbage", "split: [\".cgi\"]"),
     ]
     .iter()
@@ -58,38 +57,6 @@ fn logged(skep: &Skep, parts: &[&str]) {
     wait::until(format!("a line of the log with {parts:?}"), || {
         skep.output().lines().any(|line| parts.iter().all(|part| line.contains(part)))
     });
-}
-
-/// PHP-FPM with two processes.
-struct Fpm(Child);
-
-impl Fpm {
-    fn start(folder: &Path) -> Self {
-        let shown = folder.display();
-        let root = nix::unistd::geteuid().is_root();
-        let user = if root { "user = root\ngroup = root\n" } else { "" };
-        let config = format!(
-            "[global]\nerror_log = {shown}/fpm.log\ndaemonize = no\n[www]\n{user}listen = {shown}/fpm.sock\npm = static\npm.max_children = 2\n\
-             php_admin_value[log_errors] = on\nphp_admin_value[upload_tmp_dir] = {shown}\n"
-        );
-        fs::write(folder.join("fpm.conf"), config).expect("a file");
-        let mut command = Command::new("php-fpm8.2");
-        command.env("PATH", "/usr/sbin:/usr/bin:/bin").args(["-F", "-y"]).arg(folder.join("fpm.conf"));
-        if root {
-            command.arg("-R");
-        }
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let child = child.unwrap_or_else(|error| panic!("php-fpm8.2: {error}: tests/peers/cgi.sh installs it"));
-        wait::until("PHP-FPM to listen", || UnixStream::connect(folder.join("fpm.sock")).is_ok());
-        Self(child)
-    }
-}
-
-impl Drop for Fpm {
-    fn drop(&mut self) {
-        send(i32::try_from(self.0.id()).unwrap_or(-1), Signal::SIGTERM);
-        let _ = self.0.wait();
-    }
 }
 
 /// Runs `serve` for every connection to a socket, in a thread each; counts them. The threads end with the test program.
@@ -161,8 +128,7 @@ fn php_fpm_answers_behind_both_servers() {
     );
     site.write("www/index.php", "<?php header('Location: /fpm/form.php/local'); header_remove('Content-Type'); http_response_code(200);");
     site.write("www/big.php", "<?php for ($i = 0; $i < 2000; $i++) echo str_repeat('x', 10000);");
-    site.write("www/dies.php", "<?php echo 'half'; flush(); posix_kill(getmypid(), 9);");
-    let _fpm = Fpm::start(site.path());
+    let _fpm = Fpm::start(site.path(), &format!("{}/fpm.sock", site.path().display()), 2);
     let skep = start(site);
     let mut body =
         b"--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\nwords\r\n--b\r\nContent-Disposition: form-data; name=\"upload\"; \
@@ -257,6 +223,30 @@ fn connections_are_kept_and_stale_ones_cost_nothing() {
     assert_eq!(get(skep.address(), "/down/a.php").expect("a reply").status, 502);
     let down = skep.status().upstreams.into_iter().find(|one| one.app == "down").expect("a server");
     assert_eq!((down.requests, down.failures, down.active), (1, 1, 0));
+}
+
+#[test]
+fn a_kept_connection_that_is_closed_instead_of_an_answer_is_replaced() {
+    let site = Site::new();
+    let asked = serve(site.path(), "once", |mut stream| {
+        let _asked = stream.read(&mut vec![0; 1 << 16])?;
+        let mut out = Vec::new();
+        write_record(Kind::Stdout, 1, b"A: b\n\nonce", &mut out);
+        EndRequest { app_status: 0, protocol: ProtocolStatus::Complete }.write(1, &mut out);
+        stream.write_all(&out)?;
+        let _second = stream.read(&mut vec![0; 1 << 16])?;
+        Ok(())
+    });
+    let skep = start(site);
+    for _ in 0..10 {
+        assert_eq!(get(skep.address(), "/once/a.cgi").expect("a reply").text(), "once");
+    }
+    assert_eq!(asked.load(Relaxed), 10);
+    // What may not be repeated is not: nobody knows what was done of it.
+    let post = |length: usize| format!("POST /once/a.cgi HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    assert_eq!(ask(&skep, &post(0), b"").status, 502);
+    assert_eq!(ask(&skep, &post(3), b"abc").status, 200);
+    assert_eq!(ask(&skep, &post(3), b"abc").status, 502);
 }
 
 #[test]

@@ -160,6 +160,7 @@ impl Writer<'_> {
         match name {
             "Secret" => "text, never shown".to_owned(),
             "LogFile" => "path".to_owned(),
+            "ServerAddress" => "address, or name and port".to_owned(),
             "Client" => "none yet".to_owned(),
             other => other.to_lowercase(),
         }

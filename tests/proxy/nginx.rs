@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::support::client::{Client, Reply, get};
-use crate::support::server::{free_address, is_gone, send};
+use crate::support::server::{Skep, descriptors, free_address, is_gone, send};
 use crate::support::steady::Steady;
 use crate::support::wait;
 use crate::upstream::{proxy, proxy_of};
@@ -91,6 +91,8 @@ fn killed_servers_cost_what_they_were_doing_and_nothing_else() {
         wait::until("nginx to answer", || get(*address, "/ok").is_ok());
     }
     let skep = proxy(&addresses, "failures: (count: 1, away: \"100ms\", longest: \"200ms\"),");
+    let worker = skep.settled(1).workers[0].pid;
+    let before = descriptors(worker) - kept(&skep);
     let right = |reply: &Reply| reply.status == 200 && reply.body == b"fine";
     let load = Steady::start(skep.address(), "/ok", right, 4, 2);
     for round in 0..6 {
@@ -107,6 +109,19 @@ fn killed_servers_cost_what_they_were_doing_and_nothing_else() {
     assert!(tally.answers > 100);
     let file = get(skep.address(), "/nothing").unwrap();
     assert_eq!(file.status, 404);
+    wait::until("the descriptors to be closed", || descriptors(worker) <= before + kept(&skep));
+    assert_eq!(skep.settled(1).workers[0].pid, worker);
+}
+
+/// Connections that the proxy keeps while no request is under way.
+fn kept(skep: &Skep) -> usize {
+    let mut kept = 0;
+    wait::until("the requests to be over", || {
+        let all = skep.status().upstreams;
+        kept = all.iter().map(|one| usize::try_from(one.idle).unwrap()).sum();
+        all.iter().all(|one| one.active == 0)
+    });
+    kept
 }
 
 #[test]
@@ -117,8 +132,11 @@ fn an_answer_under_way_at_the_death_of_its_server_does_not_look_whole() {
     let mut client = Client::connect(skep.address()).unwrap();
     client.send(b"GET /file.txt HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     client.stream().peek(&mut [0]).unwrap();
+    let worker = skep.settled(1).workers[0].pid;
+    let during = descriptors(worker);
     nginx.kill();
     assert_eq!(client.read_reply().unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+    wait::until("the client's connection and that to nginx to be closed", || descriptors(worker) <= during - 2);
     assert_eq!(get(skep.address(), "/ok").unwrap().status, 502);
     nginx.restart();
     wait::until("nginx to be found again", || get(skep.address(), "/ok").unwrap().text() == "fine");

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::address::ServerAddress;
 use crate::apps::collected::Chunked;
 use crate::net::Address;
 use crate::units::{HumanDuration, HumanSize};
@@ -15,8 +16,8 @@ use crate::units::{HumanDuration, HumanSize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename = "FastCgiUpstream", deny_unknown_fields, default)]
 pub struct FastCgiUpstream {
-    /// Where the server listens: `"unix:/run/php/php-fpm.sock"`, `"127.0.0.1:9000"`.
-    pub address: Address,
+    /// Where the server listens: `"unix:/run/php/php-fpm.sock"`, `"127.0.0.1:9000"`, `"php:9000"`. A name is looked up for each connection.
+    pub address: ServerAddress,
     /// The directory of the programs as the server sees it, from the root of its file system.
     pub root: PathBuf,
     /// How the name of a program ends: what follows the first such name in a path is `PATH_INFO`.
@@ -37,7 +38,8 @@ pub struct FastCgiUpstream {
     pub queue: u32,
     /// How long they may wait. Longer: 503.
     pub queue_timeout: HumanDuration,
-    /// How many connections are kept for the next request, in each worker.
+    /// How many connections are kept for the next request, in each worker. Each holds a process of a server that, like PHP-FPM, has one for each connection:
+    /// those of all workers must be fewer than its `pm.max_children`, or requests wait for processes that do nothing.
     pub max_idle: u32,
     /// How long the server may take for what.
     pub timeouts: UpstreamTimeouts,
@@ -50,7 +52,7 @@ pub struct FastCgiUpstream {
 impl Default for FastCgiUpstream {
     fn default() -> Self {
         Self {
-            address: Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
+            address: ServerAddress::At(Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)))),
             root: PathBuf::new(),
             split: vec![".php".to_owned()],
             index: "index.php".to_owned(),
@@ -61,7 +63,7 @@ impl Default for FastCgiUpstream {
             max_connections: 16,
             queue: 64,
             queue_timeout: HumanDuration::seconds(10),
-            max_idle: 8,
+            max_idle: 0,
             timeouts: UpstreamTimeouts::default(),
             max_output: None,
             sendfile_roots: Vec::new(),

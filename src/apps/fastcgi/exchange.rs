@@ -30,6 +30,8 @@ const TURNS: usize = 16;
 #[derive(Clone, Copy)]
 pub(super) struct Allowance {
     pub(super) head: Duration,
+    /// What is over of that.
+    pub(super) waited: Duration,
     pub(super) body: Duration,
     pub(super) output: Option<u64>,
 }
@@ -57,7 +59,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Goes on with a request whose parameters are in `output`, `sent` bytes of which have gone out.
+    /// Goes on with a request whose parameters are in `output`, with the end of its body if that is empty; `sent` bytes of it have gone out.
     pub(super) fn new(
         (socket, pool): (Socket, Rc<Pool>),
         (output, sent): (Vec<u8>, usize),
@@ -71,12 +73,12 @@ impl Exchange {
             pool,
             output,
             sent,
+            fed: body.is_empty(),
             body,
-            fed: false,
             input: BytesMut::new(),
             buffer: vec![0; PIECE].into(),
             errors,
-            clock: Clock::new(allowance.head),
+            clock: Clock::new(allowance.head.saturating_sub(allowance.waited)),
             allowance,
             limit: allowance.head,
             received: 0,

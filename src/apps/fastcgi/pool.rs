@@ -6,7 +6,8 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use crate::net::{Address, Socket};
+use super::address::ServerAddress;
+use crate::net::Socket;
 use crate::reactor::{sleep_until, spawn, timeout};
 use crate::scoreboard::ShownUpstream;
 
@@ -17,7 +18,7 @@ struct Kept {
 
 /// The kept connections, the latest last.
 pub(super) struct Pool {
-    address: Address,
+    address: ServerAddress,
     kept: RefCell<Vec<Kept>>,
     most: usize,
     longest: Duration,
@@ -37,7 +38,7 @@ impl Drop for Active {
 
 impl Pool {
     /// Keeps `most` connections of the application `app`, each for `longest`.
-    pub(super) fn new(app: &str, address: Address, most: usize, longest: Duration) -> Rc<Self> {
+    pub(super) fn new(app: &str, address: ServerAddress, most: usize, longest: Duration) -> Rc<Self> {
         let shown = ShownUpstream::new(app, &address.to_string(), false);
         Rc::new(Self { address, kept: RefCell::default(), most, longest, swept: Cell::new(false), active: Cell::new(0), shown })
     }
@@ -74,13 +75,7 @@ impl Pool {
 
     /// A new connection.
     pub(super) async fn connect(&self, limit: Duration) -> io::Result<Socket> {
-        let connecting = async {
-            match &self.address {
-                Address::Tcp(address) => Socket::connect_tcp(*address).await,
-                Address::Unix(path) => Socket::connect_unix(path).await,
-            }
-        };
-        timeout(limit, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        timeout(limit, self.address.connect()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Keeps a connection whose request has ended.

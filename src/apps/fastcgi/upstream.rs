@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::config::FastCgiUpstream;
 use super::exchange::{Allowance, Exchange, REQUEST};
@@ -18,7 +19,7 @@ use crate::apps::variables::{Script, variables};
 use crate::apps::work::Work;
 use crate::codec::fastcgi::{BeginRequest, Kind, RESPONDER, write_end, write_pair, write_record};
 use crate::net::Socket;
-use crate::reactor::{Scope, timeout};
+use crate::reactor::{self, Scope, timeout};
 use crate::request::file::SentFiles;
 use crate::request::{Answer, Handler, Request, Response, StartError};
 
@@ -78,17 +79,20 @@ impl Upstream {
         let script = Script { root: self.root.clone(), path: place.path, info: place.info };
         let head = self.head(&request, &script, body.length());
         let active = self.pool.begin();
-        let (socket, sent) = match self.begin(&head).await {
+        let asked = reactor::now();
+        let repeatable = body.is_empty() && request.head.method.is_idempotent();
+        let (socket, sent) = match self.begin(&head, repeatable).await {
             Ok(begun) => begun,
             Err(error) => return self.unreached(&work, &error),
         };
         let times = &self.config.timeouts;
-        let allowance = Allowance { head: *times.head, body: *times.body, output: self.config.max_output.map(|most| *most) };
+        let waited = if repeatable { reactor::now().saturating_duration_since(asked) } else { Duration::ZERO };
+        let allowance = Allowance { head: *times.head, waited, body: *times.body, output: self.config.max_output.map(|most| *most) };
         let exchange = Exchange::new((socket, self.pool.clone()), (head, sent), body, ErrorLog::new(&work), allowance, (pass, active));
         answer(exchange, &request, &self.sent, &work).await
     }
 
-    /// The records up to the end of the parameters.
+    /// The records up to the end of the parameters, or of the body if that is empty.
     fn head(&self, request: &Request, script: &Script, length: Option<u64>) -> Vec<u8> {
         let mut parameters = Vec::new();
         for (name, value) in variables(request, script, length, self.config.authorization) {
@@ -103,21 +107,31 @@ impl Upstream {
         BeginRequest { role: RESPONDER, keep: self.config.max_idle > 0 }.write(REQUEST, &mut head);
         write_record(Kind::Params, REQUEST, &parameters, &mut head);
         write_end(Kind::Params, REQUEST, &mut head);
+        if length == Some(0) {
+            write_end(Kind::Stdin, REQUEST, &mut head);
+        }
         head
     }
 
     /// Sends the first bytes of a request, and how many. A kept connection that takes none was closed meanwhile: then another one does. One that has taken
-    /// some is not given up for another: the program may have begun.
-    async fn begin(&self, head: &[u8]) -> io::Result<(Socket, usize)> {
+    /// some is given up for another only if the request may be repeated: the program may have begun.
+    async fn begin(&self, head: &[u8], repeatable: bool) -> io::Result<(Socket, usize)> {
         let limit = *self.config.timeouts.connect;
         while let Some(socket) = self.pool.take() {
-            if let Ok(Ok(sent)) = timeout(limit, first(&socket, head)).await {
+            if let Ok(Ok(sent)) = timeout(limit, first(&socket, head)).await
+                && !(repeatable && sent == head.len() && self.is_closing(&socket).await)
+            {
                 return Ok((socket, sent));
             }
         }
         let socket = self.pool.connect(limit).await?;
         let sent = timeout(limit, first(&socket, head)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         Ok((socket, sent))
+    }
+
+    /// Waits for an answer to begin. Whether the server closes the connection instead, as PHP-FPM does once a process has served `pm.max_requests`.
+    async fn is_closing(&self, socket: &Socket) -> bool {
+        matches!(timeout(*self.config.timeouts.head, socket.first_byte()).await, Ok(Ok(None) | Err(_)))
     }
 
     /// The answer when the server cannot be reached.

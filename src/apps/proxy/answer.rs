@@ -186,7 +186,7 @@ impl Passage {
         if let Some((_, place)) = self.state.take()
             && fault.is_of_server()
         {
-            self.proxy.failed(&place.upstream, &format!("{} in the middle of an answer", fault.why()));
+            self.proxy.failed(&place.upstream, &format!("in the middle of an answer: {}", fault.why()));
         }
         Poll::Ready(Some(Err(io::Error::other(fault.why()))))
     }

@@ -7,7 +7,6 @@ use super::disk::readable_file;
 use crate::apps::cgi::config::Cgi;
 use crate::apps::fastcgi::config::FastCgiUpstream;
 use crate::config::tree::Place;
-use crate::net::Address;
 use crate::units::{HumanDuration, HumanSize};
 
 impl Checker<'_> {
@@ -80,7 +79,7 @@ impl Checker<'_> {
             Ok(address) => upstream.address = address,
             Err(error) => self.error(&place.name("address"), error.to_string()),
         }
-        if let Address::Unix(path) = &upstream.address {
+        if let Some(path) = upstream.address.socket_mut() {
             let path = path.clone();
             self.inside_chroot(&place.name("address"), &path);
         }

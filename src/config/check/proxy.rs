@@ -54,7 +54,7 @@ impl Checker<'_> {
                     Ok(url) if url.target().contains('?') => self.error(&at, "the address of a server has no query"),
                     Ok(_) if seen.contains(text) => self.error(&at, format!("{text} is there twice: give it more `weights`")),
                     Ok(_) => seen.push(text.clone()),
-                    Err(error) => self.error(&at, error.to_string()),
+                    Err(error) => self.error_with(&at, error.to_string(), meant(text)),
                 }
             }
         }
@@ -115,4 +115,23 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// What was probably meant by a text that is no address of an HTTP server.
+fn meant(text: &str) -> Option<String> {
+    let guess = match text.split_once("://") {
+        Some(("fcgi" | "fastcgi", rest)) => {
+            return Some(format!("a FastCGI server has a kind of its own: FastCgiUpstream(address: {rest:?}, …)"));
+        }
+        Some(("wss", rest)) => format!("https://{rest}"),
+        Some((_, rest)) => format!("http://{rest}"),
+        None if text.starts_with(['/', '.']) => format!("unix:{text}"),
+        None => {
+            let rest = text.strip_prefix("http:").unwrap_or(text).trim_start_matches('/');
+            let scheme = if rest.split('/').next().is_some_and(|host| host.ends_with(":443")) { "https" } else { "http" };
+            format!("{scheme}://{rest}")
+        }
+    };
+    // A path of a socket is made absolute later.
+    (guess.starts_with("unix:") || (guess != text && Proxy::url(&guess).is_ok())).then(|| format!("did you mean {guess:?}?"))
 }

@@ -246,8 +246,15 @@ impl Checker<'_> {
         self.within(&place.name("remember"), basic.remember, HumanDuration::seconds(0), HumanDuration::seconds(3600));
         let place = place.name("users");
         let (path, text) = self.secret(&place, &basic.users);
-        if let Some(Err(error)) = text.map(|text| Users::read(&text)) {
-            self.error(&place, format!("{}, {error}", path.display()));
+        match text.map(|text| Users::read(&text)) {
+            Some(Err(error)) => self.error(&place, format!("{}, {error}", path.display())),
+            Some(Ok(users)) if users.is_empty() => {
+                self.warning(
+                    &place,
+                    format!("{} names nobody, so nobody gets in: `skep password NAME` writes a line for it", path.display()),
+                );
+            }
+            _ => {}
         }
         basic.users = path;
     }

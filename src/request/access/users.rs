@@ -85,6 +85,12 @@ impl Users {
         Ok(Self { hashes, decoy: decoy.unwrap_or_else(|| Hash::Argon2(NOBODY.to_owned())) })
     }
 
+    /// Whether there is nobody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
     /// Whether there is somebody of this name.
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {

@@ -161,12 +161,12 @@ impl ResponseParser {
         fields.fill(bytes);
         let bodiless =
             self.method == Method::Head || status::is_bodiless(code) || (self.method == Method::Connect && (200..300).contains(&code));
-        let framing = match framing.declared(version) {
+        // What is said of a body that does not come is passed on by some, so that it must be right too.
+        let framing = match framing.declared(version)? {
             _ if bodiless => BodyFraming::None,
-            Ok(Declared::Length(length)) => BodyFraming::Length(length),
-            Ok(Declared::Chunked) => BodyFraming::Chunked,
-            Ok(Declared::Nothing) => BodyFraming::UntilClose,
-            Err(error) => return Err(error.into()),
+            Declared::Length(length) => BodyFraming::Length(length),
+            Declared::Chunked => BodyFraming::Chunked,
+            Declared::Nothing => BodyFraming::UntilClose,
         };
         let keep_alive = framing != BodyFraming::UntilClose && persistence.keep_alive(version);
         let head = ResponseHead { status: code, reason: reason.to_owned(), version, fields };

@@ -27,6 +27,7 @@ fn bodies_are_framed_by_method_status_and_fields() {
         (Method::Get, "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n", BodyFraming::Length(1), false),
         (Method::Get, "HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: keep-alive\r\n", BodyFraming::Length(1), true),
         (Method::Head, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", BodyFraming::None, true),
+        (Method::Head, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n", BodyFraming::None, true),
         (Method::Get, "HTTP/1.1 204 No Content\r\n", BodyFraming::None, true),
         (Method::Get, "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n", BodyFraming::None, true),
         (Method::Get, "HTTP/1.1 200\r\nContent-Length: 0\r\nConnection: close\r\n", BodyFraming::Length(0), false),
@@ -60,6 +61,8 @@ fn malformed_responses_are_refused() {
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", ResponseError::Framing),
     ] {
         assert_eq!(parse(Method::Get, text).err(), Some(error), "{text:?}");
+        // Nor is what is said of a body that does not come.
+        assert_eq!(parse(Method::Head, text).err(), Some(error), "{text:?}");
     }
     let endless = "HTTP/1.1 100 Continue\r\n\r\n".repeat(17);
     assert_eq!(parse(Method::Get, &endless).err(), Some(ResponseError::TooManyInterim));
