@@ -8,7 +8,7 @@ use skep::codec::websocket::{Decoder, Event, Kind, MessageLimits, Role, Violatio
 const LIMITS: MessageLimits = MessageLimits { message: 4096, frame: 2048, frames: 8 };
 
 fn read(bytes: &[u8], step: usize) -> (Vec<Event>, Option<Violation>) {
-    let mut decoder = Decoder::new(Role::Server, true, LIMITS);
+    let mut decoder = Decoder::new(Role::Server, true, LIMITS.into());
     let mut events = Vec::new();
     for mut piece in bytes.chunks(step) {
         loop {

@@ -47,7 +47,7 @@ pub struct Origin {
     /// The client; behind a trusted proxy, the client that it names. Whatever goes by the client's address (rules, limits, logs) takes it from here.
     pub peer: Peer,
     /// The trusted proxy that has sent the request: `peer` is whom it names, or itself when it names nobody. `None`: whoever has connected is the client.
-    pub proxy: Option<Peer>,
+    pub proxy: Option<Box<Peer>>,
     /// Our address that the client reached.
     pub local: Peer,
     /// The connection is encrypted; behind a trusted proxy, the client's connection to it.
@@ -70,7 +70,11 @@ impl Origin {
 
 /// Names and values that a front tells about a request, as CGI has them (RFC 3875 §4.1), in order.
 #[derive(Clone, Default)]
-pub struct Parameters {
+pub struct Parameters(Option<Box<Told>>);
+
+/// Elsewhere than with the request: few have any, and one that has become a connection is kept for long.
+#[derive(Clone, Default)]
+struct Told {
     names: String,
     values: Vec<u8>,
     /// Where each name and each value ends; the next begins there.
@@ -80,9 +84,10 @@ pub struct Parameters {
 impl Parameters {
     /// Adds one. Both together stay far below 4 GiB: what a front may say is bounded.
     pub fn push(&mut self, name: &str, value: &[u8]) {
-        self.names.push_str(name);
-        self.values.extend_from_slice(value);
-        self.ends.push((self.names.len() as u32, self.values.len() as u32));
+        let told = self.0.get_or_insert_default();
+        told.names.push_str(name);
+        told.values.extend_from_slice(value);
+        told.ends.push((told.names.len() as u32, told.values.len() as u32));
     }
 
     /// The value of this name, the first one.
@@ -93,10 +98,12 @@ impl Parameters {
 
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let mut begin = (0, 0);
-        self.ends.iter().map(move |&(name, value)| {
-            let (from_name, from_value) = std::mem::replace(&mut begin, (name as usize, value as usize));
-            (&self.names[from_name..name as usize], &self.values[from_value..value as usize])
+        self.0.iter().flat_map(|told| {
+            let mut begin = (0, 0);
+            told.ends.iter().map(move |&(name, value)| {
+                let (from_name, from_value) = std::mem::replace(&mut begin, (name as usize, value as usize));
+                (&told.names[from_name..name as usize], &told.values[from_value..value as usize])
+            })
         })
     }
 }

@@ -67,7 +67,7 @@ impl Trusted {
         }
         Rc::new(Origin {
             peer: told.client.map_or_else(|| origin.peer.clone(), Peer::Ip),
-            proxy: Some(origin.peer.clone()),
+            proxy: Some(Box::new(origin.peer.clone())),
             secure: told.secure.unwrap_or(origin.secure),
             // The proxy's own, which says nothing of the client.
             certificate: None,
@@ -148,7 +148,7 @@ mod tests {
         let peer = if peer == "unix" { Peer::Unix(None) } else { Peer::Ip(peer.parse().unwrap()) };
         let origin = Rc::new(Origin::new(peer.clone(), Peer::Unknown, "web".into()));
         let found = trusted.origin(&mut head, &origin);
-        assert_eq!(found.proxy, trusted.contain(&peer).then_some(peer));
+        assert_eq!(found.proxy, trusted.contain(&peer).then_some(Box::new(peer)));
         (found.peer.to_string(), if found.secure { "https" } else { "http" }, head.authority().unwrap().to_owned())
     }
 

@@ -90,8 +90,8 @@ impl Vm {
         self.shown.map(|(slot, app)| slot.begin_step(app, Label::default(), verb, text))
     }
 
-    /// A call into the VM begins: now and then the collector is told how large the heap is.
-    fn count_call(&self) {
+    /// A call into the VM begins, of which [`Vm::poll_step`] runs the pieces: now and then the collector is told how large the heap is.
+    pub(super) fn count_call(&self) {
         let calls = self.calls.get().wrapping_add(1);
         self.calls.set(calls);
         if calls.is_multiple_of(CALLS) {
@@ -101,6 +101,24 @@ impl Vm {
                 self.lua.gc_set_mode(GcMode::Incremental(GcIncParams::default().goal(goal)));
             }
         }
+    }
+
+    /// Polls a coroutine as one step. `text` says in reports what it is for.
+    pub(super) fn poll_step<F>(
+        &self,
+        kind: StepKind,
+        text: &[u8],
+        lifetime: Option<&Lifetime>,
+        future: &mut F,
+        cx: &mut Context<'_>,
+    ) -> Poll<F::Output>
+    where
+        F: Future + Unpin,
+    {
+        let _running = lifetime.map(Lifetime::enter);
+        let _shown = self.show(kind.name(), text);
+        let _step = self.ticket.begin();
+        Pin::new(future).poll(cx)
     }
 
     /// Runs a piece of native code that calls into the VM, as one step.
@@ -150,10 +168,7 @@ impl<F: Future + Unpin> Future for Stepped<'_, F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        let _running = this.lifetime.as_ref().map(Lifetime::enter);
-        let _shown = this.vm.show(this.kind.name(), this.text);
-        let _step = this.vm.ticket.begin();
-        Pin::new(&mut this.future).poll(cx)
+        this.vm.poll_step(this.kind, this.text, this.lifetime.as_ref(), &mut this.future, cx)
     }
 }
 

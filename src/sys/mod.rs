@@ -11,6 +11,7 @@ pub mod memory;
 pub mod prefetch;
 pub mod privileges;
 pub mod program;
+pub mod send_ring;
 pub mod shared;
 pub mod signals;
 pub mod socket;

@@ -1,5 +1,6 @@
 //! How WebSocket connections are configured.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -74,7 +75,7 @@ impl Default for WebSocket {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// What a message may cost.
-    pub limits: MessageLimits,
+    pub limits: Rc<MessageLimits>,
     /// Bytes that may wait.
     pub queue: usize,
     /// Messages that may wait.
@@ -101,7 +102,11 @@ impl From<&WebSocket> for Settings {
     fn from(config: &WebSocket) -> Self {
         let size = |size: HumanSize| usize::try_from(*size).unwrap_or(usize::MAX);
         Self {
-            limits: MessageLimits { message: size(config.max_message), frame: size(config.max_frame), frames: config.max_frames as usize },
+            limits: Rc::new(MessageLimits {
+                message: size(config.max_message),
+                frame: size(config.max_frame),
+                frames: config.max_frames as usize,
+            }),
             queue: size(config.queue),
             queue_messages: config.queue_messages as usize,
             overflow: config.overflow,

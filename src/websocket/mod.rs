@@ -11,6 +11,7 @@
 
 pub mod config;
 mod flush;
+mod moment;
 mod output;
 pub mod session;
 pub mod sessions;

@@ -1,11 +1,11 @@
 //! What waits to be sent to one peer, within bounds.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::config::Overflow;
+use super::moment::Moment;
 use crate::codec::websocket::Opcode;
 use crate::codec::websocket::frame::{Head, encode};
 use crate::sys::prefetch;
@@ -14,8 +14,6 @@ use crate::sys::prefetch;
 const COPIED: usize = 16 << 10;
 /// What is copied together at most.
 pub(super) const BATCH: usize = 64 << 10;
-/// A queue with room for more is given back when it is empty.
-const KEPT: usize = 8;
 
 /// One frame that waits.
 enum Entry {
@@ -58,7 +56,7 @@ pub(super) struct Output {
     /// Bytes of the first frame that have left.
     sent: usize,
     /// Since when the peer has taken nothing, while something waits.
-    pub(super) since: Option<Instant>,
+    pub(super) since: Option<Moment>,
 }
 
 impl Output {
@@ -105,7 +103,7 @@ impl Output {
         }
         self.bytes += frame.len();
         if self.queue.capacity() == 0 {
-            // Most connections never have more than one frame waiting, and keep room for it.
+            // Most connections never have more than one frame waiting.
             self.queue.reserve_exact(1);
         }
         self.queue.push_back(if cause == Cause::Published { Entry::Published(frame) } else { Entry::Frame(frame) });
@@ -159,6 +157,15 @@ impl Output {
         }
     }
 
+    /// What to write next, when it is no more than one frame.
+    pub(super) fn only(&mut self) -> Option<Bytes> {
+        if self.queue.len() != 1 {
+            return None;
+        }
+        self.settle(0);
+        self.frame(0).map(|frame| frame.slice(self.sent..))
+    }
+
     /// What to write next: one frame, or several copied together into `scratch`.
     pub(super) fn next<'a>(&'a mut self, scratch: &'a mut Vec<u8>) -> &'a [u8] {
         self.settle(0);
@@ -196,7 +203,8 @@ impl Output {
                 self.recovered = (self.recovered.0 - 1, self.recovered.1 - length);
             }
         }
-        if self.queue.is_empty() && self.queue.capacity() > KEPT {
+        if self.queue.is_empty() {
+            // Most connections have nothing waiting most of the time.
             self.queue = VecDeque::new();
         }
     }

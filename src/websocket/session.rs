@@ -1,6 +1,6 @@
 //! One WebSocket connection.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -12,14 +12,14 @@ use bytes::Bytes;
 
 use super::config::{Overflow, Settings};
 use super::flush;
+use super::moment::Moment;
 use super::output::{Bounds, Cause, Output};
 use super::shared::Shared;
 use crate::codec::websocket::close::{self, Close};
 use crate::codec::websocket::deflate::{self, Agreement, MOST_WINDOW};
 use crate::codec::websocket::frame::{Head, encode};
 use crate::codec::websocket::{Decoder, Event, Kind, Opcode, Role};
-use crate::net::Stream;
-use crate::reactor;
+use crate::net::{Socket, Stream};
 
 /// What is read at once, for whichever connection has something to read.
 const SCRATCH: usize = 64 << 10;
@@ -62,9 +62,9 @@ impl std::error::Error for Ended {}
 enum Phase {
     Open,
     /// We have sent a close and wait for the peer's until the time.
-    Closing(Instant),
+    Closing(Moment),
     /// Everything was said; what waits still leaves, then our side is shut. What comes is read away until the peer shuts its own.
-    Last(Instant),
+    Last(Moment),
     /// The stream is gone.
     Over,
 }
@@ -82,18 +82,18 @@ pub struct Session {
     output: RefCell<Output>,
     phase: Cell<Phase>,
     /// What the application is told of the end.
-    ended: RefCell<Option<Box<Close>>>,
+    ended: OnceCell<Box<Close>>,
     /// The task that reads.
     driver: Cell<Option<Waker>>,
     /// The task that wants a message.
     receiver: Cell<Option<Waker>>,
-    heard: Cell<Instant>,
+    heard: Cell<Moment>,
     pinged: Cell<bool>,
     /// When a drain closes it.
-    leaves: Cell<Option<Instant>>,
+    leaves: Cell<Option<Moment>>,
     noted: Cell<bool>,
     shut: Cell<bool>,
-    /// Nobody takes messages any more.
+    /// The handler has ended: nobody takes messages any more.
     deaf: Cell<bool>,
     dropped: Cell<u64>,
     received: Cell<u64>,
@@ -108,16 +108,16 @@ impl Session {
             stream: RefCell::new(Some(stream)),
             role,
             deflate,
-            decoder: RefCell::new(Decoder::new(role, deflate.is_some(), settings.limits)),
+            decoder: RefCell::new(Decoder::new(role, deflate.is_some(), settings.limits.clone())),
             settings,
             inbox: RefCell::default(),
             unread: Cell::new(0),
             output: RefCell::default(),
             phase: Cell::new(Phase::Open),
-            ended: RefCell::default(),
+            ended: OnceCell::new(),
             driver: Cell::default(),
             receiver: Cell::default(),
-            heard: Cell::new(reactor::now()),
+            heard: Cell::new(Moment::now()),
             pinged: Cell::new(false),
             leaves: Cell::new(None),
             noted: Cell::new(false),
@@ -134,36 +134,36 @@ impl Session {
     /// Serves the connection: reads while `handler` runs, closes when it has ended, and returns when both have.
     pub async fn serve(self: &Rc<Self>, handler: impl Future<Output = ()>) {
         let mut handler = pin!(handler);
-        let mut handled = false;
-        poll_fn(|cx| {
-            loop {
-                let over = self.poll_read(cx).is_ready();
-                let full = self.is_full();
-                if !handled && handler.as_mut().poll(cx).is_ready() {
-                    handled = true;
-                    self.deaf.set(true);
-                    self.inbox.take();
-                    self.unread.set(0);
-                    self.close(close::NORMAL, "");
-                }
-                if over && handled {
-                    return Poll::Ready(());
-                }
-                // What the handler took made room for more.
-                let freed = full && !self.is_full();
-                if over || !freed {
-                    return if handled && self.phase.get() == Phase::Over { Poll::Ready(()) } else { Poll::Pending };
-                }
+        poll_fn(|cx| self.poll_serve(cx, |cx| handler.as_mut().poll(cx))).await;
+    }
+
+    /// As [`Session::serve`], for who polls. `handler` is not called any more when it has been ready.
+    pub fn poll_serve(self: &Rc<Self>, cx: &mut Context<'_>, mut handler: impl FnMut(&mut Context<'_>) -> Poll<()>) -> Poll<()> {
+        loop {
+            let over = self.poll_read(cx).is_ready();
+            let full = self.is_full();
+            if !self.deaf.get() && handler(cx).is_ready() {
+                self.deaf.set(true);
+                self.inbox.take();
+                self.unread.set(0);
+                self.close(close::NORMAL, "");
             }
-        })
-        .await;
+            if over && self.deaf.get() {
+                return Poll::Ready(());
+            }
+            // What the handler took made room for more.
+            let freed = full && !self.is_full();
+            if over || !freed {
+                return if self.deaf.get() && self.phase.get() == Phase::Over { Poll::Ready(()) } else { Poll::Pending };
+            }
+        }
     }
 
     /// Reads until the end of the connection is decided, whoever has decided it.
     pub async fn until_ended(self: &Rc<Self>) {
         poll_fn(|cx| {
             let read = self.poll_read(cx);
-            if self.ended.borrow().is_some() { Poll::Ready(()) } else { read }
+            if self.ended.get().is_some() { Poll::Ready(()) } else { read }
         })
         .await;
     }
@@ -203,7 +203,7 @@ impl Session {
                 }
                 Poll::Ready(Some((input, count))) => {
                     self.received.set(self.received.get() + count as u64);
-                    self.heard.set(reactor::now());
+                    self.heard.set(Moment::now());
                     self.pinged.set(false);
                     self.take(&input[..count]);
                     INPUT.set(input);
@@ -251,7 +251,7 @@ impl Session {
         if let Some(waker) = self.receiver.take() {
             // The task that reads polls its handler next anyway.
             let same = wakes(&self.driver, &waker);
-            if !same || self.ended.borrow().is_some() {
+            if !same || self.ended.get().is_some() {
                 waker.wake();
             }
         }
@@ -284,8 +284,8 @@ impl Session {
         }
     }
 
-    fn deadline(&self) -> Instant {
-        reactor::now() + self.settings.close_timeout
+    fn deadline(&self) -> Moment {
+        Moment::now() + self.settings.close_timeout
     }
 
     /// Begins to close the connection: nothing is sent behind this. Without effect when it is closing already.
@@ -302,7 +302,7 @@ impl Session {
 
     /// Remembers why it ended, for the application; the first reason counts.
     fn tell(&self, close: &Close) {
-        self.ended.borrow_mut().get_or_insert_with(|| Box::new(close.clone()));
+        self.ended.get_or_init(|| Box::new(close.clone()));
         self.wake_receiver();
         self.wake_driver();
     }
@@ -436,6 +436,34 @@ impl Session {
         self.noted.set(false);
     }
 
+    /// What waits, and the socket, where a call for many may send it: one frame, for a bare connection that takes more as far as is known.
+    pub(super) fn offer(&self) -> Option<(Ref<'_, Socket>, Bytes)> {
+        let stream = self.stream.borrow();
+        let socket = Ref::filter_map(stream, |stream| match stream {
+            Some(Stream::Plain(socket)) if socket.has_room() => Some(socket),
+            _ => None,
+        });
+        Some((socket.ok()?, self.output.borrow_mut().only()?))
+    }
+
+    /// So much of what was offered has left.
+    pub(super) fn took(&self, count: usize) {
+        if let Some(Stream::Plain(socket)) = self.stream.borrow().as_ref() {
+            socket.count_sent(count);
+        }
+        let behind = self.is_behind();
+        self.advance(&mut self.output.borrow_mut(), count);
+        if behind && !self.is_behind() {
+            self.wake_driver();
+        }
+    }
+
+    fn advance(&self, output: &mut Output, count: usize) {
+        self.sent.set(self.sent.get() + count as u64);
+        output.advance(count);
+        output.since = None;
+    }
+
     /// Writes what waits; pending while the peer takes no more.
     pub(super) fn poll_flush(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<()> {
         let behind = self.is_behind();
@@ -463,14 +491,10 @@ impl Session {
                 while !output.is_empty() {
                     let bytes = output.next(scratch);
                     match stream.poll_write_vectored(cx, &[std::io::IoSlice::new(bytes)]) {
-                        Poll::Ready(Ok(count)) if count > 0 => {
-                            self.sent.set(self.sent.get() + count as u64);
-                            output.advance(count);
-                            output.since = None;
-                        }
+                        Poll::Ready(Ok(count)) if count > 0 => self.advance(&mut output, count),
                         Poll::Ready(_) => return Poll::Ready(false),
                         Poll::Pending => {
-                            output.since.get_or_insert_with(reactor::now);
+                            output.since.get_or_insert_with(Moment::now);
                             return Poll::Pending;
                         }
                     }
@@ -481,7 +505,7 @@ impl Session {
                         Poll::Ready(flushed.is_ok())
                     }
                     Poll::Pending => {
-                        output.since.get_or_insert_with(reactor::now);
+                        output.since.get_or_insert_with(Moment::now);
                         Poll::Pending
                     }
                 }
@@ -513,7 +537,7 @@ impl Session {
             }
             return Poll::Ready(Some(message));
         }
-        if self.ended.borrow().is_some() {
+        if self.ended.get().is_some() {
             return Poll::Ready(None);
         }
         keep(&self.receiver, cx.waker());
@@ -528,7 +552,7 @@ impl Session {
     /// Why it has ended, or is about to.
     #[must_use]
     pub fn ended(&self) -> Option<Close> {
-        self.ended.borrow().as_deref().cloned()
+        self.ended.get().map(|close| Close::clone(close))
     }
 
     /// Whether messages can be sent.
@@ -565,12 +589,13 @@ impl Session {
     /// Has it closed at a time: the worker goes.
     pub(super) fn leave_at(&self, at: Instant) {
         if self.leaves.get().is_none() {
-            self.leaves.set(Some(at));
+            self.leaves.set(Some(at.into()));
         }
     }
 
     /// Looks whether the time for anything has come.
     pub(super) fn look(self: &Rc<Self>, now: Instant) {
+        let now = Moment::from(now);
         let broken = |why: &str| self.end(&Close { code: close::ABNORMAL, reason: why.to_owned() });
         match self.phase.get() {
             Phase::Over => return,
@@ -583,7 +608,7 @@ impl Session {
             Phase::Open => {}
         }
         let patience = self.settings.pong_timeout;
-        if self.output.borrow().since.is_some_and(|since| now.saturating_duration_since(since) >= patience) {
+        if self.output.borrow().since.is_some_and(|since| now.since(since) >= patience) {
             return broken("the peer took nothing for too long");
         }
         if self.leaves.get().is_some_and(|at| now >= at) {
@@ -594,7 +619,7 @@ impl Session {
             self.heard.set(now);
             return;
         }
-        let silence: Duration = now.saturating_duration_since(self.heard.get());
+        let silence: Duration = now.since(self.heard.get());
         if silence >= self.settings.ping + patience {
             broken("the peer answered no ping");
         } else if silence >= self.settings.ping && !self.pinged.replace(true) {

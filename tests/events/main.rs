@@ -190,8 +190,8 @@ fn who_does_not_read(skep: &Skep) {
     publisher.filling.store(0, Relaxed);
     let grown = before.iter().zip(&after).all(|(before, after)| before.0 == after.0 && after.1 < before.1 + GROWTH);
     assert!(grown, "processes had {before:?} bytes and have {after:?}");
-    let dropped: u64 = skep.status().workers.iter().map(|worker| worker.events.dropped).sum();
-    assert!(dropped >= 2 * 400, "42 MB do not fit into its queue and its socket: {dropped}");
+    // 42 MB do not fit into their queues and their sockets. The hub has taken them all; workers may still be at it.
+    wait::until("messages dropped", || skep.status().workers.iter().map(|worker| worker.events.dropped).sum::<u64>() >= 2 * 400);
     publisher.published(10);
     let acknowledged = publisher.stop();
     for (events, missed) in [stalled.read_all(acknowledged.last), stopped.go_on_to(acknowledged.last)] {

@@ -98,7 +98,7 @@ impl Forwarding {
     fn write_origin(&self, request: &Request, trusts: bool, out: &mut Vec<u8>) {
         let (fields, origin) = (&request.head.fields, &request.origin);
         // Who has sent it to us; whom a trusted proxy names stands in front of that.
-        let sender = origin.proxy.as_ref().unwrap_or(&origin.peer).ip();
+        let sender = origin.proxy.as_deref().unwrap_or(&origin.peer).ip();
         let address = sender.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
         let scheme: &[u8] = if origin.secure { b"https" } else { b"http" };
         let host = request.head.authority().unwrap_or_default();

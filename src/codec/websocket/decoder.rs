@@ -4,6 +4,7 @@
 //! buffer of its own. Between messages it holds nothing.
 
 use std::fmt;
+use std::rc::Rc;
 
 use super::close::{self, Close};
 use super::deflate::{self, InflateError};
@@ -116,18 +117,22 @@ struct Assembly {
     data: Vec<u8>,
 }
 
+/// What has arrived of a ping, pong or close. Connections are silent mostly, and then have none.
+#[derive(Debug, Default)]
+struct Control(Vec<u8>);
+
 /// Reads what the peer sends.
 #[derive(Debug)]
 pub struct Decoder {
     role: Role,
     /// permessage-deflate was agreed on.
     deflate: bool,
-    limits: MessageLimits,
+    limits: Rc<MessageLimits>,
     /// The header under way.
     header: [u8; 14],
     header_length: u8,
     frame: Option<Frame>,
-    control: Vec<u8>,
+    control: Option<Box<Control>>,
     message: Option<Box<Assembly>>,
     ended: bool,
 }
@@ -135,8 +140,8 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder of what the other end sends to an end of this role.
     #[must_use]
-    pub fn new(role: Role, deflate: bool, limits: MessageLimits) -> Self {
-        Self { role, deflate, limits, header: [0; 14], header_length: 0, frame: None, control: Vec::new(), message: None, ended: false }
+    pub fn new(role: Role, deflate: bool, limits: Rc<MessageLimits>) -> Self {
+        Self { role, deflate, limits, header: [0; 14], header_length: 0, frame: None, control: None, message: None, ended: false }
     }
 
     /// Whether a frame or a message has begun that has not ended.
@@ -294,7 +299,7 @@ impl Decoder {
         *input = rest;
         let target = match (frame.opcode.is_control(), &mut self.message) {
             (false, Some(message)) => &mut message.data,
-            _ => &mut self.control,
+            _ => &mut self.control.get_or_insert_default().0,
         };
         let start = target.len();
         target.extend_from_slice(front);
@@ -320,11 +325,15 @@ impl Decoder {
         self.end_frame(frame)
     }
 
+    fn take_control(&mut self) -> Vec<u8> {
+        self.control.take().map(|control| control.0).unwrap_or_default()
+    }
+
     fn end_frame(&mut self, frame: Frame) -> Result<Option<Event>, Violation> {
         match frame.opcode {
-            Opcode::Ping => Ok(Some(Event::Ping(std::mem::take(&mut self.control)))),
-            Opcode::Pong => Ok(Some(Event::Pong(std::mem::take(&mut self.control)))),
-            Opcode::Close => match Close::parse(&std::mem::take(&mut self.control)) {
+            Opcode::Ping => Ok(Some(Event::Ping(self.take_control()))),
+            Opcode::Pong => Ok(Some(Event::Pong(self.take_control()))),
+            Opcode::Close => match Close::parse(&self.take_control()) {
                 Ok(close) => Ok(Some(Event::Close(close))),
                 Err(close::INVALID_DATA) => Err(Violation::Utf8),
                 Err(_) => Err(Violation::Close),

@@ -19,7 +19,7 @@ fn frame(opcode: Opcode, last: bool, payload: &[u8]) -> Vec<u8> {
 
 /// Everything that a server makes of bytes that come in pieces of `step`.
 fn read_in(bytes: &[u8], step: usize, deflate: bool) -> Result<Vec<Event>, Violation> {
-    let mut decoder = Decoder::new(Role::Server, deflate, LIMITS);
+    let mut decoder = Decoder::new(Role::Server, deflate, LIMITS.into());
     let mut events = Vec::new();
     for mut piece in bytes.chunks(step.max(1)) {
         while let Some(event) = decoder.next(&mut piece)? {
@@ -101,7 +101,7 @@ fn what_breaks_the_protocol_is_refused() {
         let padded = [bytes, vec![0; 16]].concat();
         assert_eq!(read(&padded), Err(expected), "{:?}", &padded[..4]);
     }
-    let mut client = Decoder::new(Role::Client, false, LIMITS);
+    let mut client = Decoder::new(Role::Client, false, LIMITS.into());
     assert_eq!(client.next(&mut &frame(Opcode::Text, true, b"x")[..]), Err(Violation::Mask));
     assert_eq!(client.next(&mut &b"\x81\x01x"[..]), Ok(None), "nothing is read behind a violation");
 }
@@ -126,7 +126,7 @@ fn text_fails_with_the_first_wrong_byte() {
     let bytes = frame(Opcode::Text, false, "\u{3ba}\u{fffd}abc".as_bytes());
     assert!(read(&bytes).is_ok());
     let bytes = frame(Opcode::Text, false, b"ab\xf4\x90\x80\x80");
-    let mut decoder = Decoder::new(Role::Server, false, LIMITS);
+    let mut decoder = Decoder::new(Role::Server, false, LIMITS.into());
     assert_eq!(decoder.next(&mut &bytes[..9]), Ok(None));
     assert_eq!(decoder.next(&mut &bytes[9..10]), Err(Violation::Utf8));
 }

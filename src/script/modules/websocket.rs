@@ -13,7 +13,7 @@ use crate::clients::http::Url;
 use crate::codec::http::http1::{HeadLimits, ResponseParser};
 use crate::codec::http::{Fields, Method, ResponseHead};
 use crate::codec::websocket::deflate::{self, Agreement};
-use crate::codec::websocket::{Role, handshake};
+use crate::codec::websocket::{MessageLimits, Role, handshake};
 use crate::net::{Stream, TlsSettings, connect_tls_with};
 use crate::reactor::timeout;
 use crate::script::arguments::Options;
@@ -103,10 +103,9 @@ async fn connect(lua: &Lua, app: &Rc<AppContext>, address: &str, options: &Optio
 fn settings(lua: &Lua, options: &Options) -> mlua::Result<Settings> {
     let usual = Settings::default();
     let message = options.size(lua, "max_message", usual.limits.message)?;
-    let mut limits = usual.limits;
-    (limits.message, limits.frame) = (message, message);
+    let limits = MessageLimits { message, frame: message, ..*usual.limits };
     Ok(Settings {
-        limits,
+        limits: Rc::new(limits),
         queue: options.size(lua, "queue", usual.queue)?,
         ping: options.span("ping", usual.ping)?.max(Duration::from_millis(10)),
         pong_timeout: options.span("pong_timeout", usual.pong_timeout)?,

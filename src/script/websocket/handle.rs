@@ -1,6 +1,6 @@
 //! A connection as scripts hold it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mlua::{Function, IntoLua, Lua, LuaString, Table, UserData, UserDataFields, UserDataMethods, Value};
+
+use smallvec::SmallVec;
 
 use super::feed::Feed;
 use crate::codec::websocket::{Kind, close};
@@ -27,15 +29,21 @@ const MOST_FEEDS: usize = 128;
 pub(in crate::script) struct Socket {
     module: &'static str,
     pub(in crate::script) session: Rc<Session>,
-    protocol: Option<Box<str>>,
     /// The request it came by, of a connection that the application has taken.
     request: RefCell<Option<(Weak<ScriptApp>, Rc<ScriptRequest>)>>,
-    /// The same as the script sees it, once it has looked, and its number among the active ones.
-    shown: RefCell<Option<Box<(Table, f64)>>>,
-    onclose: RefCell<Option<Function>>,
+    rare: OnceCell<Box<Rare>>,
     told: Cell<bool>,
     receiving: Cell<bool>,
-    feeds: RefCell<Vec<Feed>>,
+    feeds: RefCell<SmallVec<[Feed; 1]>>,
+}
+
+/// What many connections do without.
+#[derive(Default)]
+struct Rare {
+    protocol: Option<String>,
+    /// The request as the script sees it, once it has looked, and its number among the active ones.
+    shown: RefCell<Option<(Table, f64)>>,
+    onclose: RefCell<Option<Function>>,
 }
 
 impl Socket {
@@ -47,13 +55,12 @@ impl Socket {
     }
 
     pub(in crate::script) fn new(module: &'static str, session: Rc<Session>, protocol: Option<String>) -> Self {
+        let rare = protocol.map(|protocol| Box::new(Rare { protocol: Some(protocol), ..Rare::default() }));
         Self {
             module,
             session,
-            protocol: protocol.map(String::into_boxed_str),
             request: RefCell::default(),
-            shown: RefCell::default(),
-            onclose: RefCell::default(),
+            rare: rare.map(OnceCell::from).unwrap_or_default(),
             told: Cell::new(false),
             receiving: Cell::new(false),
             feeds: RefCell::default(),
@@ -72,28 +79,36 @@ impl Socket {
         let Some(close) = self.session.ended() else { return };
         self.told.set(true);
         self.feeds.take();
-        if let Some(function) = self.onclose.take() {
+        if let Some(function) = self.rare.get().and_then(|rare| rare.onclose.take()) {
             app.spawn(StepKind::WebSocket, "onclose", function, (close.code, close.reason));
         }
     }
 
     /// Lets go of what belongs to the VM, so that an object kept by the script keeps nothing else.
     pub(super) fn forget(&self, active: &ActiveRequests) {
-        self.onclose.take();
-        if let Some(shown) = self.shown.take() {
-            active.remove(shown.1);
+        if let Some(rare) = self.rare.get() {
+            rare.onclose.take();
+            if let Some((_, number)) = rare.shown.take() {
+                active.remove(number);
+            }
         }
         self.request.take();
     }
 
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
+    }
+
     fn request(&self) -> mlua::Result<Value> {
-        if let Some(shown) = &*self.shown.borrow() {
-            return Ok(Value::Table(shown.0.clone()));
+        if let Some(rare) = self.rare.get()
+            && let Some((table, _)) = &*rare.shown.borrow()
+        {
+            return Ok(Value::Table(table.clone()));
         }
         let Some((app, request)) = self.request.borrow().clone() else { return Ok(Value::Nil) };
         let Some(app) = app.upgrade() else { return Ok(Value::Nil) };
         let (table, number) = app.show(&request)?;
-        self.shown.replace(Some(Box::new((table.clone(), number))));
+        self.rare().shown.replace(Some((table.clone(), number)));
         Ok(Value::Table(table))
     }
 
@@ -190,7 +205,10 @@ pub(in crate::script) struct WebSocketHandle(pub(in crate::script) Rc<Socket>);
 impl UserData for WebSocketHandle {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
         fields.add_field_method_get("request", |_, this| this.0.request());
-        fields.add_field_method_get("protocol", |lua, this| this.0.protocol.as_deref().map(|name| lua.create_string(name)).transpose());
+        fields.add_field_method_get("protocol", |lua, this| {
+            let protocol = this.0.rare.get().and_then(|rare| rare.protocol.as_deref());
+            protocol.map(|name| lua.create_string(name)).transpose()
+        });
         fields.add_field_method_get("waiting", |_, this| Ok(this.0.session.waiting()));
         fields.add_field_method_get("closed", |lua, this| {
             let Some(close) = this.0.session.ended() else { return Ok(None) };
@@ -199,9 +217,11 @@ impl UserData for WebSocketHandle {
             table.raw_set("reason", close.reason)?;
             Ok(Some(table))
         });
-        fields.add_field_method_get("onclose", |_, this| Ok(this.0.onclose.borrow().clone()));
+        fields.add_field_method_get("onclose", |_, this| Ok(this.0.rare.get().and_then(|rare| rare.onclose.borrow().clone())));
         fields.add_field_method_set("onclose", |_, this, function: Option<Function>| {
-            this.0.onclose.replace(function);
+            if function.is_some() || this.0.rare.get().is_some() {
+                this.0.rare().onclose.replace(function);
+            }
             Ok(())
         });
     }
@@ -232,10 +252,6 @@ impl UserData for WebSocketHandle {
             feeds.retain(|feed| !feed.is_of(&topic));
             if feeds.len() >= MOST_FEEDS {
                 return Err(this.0.fail(format_args!("a connection has at most {MOST_FEEDS} subscriptions")));
-            }
-            if feeds.is_empty() {
-                // Most connections have one.
-                feeds.reserve_exact(1);
             }
             feeds.push(feed);
             Ok(())
@@ -272,8 +288,8 @@ mod tests {
     #[test]
     fn what_a_silent_connection_holds_is_small() {
         assert!(size_of::<Giving>() <= 40, "{}", size_of::<Giving>());
-        assert!(size_of::<Socket>() <= 160, "{}", size_of::<Socket>());
-        assert!(size_of::<Session>() <= 424, "{}", size_of::<Session>());
+        assert!(size_of::<Socket>() <= 104, "{}", size_of::<Socket>());
+        assert!(size_of::<Session>() <= 352, "{}", size_of::<Session>());
         assert!(size_of::<Feed>() <= 8, "{}", size_of::<Feed>());
     }
 }

@@ -2,9 +2,11 @@
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
+use mlua::function::AsyncCallFuture;
 use mlua::{BString, Function, Value};
 
 use super::handle::{Socket, WebSocketHandle};
@@ -17,10 +19,10 @@ use crate::script::app::ScriptApp;
 use crate::script::arguments::kind;
 use crate::script::call::{self, Progress, RequestCall};
 use crate::script::gauge::Permit;
+use crate::script::lifetime::Lifetime;
 use crate::script::reply::{self, Reply};
 use crate::script::request::ScriptRequest;
 use crate::script::step::StepKind;
-use crate::script::vm::Stepped;
 use crate::websocket::config::Settings;
 use crate::websocket::sessions::Membership;
 use crate::websocket::{Session, Sessions};
@@ -59,8 +61,8 @@ pub(in crate::script) fn accept(app: &Rc<ScriptApp>, request: Rc<ScriptRequest>,
 pub(in crate::script) async fn ask(app: Rc<ScriptApp>, request: Rc<ScriptRequest>, decide: Function, sessions: Rc<Sessions>) -> Response {
     let mut asked = RequestCall::new(app.clone(), request.clone(), &decide);
     let progress = poll_fn(|cx| match asked.advance(cx) {
-        Progress::Waits => std::task::Poll::Pending,
-        progress => std::task::Poll::Ready(progress),
+        Progress::Waits => Poll::Pending,
+        progress => Poll::Ready(progress),
     });
     let returned = match progress.await {
         Progress::Ended(Ok(returned)) => returned,
@@ -142,55 +144,78 @@ struct Taken {
 }
 
 impl Taken {
-    fn serve(self, upgraded: Upgraded) -> impl Future<Output = ()> {
+    fn serve(self, upgraded: Upgraded) -> Serving {
         let Self { app, request, sessions, settings, agreement, protocol, permit } = self;
         let Upgraded { stream, early, place } = upgraded;
         let session = Session::new(stream, &early, Role::Server, agreement, settings);
         let member = sessions.enter(session.clone());
         let socket = Rc::new(Socket::taken(&app, request.clone(), session, protocol));
-        let connected = Connected { app, request, socket, _held: (member, permit, place) };
-        // Used where it is: what an `async` block moves into variables of its own, it holds twice.
-        async move { connected.run().await }
+        Serving { handler: Handler::NotBegun, app, request, socket, _held: (member, permit, place) }
     }
 }
 
-/// A connection and what it holds until its end.
-struct Connected {
+/// A connection, what it holds until its end, and its handler. Every connection waits in one of these, however silent: an `async` block would be
+/// twice as large.
+struct Serving {
+    // Dropped before `app`: it holds values of its VM.
+    handler: Handler,
     app: Rc<ScriptApp>,
     request: Rc<ScriptRequest>,
     socket: Rc<Socket>,
     _held: (Membership, Permit, Box<dyn Any>),
 }
 
-impl Connected {
-    /// Runs the application's handler until it and the connection have ended.
-    async fn run(&self) {
-        let Self { app, request, socket, .. } = self;
-        let Some(handler) = &app.websocket else { return };
-        let ws = match app.vm.lua().create_userdata(WebSocketHandle(socket.clone())) {
-            Ok(ws) => ws,
-            Err(error) => return app.context.report("websocket", &app.context.fault(&error)),
-        };
-        let mut call = Stepped::new(&app.vm, StepKind::WebSocket, request.head.path().as_bytes(), handler.call_async::<()>(ws));
-        let handling = pin!(async {
-            let result = poll_fn(|cx| {
-                socket.tell_end(&app.context);
-                Pin::new(&mut call).poll(cx)
-            });
-            if let Err(error) = result.await {
-                self.fail(&error);
+/// How far the application's handler has come.
+enum Handler {
+    NotBegun,
+    Runs(AsyncCallFuture<()>, Lifetime),
+    Ended,
+}
+
+impl Future for Serving {
+    type Output = ();
+
+    /// Runs the handler until it and the connection have ended.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { app, request, socket, handler, .. } = self.get_mut();
+        if matches!(handler, Handler::NotBegun) {
+            match begin(app, socket) {
+                Ok(begun) => *handler = begun,
+                Err(error) => {
+                    app.context.report("websocket", &app.context.fault(&error));
+                    return Poll::Ready(());
+                }
             }
+        }
+        let served = socket.session.poll_serve(cx, |cx| {
+            let Handler::Runs(call, lifetime) = handler else { return Poll::Ready(()) };
+            socket.tell_end(&app.context);
+            let text = request.head.path().as_bytes();
+            let result = ready!(app.vm.poll_step(StepKind::WebSocket, text, Some(lifetime), call, cx));
+            *handler = Handler::Ended;
+            if let Err(error) = result {
+                fail(app, request, socket, &error);
+            }
+            Poll::Ready(())
         });
-        socket.session.serve(handling).await;
+        ready!(served);
         socket.tell_end(&app.context);
         socket.forget(&app.active);
+        Poll::Ready(())
     }
+}
 
-    fn fail(&self, error: &mlua::Error) {
-        let context = &self.app.context;
-        let fault = context.fault(error);
-        context.report(&format!("websocket {}", self.request.head.path()), &fault);
-        self.app.remember(&fault);
-        self.socket.session.close(close::INTERNAL, "the application failed");
-    }
+/// Calls the application's handler.
+fn begin(app: &ScriptApp, socket: &Rc<Socket>) -> mlua::Result<Handler> {
+    let Some(handler) = &app.websocket else { return Ok(Handler::Ended) };
+    let ws = app.vm.lua().create_userdata(WebSocketHandle(socket.clone()))?;
+    app.vm.count_call();
+    Ok(Handler::Runs(handler.call_async::<()>(ws), Lifetime::new()))
+}
+
+fn fail(app: &ScriptApp, request: &ScriptRequest, socket: &Socket, error: &mlua::Error) {
+    let fault = app.context.fault(error);
+    app.context.report(&format!("websocket {}", request.head.path()), &fault);
+    app.remember(&fault);
+    socket.session.close(close::INTERNAL, "the application failed");
 }
