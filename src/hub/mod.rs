@@ -51,7 +51,7 @@ pub fn main(context: ChildContext) -> i32 {
 
 async fn serve(context: ChildContext) -> i32 {
     let slot = context.own_slot();
-    let ChildContext { settings, listeners, control, slot: number, scoreboard, fast_path, boot, .. } = context;
+    let ChildContext { settings, listeners, control, slot: number, scoreboard, fast_path, right, boot, .. } = context;
     let control = match Port::new(control) {
         Ok(control) => control,
         Err(error) => {
@@ -72,6 +72,7 @@ async fn serve(context: ChildContext) -> i32 {
             data: settings.data.clone(),
             board: scoreboard,
             fast_path,
+            right,
             instance: format!("{}-{}", boot.master_pid, boot.started_ms),
             orphans_until: boot.leases_until,
         }),

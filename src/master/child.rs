@@ -130,6 +130,8 @@ fn live(seed: Seed) -> i32 {
         _ => format!("worker {}", context.slot),
     };
     telemetry::after_fork(&name);
+    // What this process tells anybody of locks counts until it has ended.
+    let _right = context.right.clone();
     context.own_slot().pid().store(u64::from(std::process::id()), Relaxed);
     let title = if role == Role::Hub { "skep-hub" } else { "skep-worker" };
     let prepared = signals::reset_in_child()

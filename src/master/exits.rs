@@ -84,7 +84,7 @@ impl Master {
             hub.tell(&ToChild::WorkerGone { slot: child.slot, pid: child.pid.as_raw() });
         }
         if child.role == Role::Hub {
-            // Its right to grant locks has ended with it: another instance may have it by now.
+            // Until there is another one, which reads what was taken, nobody could be asked about it.
             self.fast_path.close();
         }
         self.update_lost(child.pid);
@@ -98,7 +98,7 @@ impl Master {
                 self.reload_failed(child.generation, &why());
             }
         }
-        if crashed && matches!(self.life, Life::Starting | Life::Running) {
+        if crashed && (child.role == Role::Hub || matches!(self.life, Life::Starting | Life::Running)) {
             let killed_in_service = child.phase != Phase::Starting && child.killed.is_none() && killed(status);
             let end = End { lived: now - child.forked, killed_in_service };
             let settings = &self.settings.workers.backoff;

@@ -25,7 +25,7 @@ use super::update::Update;
 use super::upgrade::{Takeover, Upgrade};
 use crate::config::{Settings, Watch};
 use crate::limiter::Limiter;
-use crate::link::locks::FastPath;
+use crate::link::locks::{FastPath, Right};
 use crate::process::{BootInfo, Command, OrderStatus, Outcome};
 use crate::scoreboard::{Role, Scoreboard};
 use crate::sys::privileges::Target;
@@ -76,11 +76,14 @@ pub struct Master {
     pub board: Scoreboard,
     pub limiter: Limiter,
     pub fast_path: FastPath,
+    pub right: Right,
     pub listeners: Vec<Listening>,
     pub children: Vec<Child>,
     /// Processes to fork at the end of this turn.
     pub to_spawn: VecDeque<Wanted>,
     pub life: Life,
+    /// Whether children were told to end at once, without finishing anything.
+    pub is_ending_at_once: bool,
     pub generation: u64,
     pub revision: u64,
     pub wanted: usize,

@@ -69,11 +69,18 @@ impl Master {
 
     /// Compares what is with what should be, and starts and drains accordingly.
     pub fn supervise(&mut self, now: Instant) {
-        if !matches!(self.life, Life::Starting | Life::Running) {
-            return;
-        }
-        if self.hub().is_none() && self.hub_backoff.blocked(now).is_none() && !self.to_spawn.iter().any(|w| matches!(w, Wanted::Hub)) {
+        let lives_on = matches!(self.life, Life::Starting | Life::Running);
+        // Who finishes what it has needs the hub for it as much.
+        let needs_hub = lives_on || !self.is_ending_at_once && self.workers().next().is_some();
+        if needs_hub
+            && self.hub().is_none()
+            && self.hub_backoff.blocked(now).is_none()
+            && !self.to_spawn.iter().any(|w| matches!(w, Wanted::Hub))
+        {
             self.to_spawn.push_back(Wanted::Hub);
+        }
+        if !lives_on {
+            return;
         }
         let views: Vec<View> = self
             .workers()
@@ -122,6 +129,7 @@ impl Master {
                     scoreboard: self.board,
                     limiter: self.limiter.clone(),
                     fast_path: self.fast_path,
+                    right: self.right.clone(),
                     boot: self.boot_info(),
                 };
                 Ok(Some(End::Child(Box::new(Seed { role, context, target: self.target.clone(), parent }))))

@@ -20,7 +20,7 @@ use super::upgrade::{self, Takeover};
 use super::{admin_token, child, commands};
 use crate::config::{self, Settings, Watch};
 use crate::limiter::Limiter;
-use crate::link::locks::FastPath;
+use crate::link::locks::{FastPath, Right};
 use crate::net::tickets;
 use crate::process::{BootInfo, ListenerName};
 use crate::scoreboard::{Scoreboard, Slot, epoch_ms};
@@ -108,6 +108,7 @@ struct Ground {
     board: Scoreboard,
     limiter: Limiter,
     fast_path: FastPath,
+    right: Right,
     notifier: Notifier,
     settings: Settings,
     detached: bool,
@@ -152,7 +153,8 @@ impl Master {
 
     fn on(ground: Ground, files_read: &[PathBuf], started: Started) -> Master {
         let now = Instant::now();
-        let Ground { target, takeover, pid_file, control, plan, signals, board, limiter, fast_path, notifier, settings, detached } = ground;
+        let Ground { target, takeover, pid_file, control, plan, signals, board, limiter, fast_path, right, notifier, settings, detached } =
+            ground;
         for note in &plan.notes {
             log_warn!("{note}");
         }
@@ -179,11 +181,13 @@ impl Master {
             board,
             limiter,
             fast_path,
+            right,
             listeners: plan.all,
             notes: plan.notes,
             children: Vec::new(),
             to_spawn: std::collections::VecDeque::new(),
             life: Life::Starting,
+            is_ending_at_once: false,
             generation: 1,
             revision: 1,
             worker_backoff: Backoff::default(),
@@ -294,13 +298,26 @@ fn prepare(mut settings: Settings, detached: bool, inherited: Vec<Inherited>, ta
     let board = Scoreboard::new(processes).map_err(no_memory)?;
     let limiter = Limiter::new(settings.limiter.addresses as usize, processes).map_err(no_memory)?;
     let fast_path = FastPath::shared(board).map_err(no_memory)?;
+    let right = Right::open(&settings.data);
     let signals = Signals::new(&commands::SIGNALS).map_err(|error| said(&error))?;
     let notifier = Notifier::from_environment(Instant::now());
     let pid_file = if taking_over { None } else { Some(PidFile::take(&settings.pid_file).map_err(|error| said(&error))?) };
     match occupy(&settings, inherited, taking_over) {
-        Ok((plan, control)) => {
-            Ok(Ground { target, takeover: None, pid_file, control, plan, signals, board, limiter, fast_path, notifier, settings, detached })
-        }
+        Ok((plan, control)) => Ok(Ground {
+            target,
+            takeover: None,
+            pid_file,
+            control,
+            plan,
+            signals,
+            board,
+            limiter,
+            fast_path,
+            right,
+            notifier,
+            settings,
+            detached,
+        }),
         Err(why) => {
             if let Some(pid_file) = pid_file {
                 pid_file.remove();

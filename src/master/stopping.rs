@@ -26,6 +26,7 @@ impl Master {
                 self.progress(asker, &line);
             }
         }
+        self.is_ending_at_once |= hard;
         for child in &mut self.children {
             if hard {
                 child.stop(now);
@@ -122,6 +123,7 @@ impl Master {
             self.notifier.stopping();
             self.close_listeners();
         }
+        self.is_ending_at_once = true;
         for child in &mut self.children {
             child.stop(now);
         }

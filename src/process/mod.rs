@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Settings;
 use crate::limiter::Limiter;
-use crate::link::locks::FastPath;
+use crate::link::locks::{FastPath, Right};
 use crate::net::Address;
 use crate::scoreboard::{Scoreboard, Slot};
 use crate::sys::channel::Channel;
@@ -55,6 +55,8 @@ pub struct ChildContext {
     pub limiter: Limiter,
     /// Locks that are taken without the hub; shared as well.
     pub fast_path: FastPath,
+    /// The instance's right to grant locks, which ends with the last of its processes.
+    pub right: Right,
     /// What was found out before privileges were dropped.
     pub boot: BootInfo,
 }

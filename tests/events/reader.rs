@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::support::server::send;
 use crate::support::{client, wait};
 
 /// How long a reader waits for a byte before it looks whether it should stop.
@@ -238,6 +240,55 @@ impl Stalled {
             }
         }
         (events, missed)
+    }
+}
+
+/// A program that reads a stream into a file, and can be stopped and go on: it takes nothing meanwhile, and its machine says that it is there.
+pub struct Stopped {
+    folder: tempfile::TempDir,
+    child: std::process::Child,
+}
+
+impl Stopped {
+    pub fn open(address: SocketAddr, queue: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["--silent", "--no-buffer", "--output"])
+            .arg(folder.path().join("lines"))
+            .arg(format!("http://{address}/stream?queue={queue}"));
+        let reader = Self { folder, child: curl.spawn().expect("curl: tests/peers/http.sh installs it") };
+        wait::until("the stream to be open", || !reader.lines().is_empty());
+        reader.signal(Signal::SIGSTOP);
+        reader
+    }
+
+    fn signal(&self, signal: Signal) {
+        send(i32::try_from(self.child.id()).expect("a process id"), signal);
+    }
+
+    /// Whole lines that came.
+    fn lines(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("lines")).unwrap_or_default();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    /// Goes on to the last event: how many events came, and how many were said to be missing.
+    pub fn go_on_to(self, last: Place) -> (usize, usize) {
+        self.signal(Signal::SIGCONT);
+        wait::until("the last event", || self.lines().last().and_then(place) == Some(last));
+        let lines = self.lines();
+        let count = |kind: &'static str| lines.iter().filter(move |line| line["kind"] == kind);
+        let missed: f64 = count("missed").map(|line| line["count"].as_f64().expect("a count")).sum();
+        (count("event").count(), missed as usize)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -7,7 +7,7 @@ use crate::reader::{Present, Publisher, Reader, Stalled};
 use crate::support::redis::Redis;
 use crate::support::server::{Skep, send};
 use crate::support::{client, wait};
-use crate::{alone, readers, start_with};
+use crate::{alone, readers, start_with, who_does_not_read};
 
 fn two(redis: &Redis) -> (Skep, Skep) {
     (start_with(&redis.fields(), 2), start_with(&redis.fields(), 2))
@@ -54,6 +54,9 @@ fn everything_may_be_killed_and_is_told_only_where_it_matters() {
         let hub = skep.status().hub.expect("a hub").pid;
         send(hub, Signal::SIGKILL);
         wait::until("another hub", || skep.status().hub.is_some_and(|now| now.pid != hub));
+        let worker = skep.status().workers[0].pid;
+        send(worker, Signal::SIGKILL);
+        wait::until("another worker", || skep.settled(2).workers.iter().all(|now| now.pid != worker));
         publisher.published(20);
         skep.order("reload");
         skep.settled(2);
@@ -73,6 +76,13 @@ fn everything_may_be_killed_and_is_told_only_where_it_matters() {
         assert!((1..=2).contains(&tally.told), "only Redis itself has lost something: {tally:?}");
         assert!(tally.broken > 0);
     }
+}
+
+#[test]
+fn who_does_not_read_costs_little_and_is_told() {
+    let _alone = alone();
+    let redis = Redis::start();
+    who_does_not_read(&start_with(&redis.fields().replace("10000", "100"), 2));
 }
 
 #[test]

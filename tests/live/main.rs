@@ -1,5 +1,6 @@
 //! Pages through the real binary, in all three ways: what they get is in order, complete and single, or they are told.
 
+mod faults;
 mod page;
 mod push;
 
@@ -15,11 +16,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use nix::sys::signal::Signal;
-use page::{Page, Place, Way, place};
+use page::{Place, place};
 use peer::Peer;
 use support::client::Client;
-use support::server::{Site, Skep, send};
+use support::server::{Site, Skep};
 use support::wait;
 
 const APP: &str = r#"
@@ -45,8 +45,6 @@ end
 return app
 "#;
 
-const WAYS: [Way; 3] = [Way::Stream, Way::Poll, Way::WebSocket];
-
 /// Held by the test that runs: each has processes enough for the machine.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
@@ -54,14 +52,22 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn start(count: usize) -> Skep {
+    start_with("events: Local(history: 10000),", count)
+}
+
+/// Starts one that shows WebSocket clients every second that it lives, and wants to know the same of them.
+fn start_with(fields: &str, count: usize) -> Skep {
     let site = Site::new();
     site.write("apps/live/main.luau", APP);
-    let workers = format!("start: {count}, min: {count}, max: {count}, min_spare: 0, max_spare: {count}");
-    site.configure_with(
-        "events: Local(history: 10000),",
-        &workers,
-        "\"live\": Script(path: \"apps/live\")",
-        "(path: \"/\", app: \"live\")",
+    let (address, workers) = (site.address, format!("start: {count}, min: {count}, max: {count}, min_spare: 0, max_spare: {count}"));
+    site.write(
+        "config.ron",
+        &format!(
+            "Config(data: \"data\", run: \"run\", pid_file: \"run/skep.pid\", auto_reload: false, log: (level: Warn), {fields}\n\
+             workers: ({workers}), admin: (listen: []), apps: {{\"live\": Script(path: \"apps/live\")}},\n\
+             servers: {{\"web\": Http(listen: [\"{address}\"], routes: [(path: \"/\", app: \"live\")],\n\
+             websocket: (ping: \"1s\", pong_timeout: \"2s\", drain_spread: \"100ms\", close_timeout: \"100ms\"))}})\n"
+        ),
     );
     let skep = site.start();
     skep.settled(count);
@@ -111,67 +117,6 @@ impl Publisher {
     fn stop(self) -> Vec<Place> {
         self.stop.store(true, Relaxed);
         self.thread.join().expect("the publisher")
-    }
-}
-
-/// Two pages of each way.
-fn pages(skep: &Skep) -> Vec<(Way, Page)> {
-    WAYS.into_iter().chain(WAYS).map(|way| (way, Page::open(skep.address(), way))).collect()
-}
-
-#[test]
-fn twenty_reloads_lose_and_double_nothing() {
-    let _alone = alone();
-    let skep = start(2);
-    let pages = pages(&skep);
-    let publisher = Publisher::start(skep.address());
-    for _ in 0..20 {
-        publisher.published(10);
-        skep.order("reload");
-        skep.settled(2);
-    }
-    publisher.published(10);
-    let acknowledged = publisher.stop();
-    let last = *acknowledged.last().expect("publications");
-    for (way, page) in pages {
-        let broken = page.broken.load(Relaxed);
-        let seen = page.close_at(last);
-        assert_eq!((&seen.wrong, seen.told), (&Vec::new(), 0), "{way:?}: the hub was there all the time");
-        assert_eq!(seen.events, acknowledged, "{way:?}");
-        if way == Way::Stream {
-            assert!(seen.goodbyes >= 10, "workers that go say so: {}", seen.goodbyes);
-        }
-        if way != Way::Poll {
-            assert!(broken >= 10, "{way:?}: pages had to come back: {broken}");
-        }
-    }
-}
-
-#[test]
-fn killed_workers_and_hubs_are_told() {
-    let _alone = alone();
-    let skep = start(2);
-    let pages = pages(&skep);
-    let publisher = Publisher::start(skep.address());
-    for round in 0..6 {
-        publisher.published(20);
-        let status = skep.status();
-        let hub = status.hub.expect("a hub").pid;
-        let victim = if round % 2 == 0 { hub } else { status.workers[0].pid };
-        send(victim, Signal::SIGKILL);
-        wait::until("another process", || {
-            let now = skep.status();
-            now.workers.len() == 2 && now.hub.is_some_and(|hub| hub.pid != victim) && now.workers.iter().all(|worker| worker.pid != victim)
-        });
-        publisher.published(20);
-    }
-    let acknowledged = publisher.stop();
-    let last = *acknowledged.last().expect("publications");
-    for (way, page) in pages {
-        let seen = page.close_at(last);
-        assert_eq!(seen.wrong, Vec::<String>::new(), "{way:?}");
-        assert!((3..=12).contains(&seen.told), "{way:?}: three hubs were killed, it was told {} times", seen.told);
-        assert!(seen.events.iter().all(|event| seen.events.iter().filter(|other| other == &event).count() == 1), "{way:?}: nothing twice");
     }
 }
 

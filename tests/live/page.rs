@@ -5,15 +5,19 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::peer::{self, Peer};
-use crate::support::{client, wait};
+use crate::support::client::Client;
+use crate::support::wait;
 
 /// How long a page waits for a byte before it looks whether it should stop.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a page believes that it is connected when nothing comes: the server shows that it lives every second.
+const SILENCE: Duration = Duration::from_secs(4);
 
 /// How a page listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,12 +161,13 @@ impl Listener {
         let mut reader = BufReader::new(socket);
         let mut line = String::new();
         let mut id = String::new();
+        let mut heard = Instant::now();
         while !self.stop.load(Relaxed) {
             match reader.read_line(&mut line) {
                 Ok(0) => return Ok(()),
-                Ok(_) if line.ends_with('\n') => {}
+                Ok(_) if line.ends_with('\n') => heard = Instant::now(),
                 Ok(_) => return Ok(()),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+                Err(error) if is_silence(&error) && heard.elapsed() < SILENCE => continue,
                 Err(error) => return Err(error),
             }
             if let Some(text) = line.strip_prefix("id: ") {
@@ -180,7 +185,9 @@ impl Listener {
 
     fn poll(&self) -> io::Result<()> {
         while !self.stop.load(Relaxed) {
-            let reply = client::get(self.address, &format!("/live?poll=1&since={}", self.since()))?;
+            let mut client = Client::connect(self.address)?;
+            client.stream().set_read_timeout(Some(SILENCE))?;
+            let reply = client.get(&format!("/live?poll=1&since={}", self.since()))?;
             if reply.status != 200 {
                 return Ok(());
             }
@@ -198,6 +205,7 @@ impl Listener {
         if peer.status() != 101 {
             return Ok(());
         }
+        peer.stream.set_read_timeout(Some(SILENCE))?;
         while !self.stop.load(Relaxed) {
             let frame = peer.receive()?;
             match frame.opcode {
@@ -212,4 +220,8 @@ impl Listener {
         }
         Ok(())
     }
+}
+
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

@@ -17,13 +17,13 @@ use crate::support::server::send;
 use crate::support::{client as http, wait};
 
 /// The lease that clients ask for, microseconds.
-const LEASE: u64 = 400_000;
+pub const LEASE: u64 = 400_000;
 const SESSIONS: usize = 20;
 const JOBS: usize = 15;
 const SCRIPTS: usize = 15;
 
 /// A lock held for a moment, with the times of the script's own clock.
-const SCRIPT: &str = r#"
+pub const SCRIPT: &str = r#"
 local lock = require("@skep/lock")
 local json = require("@skep/json")
 local skep = require("@skep")
@@ -50,13 +50,15 @@ return app
 
 /// What all clients write to.
 #[derive(Default)]
-struct Log {
-    grants: Mutex<Vec<Grant>>,
+pub struct Log {
+    pub grants: Mutex<Vec<Grant>>,
     /// When workers were killed: right before, and when that was certainly done.
-    kills: Mutex<Vec<(Moment, Moment)>>,
-    over: AtomicBool,
+    pub kills: Mutex<Vec<(Moment, Moment)>>,
+    pub over: AtomicBool,
+    /// The longest that is worked under a lock for, beyond what is usual, microseconds.
+    pub longest: u64,
     /// How often something else came of an attempt.
-    others: Mutex<BTreeMap<String, usize>>,
+    pub others: Mutex<BTreeMap<String, usize>>,
 }
 
 impl Log {
@@ -68,15 +70,36 @@ impl Log {
         *self.others.lock().expect("a log").entry(what.to_owned()).or_default() += 1;
     }
 
+    pub fn count(&self) -> usize {
+        self.grants.lock().expect("a log").len()
+    }
+
     /// Kills a worker. A job may be given between the two moments and its connection break.
-    fn kill(&self, worker: i32) {
+    pub fn kill(&self, worker: i32) {
+        self.break_off(|| send(worker, Signal::SIGKILL));
+    }
+
+    /// Does what breaks connections.
+    pub fn break_off(&self, act: impl FnOnce()) {
         let at = {
             let mut kills = self.kills.lock().expect("a log");
             kills.push((now(), Moment::MAX));
             kills.len() - 1
         };
-        send(worker, Signal::SIGKILL);
+        act();
         self.kills.lock().expect("a log")[at].1 = now();
+    }
+
+    /// When the connection was broken that somebody asked over at this moment, and that has ended since.
+    fn broken(&self, asked: Moment) -> Option<Moment> {
+        let kills = self.kills.lock().expect("a log");
+        kills.iter().find(|(_, done)| *done >= asked).map(|(broken, _)| *broken)
+    }
+
+    /// How long to work under a lock: for up to so many microseconds, sometimes for longer.
+    fn work(&self, dice: &mut Dice, usual: u64) {
+        let most = if dice.roll(8) == 0 { usual + self.longest } else { usual };
+        wait::pause(Duration::from_micros(dice.roll(most)));
     }
 
     fn is_over(&self) -> bool {
@@ -85,17 +108,17 @@ impl Log {
 }
 
 /// Different numbers at every call, the same in every run.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }
 }
 
 /// A client with a session: its leases outlast its connections.
-fn session(number: usize, address: SocketAddr, log: &Log) {
+pub fn session(number: usize, address: SocketAddr, log: &Log) {
     let mut dice = Dice(number as u64);
     let mut session: Option<String> = None;
     while !log.is_over() {
@@ -112,14 +135,28 @@ fn session(number: usize, address: SocketAddr, log: &Log) {
         }
         while whole && !log.is_over() {
             let name = format!("lease-{}", dice.roll(3));
-            whole = hold(number, &mut client, &name, &mut dice, log).is_some();
+            whole = hold(number, &mut client, &name, true, &mut dice, log).is_some();
         }
         log.other("connections of sessions");
     }
 }
 
+/// A client whose leases end with its connections.
+pub fn lease(number: usize, address: SocketAddr, log: &Log) {
+    let mut dice = Dice(number as u64);
+    while !log.is_over() {
+        let mut client = Client::connect(address);
+        let mut whole = client.ask("hello 2") == ["HELLO", "2"];
+        while whole && !log.is_over() {
+            let name = format!("lease-{}", dice.roll(3));
+            whole = hold(number, &mut client, &name, false, &mut dice, log).is_some();
+        }
+        log.other("connections of leases");
+    }
+}
+
 /// One lease from the asking to the end; `None` when the connection broke.
-fn hold(number: usize, client: &mut Client, name: &str, dice: &mut Dice, log: &Log) -> Option<()> {
+fn hold(number: usize, client: &mut Client, name: &str, lasting: bool, dice: &mut Dice, log: &Log) -> Option<()> {
     let asked = now();
     let mut counted = asked;
     let mut queued = None;
@@ -143,16 +180,24 @@ fn hold(number: usize, client: &mut Client, name: &str, dice: &mut Dice, log: &L
     let from = now();
     // Now and then a client stops for longer than its lease; it then looks at its clock first.
     let stopped = dice.roll(40) == 0;
-    wait::pause(if stopped { Duration::from_micros(LEASE + LEASE / 2) } else { Duration::from_micros(dice.roll(10_000)) });
+    if stopped {
+        wait::pause(Duration::from_micros(LEASE + LEASE / 2));
+    } else {
+        log.work(dice, 10_000);
+    }
     let to = now().min(counted + LEASE).max(from);
-    log.grant(Grant { client: number, name: name.into(), asked, queued, from, to, token: Some(value(&words, "token")) });
-    let words = client.ask_of(&format!("unlock {name}"))?;
+    let token = Some(value(&words, "token"));
+    let told = client.ask_of(&format!("unlock {name}"));
+    let broken = log.broken(asked).filter(|_| told.is_none() && !lasting);
+    let to = broken.map_or(to, |broken| to.min(broken).max(from));
+    log.grant(Grant { client: number, name: name.into(), asked, queued, from, to, token });
+    let words = told?;
     log.other(&words[0]);
     Some(())
 }
 
 /// A client of the original's protocol.
-fn job(number: usize, address: SocketAddr, log: &Log) {
+pub fn job(number: usize, address: SocketAddr, log: &Log) {
     let mut dice = Dice(number as u64);
     while !log.is_over() {
         let mut client = Client::connect(address);
@@ -166,15 +211,13 @@ fn job(number: usize, address: SocketAddr, log: &Log) {
             match word.as_str() {
                 "RUN" => {
                     let from = now();
-                    wait::pause(Duration::from_micros(dice.roll(5_000)));
+                    log.work(&mut dice, 5_000);
                     let to = now();
                     client.try_send(format!("{} {name}\n", if dice.roll(2) == 0 { "done" } else { "failed" }).as_bytes());
                     let told = client.words();
                     // What it did after its connection was broken it did in good faith, as the documentation says.
-                    let kills = log.kills.lock().expect("a log");
-                    let broken = kills.iter().find(|(_, done)| *done >= asked).filter(|_| told.is_empty());
-                    let to = broken.map_or(to, |(broken, _)| to.min(*broken).max(from));
-                    drop(kills);
+                    let broken = log.broken(asked).filter(|_| told.is_empty());
+                    let to = broken.map_or(to, |broken| to.min(broken).max(from));
                     log.grant(Grant { client: number, name, asked, queued: None, from, to, token: None });
                     if told.is_empty() {
                         break;
@@ -189,7 +232,7 @@ fn job(number: usize, address: SocketAddr, log: &Log) {
 }
 
 /// A client whose lock an application holds.
-fn script(number: usize, address: SocketAddr, log: &Log) {
+pub fn script(number: usize, address: SocketAddr, log: &Log) {
     let mut dice = Dice(number as u64);
     while !log.is_over() {
         let name = format!("lease-{}", dice.roll(3));
@@ -226,11 +269,10 @@ fn fifty_clients_under_faults_see_one_holder_growing_tokens_and_fair_queues() {
             _ => script(number, web, &log),
         }));
     }
-    let grants = || log.grants.lock().expect("a log").len();
     let mut dice = Dice(99);
     for round in 0..30 {
-        let before = grants();
-        wait::until("grants to go on", || grants() > before + 60);
+        let before = log.count();
+        wait::until("grants to go on", || log.count() > before + 60);
         let status = locks.skep.status();
         match round % 3 {
             0 if !status.workers.is_empty() => {
@@ -251,8 +293,13 @@ fn fifty_clients_under_faults_see_one_holder_growing_tokens_and_fair_queues() {
             }
         }
     }
-    let before = grants();
-    wait::until("grants to go on to the end", || grants() > before + 100);
+    finish(&log, clients, 100);
+}
+
+/// Waits for some more grants, ends the clients, and looks at what they saw.
+pub fn finish(log: &Log, clients: Vec<thread::JoinHandle<()>>, least_queued: usize) {
+    let before = log.count();
+    wait::until("grants to go on to the end", || log.count() > before + 100);
     log.over.store(true, Relaxed);
     for client in clients {
         client.join().expect("no client failed");
@@ -265,6 +312,6 @@ fn fifty_clients_under_faults_see_one_holder_growing_tokens_and_fair_queues() {
         println!("workers were killed at {:?}", log.kills.lock().expect("a log"));
     }
     assert!(violations.is_empty(), "{} violations, the first: {}", violations.len(), violations[0]);
-    assert!(grants.len() > 1000 && queued > 100, "{} grants, {queued} queued", grants.len());
+    assert!(grants.len() > 1000 && queued > least_queued, "{} grants, {queued} queued", grants.len());
     assert_planted_errors_are_found(&grants);
 }

@@ -7,6 +7,7 @@ mod history;
 mod named;
 mod original;
 mod silence;
+mod upgrade;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,10 +1,5 @@
 //! Clients that are there no more, or not just now, without a word: stopped processes, and a network that carries nothing any more.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
 
@@ -13,61 +8,9 @@ use nix::sys::signal::Signal;
 use crate::client::{Client, value};
 use crate::history::{Grant, check, now};
 use crate::support::server::send;
+use crate::support::wire::Wire;
 use crate::support::{client as http, wait};
 use crate::{start, start_server, start_with};
-
-/// Carries bytes to a server and back, until it is cut: then it takes them and keeps both ends open, so that neither sees an end.
-struct Wire {
-    address: SocketAddr,
-    cut: Arc<AtomicBool>,
-    over: Arc<AtomicBool>,
-}
-
-impl Wire {
-    fn to(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let wire = Self { address: listener.local_addr().expect("an address"), cut: Arc::default(), over: Arc::default() };
-        let (cut, over) = (wire.cut.clone(), wire.over.clone());
-        thread::spawn(move || {
-            for near in listener.incoming() {
-                if over.load(SeqCst) {
-                    return;
-                }
-                let (near, far) = (near.expect("a connection"), TcpStream::connect(server).expect("the server listens"));
-                for (from, to) in [(&near, &far), (&far, &near)] {
-                    let (from, to) = (from.try_clone().expect("a descriptor"), to.try_clone().expect("a descriptor"));
-                    let cut = cut.clone();
-                    thread::spawn(move || carry(from, to, &cut));
-                }
-            }
-        });
-        wire
-    }
-
-    fn cut(&self) {
-        self.cut.store(true, SeqCst);
-    }
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        self.over.store(true, SeqCst);
-        let _refused = TcpStream::connect(self.address);
-    }
-}
-
-fn carry(mut from: TcpStream, mut to: TcpStream, cut: &AtomicBool) {
-    let mut bytes = [0; 4096];
-    while let Ok(count @ 1..) = from.read(&mut bytes) {
-        if !cut.load(SeqCst) && to.write_all(&bytes[..count]).is_err() {
-            break;
-        }
-    }
-    // An end does not get through a wire that is cut. Whoever is at the other end is told by its own socket then.
-    if !cut.load(SeqCst) {
-        let _gone = to.shutdown(std::net::Shutdown::Both);
-    }
-}
 
 /// The lease of those who are cut off while they hold a lock.
 const LEASE: Duration = Duration::from_millis(600);

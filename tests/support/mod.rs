@@ -8,3 +8,4 @@ pub mod redis;
 pub mod server;
 pub mod steady;
 pub mod wait;
+pub mod wire;

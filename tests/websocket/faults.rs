@@ -7,14 +7,12 @@ use crate::feeds;
 use crate::peer::{CLOSE, Frame, PING, Peer, TEXT, frame};
 use crate::served::{APP, prepare, start};
 use crate::support::client;
-use crate::support::server::Skep;
+use crate::support::server::{self, Skep};
 use crate::support::wait;
 
 /// Resident memory of the only worker, in bytes.
 fn memory(skep: &Skep) -> u64 {
-    let worker = skep.status().workers[0].pid;
-    let pages = std::fs::read_to_string(format!("/proc/{worker}/statm")).unwrap();
-    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    server::memory(skep.status().workers[0].pid)
 }
 
 #[test]

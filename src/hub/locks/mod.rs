@@ -1,7 +1,7 @@
 //! The locks of this machine: the table, what is kept of it on the disk, and when it begins to grant.
 //!
 //! A new hub grants nothing until all of this is so:
-//! 1. no other hub has the right to ([`record`]): after an upgrade the old instance has ended;
+//! 1. this instance has the right to ([`Right`]): after an upgrade every process of the old one has ended;
 //! 2. every worker that was there before this hub has said what its parties believe, or has ended;
 //! 3. leases that nobody is there to speak for have run out: those of workers that ended (the master remembers how long they may run), and
 //!    those of an earlier instance (the disk remembers);
@@ -11,6 +11,7 @@ mod record;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use record::{Record, State};
 use smallvec::SmallVec;
 
 use crate::link::locks::config::Limits;
-use crate::link::locks::{Ask, Claim, FastPath, Table, Told, Worker};
+use crate::link::locks::{Ask, Claim, FastPath, Right, Table, Told, Worker};
 use crate::reactor::{self, Scope};
 use crate::scoreboard::{Scoreboard, epoch_ms, now_ms};
 use crate::{log_error, log_info, log_warn};
@@ -42,6 +43,7 @@ pub(super) struct Start {
     pub data: PathBuf,
     pub board: Scoreboard,
     pub fast_path: FastPath,
+    pub right: Right,
     /// Names this instance.
     pub instance: String,
     /// Until when leases may run whose workers ended, milliseconds of [`now_ms`].
@@ -59,6 +61,7 @@ pub(super) struct Locks {
     speaker: RefCell<Option<Weak<dyn Speaker>>>,
     data: PathBuf,
     board: Scoreboard,
+    right: Right,
     instance: String,
     orphans_until: u64,
     longest_lease_ms: Cell<u64>,
@@ -76,7 +79,7 @@ pub(super) struct Locks {
 
 impl Locks {
     pub(super) fn new(start: Start) -> Rc<Self> {
-        let Start { limits, data, board, fast_path, instance, orphans_until } = start;
+        let Start { limits, data, board, fast_path, right, instance, orphans_until } = start;
         let pid = |pid: u64| i32::try_from(pid).unwrap_or(0);
         // A worker without a process id is being forked now: it has no past.
         let unheard = board.workers().map(|(number, slot)| (number, pid(slot.pid().load(Relaxed)))).filter(|(_, pid)| *pid != 0).collect();
@@ -86,6 +89,7 @@ impl Locks {
             speaker: RefCell::default(),
             data,
             board,
+            right,
             instance,
             orphans_until,
             unheard: RefCell::new(unheard),
@@ -215,10 +219,13 @@ impl Locks {
     async fn begin(self: &Rc<Self>) {
         let mut told = false;
         let (record, before) = loop {
-            let directory = self.data.clone();
-            let taken = blocking::unblock(move || {
-                let record = Record::take(&directory)?;
-                record.map(|record| record.read().map(|state| (record, state))).transpose()
+            let (right, directory) = (self.right.clone(), self.data.clone());
+            let taken = blocking::unblock(move || -> io::Result<_> {
+                if !right.take()? {
+                    return Ok(None);
+                }
+                let record = Record::open(&directory)?;
+                record.read().map(|state| Some((record, state)))
             });
             match taken.await {
                 Ok(Some(taken)) => break taken,
@@ -226,7 +233,7 @@ impl Locks {
                     if !std::mem::replace(&mut told, true) {
                         log_info!("locks: another instance has the locks of {}; they are granted when it has ended", self.data.display());
                     }
-                    reactor::sleep(LOOK).await;
+                    self.sleep(LOOK).await;
                 }
                 Err(error) => {
                     log_error!("locks: {}: {error}; no lock can be had", self.data.display());
@@ -248,8 +255,15 @@ impl Locks {
             log_info!("locks: leases of before may run for {} ms more; until then none is granted", quiet_until - now_ms());
         }
         while now_ms() <= quiet_until || self.is_somebody_unheard() {
-            reactor::sleep(LOOK).await;
+            self.sleep(LOOK).await;
         }
+    }
+
+    /// While nothing is granted. Nobody is left without an answer for longer than is right.
+    async fn sleep(self: &Rc<Self>, time: Duration) {
+        reactor::sleep(time).await;
+        self.table.borrow_mut().refuse_late(now_ms());
+        self.follow();
     }
 
     /// A moment of the clock on the wall on the other clock. However that clock was set, no lease is longer than the longest.

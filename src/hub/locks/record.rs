@@ -1,18 +1,14 @@
 //! What must be known of locks after the hub, the master or the machine has ended: which tokens may have been given, and until when
 //! lasting leases may run.
 //!
-//! `locks.held` in the data directory is locked (flock(2)) by the hub that grants, so that of two hubs on one directory one waits for the
-//! other's end, however that comes. `locks.state` is written anew and renamed into place, each time for a block of tokens and a span of
-//! time in advance, and is on the disk before any of it is used.
+//! `locks.state` in the data directory is written anew and renamed into place, each time for a block of tokens and a span of
+//! time in advance, and is on the disk before any of it is used. Only the hub of the instance that has the right to grant writes it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
-
-const HELD: &str = "locks.held";
 const STATE: &str = "locks.state";
 /// What the state begins with.
 const TITLE: &str = "skep locks 1";
@@ -28,25 +24,19 @@ pub(super) struct State {
     pub instance: String,
 }
 
-/// The right to grant, for as long as it lives.
+/// Where it is kept.
 pub(super) struct Record {
     directory: PathBuf,
-    _held: Flock<File>,
 }
 
 impl Record {
-    /// Takes the right to grant; none while another process has it.
+    /// In the data directory of the instance.
     ///
     /// # Errors
-    /// The directory cannot be used.
-    pub(super) fn take(directory: &Path) -> io::Result<Option<Record>> {
+    /// It is not there and cannot be made.
+    pub(super) fn open(directory: &Path) -> io::Result<Record> {
         fs::create_dir_all(directory)?;
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(directory.join(HELD))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => Ok(Some(Record { directory: directory.to_owned(), _held: held })),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, error)) => Err(error.into()),
-        }
+        Ok(Record { directory: directory.to_owned() })
     }
 
     /// What was kept last; nothing at the first start.
@@ -94,22 +84,12 @@ mod tests {
     #[test]
     fn what_is_kept_is_read_again_and_damage_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
-        let record = Record::take(folder.path()).unwrap().unwrap();
+        let record = Record::open(folder.path()).unwrap();
         assert_eq!(record.read().unwrap().tokens, 1);
         let state = State { tokens: 77, leases_until: 5, instance: "1 2".into() };
         record.write(&state).unwrap();
         assert_eq!(record.read().unwrap(), state);
         fs::write(folder.path().join(STATE), "skep locks 1\ntokens 7").unwrap();
         assert_eq!(record.read().unwrap_err().kind(), io::ErrorKind::InvalidData);
-    }
-
-    #[test]
-    fn one_has_the_right_to_grant() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = Record::take(folder.path()).unwrap();
-        assert!(first.is_some());
-        assert!(Record::take(folder.path()).unwrap().is_none());
-        drop(first);
-        assert!(Record::take(folder.path()).unwrap().is_some());
     }
 }

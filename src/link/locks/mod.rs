@@ -9,6 +9,7 @@
 //! | `fast_path` | jobs that nobody else asks about, taken by workers without the hub |
 //! | `parties` | the worker's side: what each of its parties holds, kept over a restart of the hub |
 //! | `door` | how applications reach locks, here or on other machines |
+//! | `right` | which instance grants |
 //! | `config` | the limits |
 //!
 //! **Why nobody holds what somebody else believes to hold.** A worker knows what it has told its parties, and tells every new hub
@@ -23,12 +24,14 @@ mod holding;
 mod message;
 mod name;
 mod parties;
+mod right;
 mod table;
 
 pub use door::{Door, Party};
 pub use fast_path::FastPath;
 pub use message::{Act, Ask, Claim, Claimed, Hold, Listed, MAX_NAME, Mode, Name, PartyId, Said, Tell, Told, Want};
 pub use parties::{Hearer, Parties, PartyHandle};
+pub use right::Right;
 pub use table::{Table, Worker};
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ const MOST_LISTED: u32 = 10_000;
 const MOST_ROOM: usize = 64;
 /// The most asks that wait until grants are possible.
 const MOST_WAITING_ASKS: usize = 1_000_000;
+/// How long who does not want to wait is left without an answer while nothing can be granted, milliseconds.
+const PATIENCE_MS: u64 = 10_000;
 
 /// Who has something to do with locks, or had a moment ago.
 struct Party {
@@ -45,6 +47,8 @@ pub struct Table {
     lasting_wanted: u64,
     is_open: bool,
     waiting: VecDeque<(Worker, Ask, u64)>,
+    /// When the first of those has waited for long enough.
+    next_late: u64,
     tells: Vec<(Worker, Tell)>,
 }
 
@@ -69,6 +73,7 @@ impl Table {
             lasting_wanted: 0,
             is_open: false,
             waiting: VecDeque::new(),
+            next_late: u64::MAX,
             tells: Vec::new(),
         }
     }
@@ -181,6 +186,7 @@ impl Table {
         }
         let is_next = self.is_open && self.waiting.is_empty();
         if !(is_next && self.act(worker, &ask, now, now)) {
+            self.next_late = self.next_late.min(self.late(&ask, now).0);
             self.waiting.push_back((worker, ask, now));
         }
     }
@@ -194,6 +200,34 @@ impl Table {
                 self.answer(worker, &ask, Said::Unavailable);
             }
         }
+    }
+
+    /// While nothing can be granted for long: answers who has waited for as long as it wanted to, and who did not want to wait and has long enough.
+    pub fn refuse_late(&mut self, now: u64) {
+        if self.is_open || now < self.next_late {
+            return;
+        }
+        let mut next = u64::MAX;
+        for (worker, ask, asked) in std::mem::take(&mut self.waiting) {
+            let (late, said) = self.late(&ask, asked);
+            if late <= now {
+                self.answer(worker, &ask, said);
+            } else {
+                next = next.min(late);
+                self.waiting.push_back((worker, ask, asked));
+            }
+        }
+        self.next_late = next;
+    }
+
+    /// When an ask has waited for long enough, and what it is told then. Ends are never late: they are done when they can be.
+    fn late(&self, ask: &Ask, asked: u64) -> (u64, Said) {
+        let (wait_ms, said) = match &ask.act {
+            Act::Take { want, .. } if want.wait_ms > 0 => (self.bounded(*want).wait_ms, Said::Busy),
+            Act::Leave | Act::End { .. } | Act::Release { .. } => (u64::MAX, Said::Unavailable),
+            _ => (PATIENCE_MS, Said::Unavailable),
+        };
+        (asked.saturating_add(wait_ms), said)
     }
 
     /// Does what is asked; whether it could: tokens and time for lasting leases may be short.

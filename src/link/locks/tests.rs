@@ -78,6 +78,27 @@ fn a_holder_that_leaves_has_failed_and_a_waiter_just_leaves() {
 }
 
 #[test]
+fn while_nothing_can_be_granted_nobody_is_left_without_an_answer() {
+    let mut table = Table::new(Limits::default());
+    table.extend(1, 1 << 20, u64::MAX, 0);
+    for (party, act) in [(1, job(true)), (2, take(want(100, 0))), (3, take(want(100, 50))), (4, take(want(100, 60_000))), (5, end(true))] {
+        assert_eq!(ask(&mut table, party, act, 1000), []);
+    }
+    let mut late = |now| {
+        table.refuse_late(now);
+        told(&mut table)
+    };
+    assert_eq!(late(1049), []);
+    assert_eq!(late(1050), [(3, Said::Busy)]);
+    assert_eq!(late(10_999), []);
+    assert_eq!(late(11_000), [(1, Said::NotRun), (2, Said::Unavailable)]);
+    table.open(12_000);
+    assert_eq!(told(&mut table), [(4, granted(1, 12_100, 100)), (5, Said::NotEnded)]);
+    table.refuse_late(99_000);
+    assert_eq!(told(&mut table), []);
+}
+
+#[test]
 fn leases_are_inherited_in_order_and_run_out() {
     let mut table = open_table();
     assert_eq!(ask(&mut table, 1, take(want(100, 0)), 0), [(1, granted(1, 100, 100))]);
