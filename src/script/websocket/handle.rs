@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use mlua::{Function, IntoLua, Lua, LuaString, Table, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{Function, IntoLua, IntoLuaMulti, Lua, LuaString, MultiValue, Table, UserData, UserDataFields, UserDataMethods, Value};
 
 use smallvec::SmallVec;
 
@@ -168,20 +168,25 @@ impl Drop for Receiving {
 }
 
 /// Waits for a message and gives it to the script. Every silent connection is in one of these, so it is no larger than it must be.
-struct Giving {
-    lua: Lua,
-    receiving: Result<Receiving, Box<mlua::Error>>,
-}
+struct Giving(Result<Receiving, Box<mlua::Error>>);
 
 impl Future for Giving {
-    type Output = mlua::Result<(Value, &'static str)>;
+    type Output = mlua::Result<Given>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        match &mut this.receiving {
-            Ok(receiving) => Pin::new(receiving).poll(cx).map(|received| given(&this.lua, received)),
+        match &mut self.0 {
+            Ok(receiving) => Pin::new(receiving).poll(cx).map(|received| Ok(Given(received))),
             Err(error) => Poll::Ready(Err((**error).clone())),
         }
+    }
+}
+
+/// What the script gets of it.
+struct Given(Received);
+
+impl IntoLuaMulti for Given {
+    fn into_lua_multi(self, lua: &Lua) -> mlua::Result<MultiValue> {
+        given(lua, self.0)?.into_lua_multi(lua)
     }
 }
 
@@ -237,11 +242,7 @@ impl UserData for WebSocketHandle {
         });
         methods.add_method("messages", |lua, this, ()| {
             let socket = this.0.clone();
-            iteration::function(lua, move |lua| {
-                let socket = socket.clone();
-                let receiving = socket.receive_without_limit();
-                Giving { lua, receiving: receiving.map_err(Box::new) }
-            })
+            iteration::function(lua, move |_| Giving(socket.clone().receive_without_limit().map_err(Box::new)))
         });
         methods.add_method("send", |_, this, text: LuaString| this.0.send(Kind::Text, &text));
         methods.add_method("send_binary", |_, this, bytes: LuaString| this.0.send(Kind::Binary, &bytes));
@@ -287,7 +288,7 @@ mod tests {
     /// There is one of each for every connection that is open.
     #[test]
     fn what_a_silent_connection_holds_is_small() {
-        assert!(size_of::<Giving>() <= 40, "{}", size_of::<Giving>());
+        assert!(size_of::<Giving>() <= 16, "{}", size_of::<Giving>());
         assert!(size_of::<Socket>() <= 104, "{}", size_of::<Socket>());
         assert!(size_of::<Session>() <= 352, "{}", size_of::<Session>());
         assert!(size_of::<Feed>() <= 8, "{}", size_of::<Feed>());
