@@ -8,6 +8,8 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use super::complaints::Complaints;
+use super::work::Work;
 use crate::reactor::timeout;
 use crate::request::Response;
 
@@ -19,6 +21,7 @@ pub(super) struct Gate {
     queue: usize,
     patience: Duration,
     waiting: RefCell<VecDeque<Rc<Waiting>>>,
+    refused: Complaints,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +64,13 @@ pub(super) fn full(patience: Duration) -> Response {
 impl Gate {
     /// `places` at the same time, `queue` that wait for one, each for `patience`.
     pub(super) fn new(places: usize, queue: usize, patience: Duration) -> Rc<Self> {
-        Rc::new(Self { places, taken: Cell::new(0), queue, patience, waiting: RefCell::default() })
+        Rc::new(Self { places, taken: Cell::new(0), queue, patience, waiting: RefCell::default(), refused: Complaints::default() })
+    }
+
+    /// The answer to work that finds no place.
+    pub(super) fn refused(&self, work: &Work, busy: &Busy) -> Response {
+        self.refused.tell(|held| work.warn(&format!("{busy}{held}")));
+        full(self.patience)
     }
 
     /// Takes a place, or waits for one.

@@ -4,6 +4,7 @@ mod answer;
 pub mod cgi;
 mod clock;
 mod collected;
+mod complaints;
 mod error_log;
 mod failure;
 pub mod fastcgi;

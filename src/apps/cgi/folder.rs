@@ -21,7 +21,7 @@ use crate::apps::answer::answer;
 use crate::apps::collected::{Uncollected, body};
 use crate::apps::error_log::ErrorLog;
 use crate::apps::failure::Failure;
-use crate::apps::gate::{Gate, full};
+use crate::apps::gate::Gate;
 use crate::apps::variables::{Script, variables};
 use crate::apps::work::Work;
 use crate::program::{self, Command, Stream};
@@ -105,10 +105,7 @@ impl CgiFolder {
         };
         let pass = match self.gate.enter().await {
             Ok(pass) => pass,
-            Err(busy) => {
-                work.warn(&busy.to_string());
-                return full(*self.config.queue_timeout);
-            }
+            Err(busy) => return self.gate.refused(&work, &busy),
         };
         let counted = self.tally.count();
         let errors = Errors::new(ErrorLog::new(&work), self.config.stderr == Stderr::Output);

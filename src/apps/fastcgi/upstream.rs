@@ -12,6 +12,7 @@ use super::place::find;
 use super::pool::Pool;
 use crate::apps::answer::answer;
 use crate::apps::collected::{Uncollected, body};
+use crate::apps::complaints::Complaints;
 use crate::apps::error_log::ErrorLog;
 use crate::apps::gate::{Gate, full};
 use crate::apps::target::BadTarget;
@@ -32,6 +33,8 @@ pub struct Upstream {
     pool: Rc<Pool>,
     sent: SentFiles,
     gate: Rc<Gate>,
+    /// That the server cannot be reached.
+    unreached: Complaints,
     /// Requests whose answers are through and that have not ended.
     scope: Scope,
 }
@@ -49,6 +52,7 @@ impl Upstream {
             pool: Pool::new(name, config.address.clone(), config.max_idle as usize, *config.timeouts.idle),
             sent: SentFiles::open(&config.sendfile_roots)?,
             gate: Gate::new(config.max_connections as usize, config.queue as usize, *config.queue_timeout),
+            unreached: Complaints::default(),
             scope: Scope::new(),
             config: config.clone(),
         })
@@ -71,10 +75,7 @@ impl Upstream {
         };
         let pass = match self.gate.enter().await {
             Ok(pass) => pass,
-            Err(busy) => {
-                work.warn(&busy.to_string());
-                return full(*self.config.queue_timeout);
-            }
+            Err(busy) => return self.gate.refused(&work, &busy),
         };
         let script = Script { root: self.root.clone(), path: place.path, info: place.info };
         let head = self.head(&request, &script, body.length());
@@ -137,7 +138,7 @@ impl Upstream {
     /// The answer when the server cannot be reached.
     fn unreached(&self, work: &Work, error: &io::Error) -> Response {
         self.pool.failed();
-        work.error(&format!("{} cannot be reached: {error}", self.config.address));
+        self.unreached.tell(|held| work.error(&format!("{} cannot be reached: {error}{held}", self.config.address)));
         match error.kind() {
             io::ErrorKind::TimedOut => Response::error(504, "the server of the program took too long"),
             // A unix socket whose queue is full says so.

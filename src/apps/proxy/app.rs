@@ -13,7 +13,8 @@ use super::fault::Fault;
 use super::forwarding::Forwarding;
 use super::group::Group;
 use super::probe;
-use super::upstream::{Complaints, Upstream};
+use super::upstream::Upstream;
+use crate::apps::complaints::Complaints;
 use crate::net::TlsSettings;
 use crate::request::file::SentFiles;
 use crate::request::{Answer, Handler, Request, Response, StartError};
@@ -87,7 +88,7 @@ impl ReverseProxy {
     /// What a client is told that gets no answer.
     pub(super) fn refuse(&self, fault: &Fault) -> Response {
         if matches!(fault, Fault::Full(_)) {
-            self.full.tell(|held| crate::log_warn!(app = &self.name; "{} ({held} more since the last line)", fault.why()));
+            self.full.tell(|held| crate::log_warn!(app = &self.name; "{}{held}", fault.why()));
         }
         fault.response(self.retry_after)
     }

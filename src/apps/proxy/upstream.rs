@@ -9,12 +9,10 @@ use event_listener::Event;
 
 use super::config::{Connections, Failures};
 use super::health::Health;
+use crate::apps::complaints::Complaints;
 use crate::clients::http::{Connection, Url};
 use crate::reactor::{self, sleep_until, spawn};
 use crate::scoreboard::{ShownUpstream, now_ms};
-
-/// Between two lines of the log about the same server.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection and when it was made.
 pub(super) struct Line {
@@ -159,10 +157,7 @@ impl Upstream {
 
     /// Says in the log that the server has failed, not more often than once a second.
     pub(super) fn complain(&self, app: &str, why: &str) {
-        self.complaints.tell(|held| match held {
-            0 => crate::log_warn!(app = app; "upstream {}: {why}", self.name),
-            held => crate::log_warn!(app = app; "upstream {}: {why} (and {held} more since the last line)", self.name),
-        });
+        self.complaints.tell(|held| crate::log_warn!(app = app; "upstream {}: {why}{held}", self.name));
     }
 }
 
@@ -171,26 +166,6 @@ async fn sweep(upstream: Weak<Upstream>) {
     let next = |upstream: &Weak<Upstream>| upstream.upgrade().and_then(|upstream| upstream.drop_old(reactor::now()));
     while let Some(at) = next(&upstream) {
         sleep_until(at).await;
-    }
-}
-
-/// Keeps what is said often from filling the log.
-#[derive(Default)]
-pub(super) struct Complaints {
-    last: Cell<Option<Instant>>,
-    held: Cell<u32>,
-}
-
-impl Complaints {
-    /// Calls `say` with the number of times that it was not called since, unless it was called just now.
-    pub(super) fn tell(&self, say: impl FnOnce(u32)) {
-        let now = reactor::now();
-        if self.last.get().is_some_and(|last| now < last + PAUSE) {
-            self.held.set(self.held.get().saturating_add(1));
-            return;
-        }
-        self.last.set(Some(now));
-        say(self.held.replace(0));
     }
 }
 
