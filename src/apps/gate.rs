@@ -21,7 +21,9 @@ pub(super) struct Gate {
     queue: usize,
     patience: Duration,
     waiting: RefCell<VecDeque<Rc<Waiting>>>,
-    refused: Complaints,
+    /// That too many wait, and that some waited in vain.
+    full: Complaints,
+    late: Complaints,
 }
 
 #[derive(Debug, Default)]
@@ -64,12 +66,21 @@ pub(super) fn full(patience: Duration) -> Response {
 impl Gate {
     /// `places` at the same time, `queue` that wait for one, each for `patience`.
     pub(super) fn new(places: usize, queue: usize, patience: Duration) -> Rc<Self> {
-        Rc::new(Self { places, taken: Cell::new(0), queue, patience, waiting: RefCell::default(), refused: Complaints::default() })
+        Rc::new(Self {
+            places,
+            taken: Cell::new(0),
+            queue,
+            patience,
+            waiting: RefCell::default(),
+            full: Complaints::default(),
+            late: Complaints::default(),
+        })
     }
 
     /// The answer to work that finds no place.
     pub(super) fn refused(&self, work: &Work, busy: &Busy) -> Response {
-        self.refused.tell(|held| work.warn(&format!("{busy}{held}")));
+        let complaints = if matches!(busy, Busy::Full(_)) { &self.full } else { &self.late };
+        complaints.tell(|held| work.warn(&format!("{busy}{held}")));
         full(self.patience)
     }
 
