@@ -14,7 +14,7 @@ use crate::clients::lock::{Connector, LockClient};
 use crate::clients::rtep::RtepClient;
 use crate::config::{Client, Settings};
 use crate::link::locks::Door;
-use crate::net::{Socket, Stream, connect_any};
+use crate::net::{Socket, Stream};
 use crate::rtep::{Registry, Remote};
 use crate::script::LockDoors;
 
@@ -82,9 +82,7 @@ impl Connector for Plain {
             }
             let (host, port) = address.rsplit_once(':').ok_or(io::ErrorKind::InvalidInput)?;
             let port = port.parse().map_err(io::Error::other)?;
-            let ips = Resolver::of_thread().lookup(host).await.map_err(io::Error::other)?;
-            let addresses: Vec<SocketAddr> = ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
-            Ok(connect_any(&addresses).await.map_err(|(error, _)| error)?.into())
+            Ok(Resolver::of_thread().connect(host, port).await?.into())
         })
     }
 }

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -12,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::clients::dns::Resolver;
 use crate::codec::http::authority;
-use crate::net::{Address, AddressError, Socket, connect_any};
+use crate::net::{Address, AddressError, Socket};
 
 /// An address to connect to: `"127.0.0.1:9000"`, `"unix:path"`, `"php:9000"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,11 +47,7 @@ impl ServerAddress {
         match self {
             Self::At(Address::Tcp(address)) => Socket::connect_tcp(*address).await,
             Self::At(Address::Unix(path)) => Socket::connect_unix(path).await,
-            Self::Named(name, port) => {
-                let found = Resolver::of_thread().lookup(name).await.map_err(io::Error::other)?;
-                let addresses: Vec<SocketAddr> = found.into_iter().map(|ip| SocketAddr::new(ip, *port)).collect();
-                connect_any(&addresses).await.map_err(|(error, _)| error)
-            }
+            Self::Named(name, port) => Resolver::of_thread().connect(name, *port).await,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Connecting to a server: names, TLS, and the PROXY protocol in front of everything.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use super::upstream::{Line, Upstream};
 use crate::clients::dns::Resolver;
 use crate::clients::http::{Connected, Connection, Url};
 use crate::codec::proxy_protocol;
-use crate::net::{Peer, Socket, Stream, TlsSettings, connect_any, connect_tls_with};
+use crate::net::{Peer, Socket, Stream, TlsSettings, connect_tls_with};
 use crate::reactor::{self, timeout};
 use crate::request::Origin;
 
@@ -38,11 +37,7 @@ impl Dialer {
     async fn connect(&self, url: &Url, origin: Option<&Origin>) -> Result<Connection, String> {
         let socket = match url.socket() {
             Some(path) => Socket::connect_unix(Path::new(path)).await.map_err(|error| error.to_string())?,
-            None => {
-                let addresses = Resolver::of_thread().lookup(url.host()).await.map_err(|error| error.to_string())?;
-                let addresses: Vec<SocketAddr> = addresses.into_iter().map(|ip| SocketAddr::new(ip, url.port())).collect();
-                connect_any(&addresses).await.map_err(|(error, _)| error.to_string())?
-            }
+            None => Resolver::of_thread().connect(url.host(), url.port()).await.map_err(|error| error.to_string())?,
         };
         let stream = match self.proxy_protocol {
             None => socket.into(),

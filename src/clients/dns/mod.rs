@@ -10,7 +10,8 @@ mod system;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ pub use system::System;
 use async_channel::Receiver;
 use cache::Cache;
 use files::{Files, Origin};
+
+use crate::net::{Socket, connect_any};
 
 /// Aliases followed in one answer.
 const MAX_ALIASES: usize = 16;
@@ -202,6 +205,16 @@ impl Resolver {
             self.cache.replace(Cache::default());
         }
         system
+    }
+
+    /// A connection to a port of a host, at whichever of its addresses answers. The caller bounds the time.
+    ///
+    /// # Errors
+    /// [`DnsError`], or what the last address said.
+    pub async fn connect(&self, host: &str, port: u16) -> io::Result<Socket> {
+        let found = self.lookup(host).await.map_err(io::Error::other)?;
+        let addresses: Vec<SocketAddr> = found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+        connect_any(&addresses).await.map_err(|(error, _)| error)
     }
 
     /// The addresses of a host, IPv4 first; of an address, itself. A name that ends with a dot is full: no domain is tried behind it.
