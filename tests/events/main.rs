@@ -10,9 +10,8 @@ mod support;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::sys::signal::Signal;
 use reader::{Publisher, Reader, Stalled, Stopped};
-use support::server::{Site, Skep, memory, send};
+use support::server::{Site, Skep, memory};
 use support::wait;
 
 /// Publishes at `/publish?n=…`, streams at `/stream`, and ends the streams when the worker goes.
@@ -149,14 +148,7 @@ fn killed_workers_and_hubs_are_told() {
     let publisher = Publisher::start(skep.address());
     for round in 0..6 {
         publisher.published(20);
-        let status = skep.status();
-        let hub = status.hub.expect("a hub").pid;
-        let victim = if round % 2 == 0 { hub } else { status.workers[0].pid };
-        send(victim, Signal::SIGKILL);
-        wait::until("another process", || {
-            let now = skep.status();
-            now.workers.len() == 2 && now.hub.is_some_and(|hub| hub.pid != victim) && now.workers.iter().all(|worker| worker.pid != victim)
-        });
+        skep.lose(round % 2 == 0);
         publisher.published(20);
     }
     let acknowledged = publisher.stop();

@@ -3,11 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use nix::sys::signal::Signal;
-
 use crate::page::{Page, Place, Seen, Way};
 use crate::support::redis::Redis;
-use crate::support::server::{Skep, memory, send};
+use crate::support::server::{Skep, memory};
 use crate::support::wait;
 use crate::support::wire::Wire;
 use crate::{Publisher, alone, start, start_with};
@@ -129,14 +127,7 @@ fn kill_by_turns(skep: &Skep) -> Vec<(Way, usize)> {
     let publisher = Publisher::start(skep.address());
     for round in 0..6 {
         publisher.published(20);
-        let status = skep.status();
-        let hub = status.hub.expect("a hub").pid;
-        let victim = if round % 2 == 0 { hub } else { status.workers[0].pid };
-        send(victim, Signal::SIGKILL);
-        wait::until("another process", || {
-            let now = skep.status();
-            now.workers.len() == 2 && now.hub.is_some_and(|hub| hub.pid != victim) && now.workers.iter().all(|worker| worker.pid != victim)
-        });
+        skep.lose(round % 2 == 0);
         publisher.published(20);
     }
     let acknowledged = publisher.stop();

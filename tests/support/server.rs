@@ -146,6 +146,18 @@ impl Skep {
         status
     }
 
+    /// Kills the hub, or a worker, and waits until another one is in its place.
+    pub fn lose(&self, the_hub: bool) {
+        let status = self.status();
+        let victim = if the_hub { status.hub.expect("a hub").pid } else { status.workers[0].pid };
+        send(victim, Signal::SIGKILL);
+        wait::until("another process", || {
+            let now = self.status();
+            let others = now.workers.iter().all(|worker| worker.pid != victim) && now.hub.is_some_and(|hub| hub.pid != victim);
+            others && now.workers.len() == status.workers.len()
+        });
+    }
+
     /// What it wrote so far.
     pub fn output(&self) -> String {
         fs::read_to_string(self.site.path().join(OUTPUT)).unwrap_or_default()
