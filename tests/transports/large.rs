@@ -96,3 +96,8 @@ fn a_gibibyte_passes_apache() {
 fn a_gibibyte_passes_haproxy() {
     passes(Way::HaProxy);
 }
+
+#[test]
+fn a_gibibyte_passes_haproxy_that_multiplexes() {
+    passes(Way::Multiplexed);
+}

@@ -2,7 +2,7 @@
 
 use crate::Case;
 use crate::exchange::{Announced, Asked};
-use crate::served::{Served, Way};
+use crate::served::Served;
 use crate::support::server::is_gone;
 use crate::support::wait;
 
@@ -18,12 +18,11 @@ fn while_waiting(served: &Served) {
     let exchange = served.open(Asked { method: "GET", target: "/sleep?key=waiting", fields: &[], body: Announced::None });
     served.remembers("waiting", "begun");
     drop(exchange);
-    if served.way == Way::Apache {
-        // It looks at its client only when it has something for it: the answer is made, for nobody.
+    if served.way.tells_who_leaves() {
+        served.remembers("waiting", "aborted");
+    } else {
         served.wake("waiting");
         served.remembers("waiting", "woken");
-    } else {
-        served.remembers("waiting", "aborted");
     }
 }
 
@@ -32,12 +31,11 @@ fn amid_an_answer(served: &Served) {
     exchange.head().expect("a head");
     assert!(exchange.piece().expect("a piece").is_some());
     drop(exchange);
-    if served.way == Way::Apache {
-        // As above.
+    if served.way.tells_who_leaves() {
+        served.remembers("answer", "aborted");
+    } else {
         served.wake("answer");
         served.remembers("answer", "done");
-    } else {
-        served.remembers("answer", "aborted");
     }
 }
 
@@ -70,8 +68,8 @@ fn a_program(served: &Served) {
     let pid = served.programs()[before];
     assert!(!is_gone(pid));
     drop(exchange);
-    if served.way == Way::Apache {
-        // As above: the program would run for as long as its `timeout` lets it.
+    if !served.way.tells_who_leaves() {
+        // It would run for as long as its `timeout` lets it.
         crate::support::server::send(pid, nix::sys::signal::Signal::SIGKILL);
     }
     wait::until("the program to be gone", || is_gone(pid));

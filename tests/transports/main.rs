@@ -71,3 +71,8 @@ fn fastcgi_behind_apache_behaves() {
 fn fastcgi_behind_haproxy_behaves() {
     behaves(Way::HaProxy);
 }
+
+#[test]
+fn fastcgi_behind_haproxy_that_multiplexes_behaves() {
+    behaves(Way::Multiplexed);
+}

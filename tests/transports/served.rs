@@ -25,7 +25,7 @@ pub enum Way {
     Nginx,
     Apache,
     HaProxy,
-    /// HAProxy with several requests on each connection.
+    /// HAProxy that keeps its connections and has several requests on each.
     Multiplexed,
 }
 
@@ -33,6 +33,17 @@ impl Way {
     /// A web server stands in front that asks by FastCGI.
     pub fn is_fastcgi(self) -> bool {
         matches!(self, Self::Nginx | Self::Apache | Self::HaProxy | Self::Multiplexed)
+    }
+
+    pub fn is_haproxy(self) -> bool {
+        matches!(self, Self::HaProxy | Self::Multiplexed)
+    }
+
+    /// Whether we hear of a client that has left while we make its answer. Apache looks at its client only when it has something for it. HAProxy sends
+    /// `FCGI_ABORT_REQUEST` only for a request whose body has not come whole (`fcgi_do_shutr`), and else tells by closing a connection that it does
+    /// not keep. With both the answer is made, for nobody.
+    pub fn tells_who_leaves(self) -> bool {
+        !matches!(self, Self::Apache | Self::Multiplexed)
     }
 }
 
@@ -156,6 +167,14 @@ impl Served {
         self.try_ask("GET", target, &[], b"")
     }
 
+    /// An answer that has come to 4000 bytes when it broke off. HAProxy has no way to tell where others are on the connection (docs/fastcgi.md).
+    pub fn breaks_off(&self, answer: io::Result<Reply>) {
+        match answer {
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{error}"),
+            Ok(looks_whole) => assert_eq!((self.way, looks_whole.body.len()), (Way::Multiplexed, 4000)),
+        }
+    }
+
     /// The same with the answer's JSON.
     pub fn told(&self, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Value {
         let reply = self.ask(method, target, fields, body);
@@ -185,14 +204,14 @@ impl Served {
     /// How a body may be announced whose pieces are looked at one by one. HAProxy takes one of unknown length only as long as it fits into a buffer.
     pub fn announced(&self, length: u64) -> Vec<(&'static str, Announced)> {
         let mut all = vec![("known", Announced::Length(length)), ("unknown", Announced::Unknown)];
-        all.truncate(if self.way == Way::HaProxy { 1 } else { 2 });
+        all.truncate(if self.way.is_haproxy() { 1 } else { 2 });
         all
     }
 
     /// The first piece of a body, and how much of it reaches the application without the rest: HAProxy waits for the whole body or a full buffer, and
     /// then passes on what it has.
     pub fn first_piece(&self) -> (Vec<u8>, usize) {
-        if self.way == Way::HaProxy { (vec![b'x'; 300_000], 1) } else { (vec![b'x'; 1000], 1000) }
+        if self.way.is_haproxy() { (vec![b'x'; 300_000], 1) } else { (vec![b'x'; 1000], 1000) }
     }
 
     /// Wakes a request that sleeps, once it does.

@@ -23,10 +23,9 @@ const OUTPUT: usize = 64 << 10;
 const IDLE_OUTPUT: usize = 4 << 10;
 /// How long an idle connection stays when the worker drains: time for a request that is on its way.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
-/// How long a closing connection goes on reading a body that nobody wanted, so that the answer is not lost to a reset.
-const LINGER: Duration = Duration::from_secs(2);
-/// And how much it reads meanwhile.
-const LINGER_BYTES: usize = 1 << 20;
+/// How long a closing connection goes on reading a body that nobody wanted, so that the answer is not lost to a reset. How much that is does not
+/// matter: fronts send faster than they look at what came, and HAProxy drops an answer that a reset follows.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// The header of a record of no version: nothing of the connection counts any more.
 const NO_RECORD: [u8; 8] = [0; 8];
@@ -63,8 +62,8 @@ pub(super) struct Connection {
     output: RefCell<Vec<u8>>,
     /// Requests that wait for room in the output.
     waiting: RefCell<Vec<Waker>>,
-    /// A request was answered before all of its body was read.
-    unread: Cell<bool>,
+    /// Requests that were answered before their bodies had come: the rest may be on its way.
+    unread: RefCell<Vec<u16>>,
     /// The connection is to be broken off, so that an answer that is not whole does not look so.
     broken: Cell<bool>,
     used: Cell<bool>,
@@ -100,7 +99,7 @@ impl Connection {
             stream,
             output: RefCell::default(),
             waiting: RefCell::default(),
-            unread: Cell::new(false),
+            unread: RefCell::default(),
             broken: Cell::new(false),
             used: Cell::new(false),
             writing: Alarm::new(),
@@ -117,7 +116,7 @@ impl Connection {
         if let Err(error) = &ended {
             log_debug!("{}: {}: {error}", self.server.name, self.front);
         }
-        if self.unread.get() && (ended.is_ok() || self.drained_and_broken()) {
+        if !self.unread.borrow().is_empty() && (ended.is_ok() || self.drained_and_broken()) {
             drop(input);
             self.linger().await;
         }
@@ -311,8 +310,7 @@ impl Connection {
             None => true,
         };
         if let Some(Pending::Running { inbox, .. }) = &pending {
-            self.unread.set(self.unread.get() || !inbox.is_whole());
-            inbox.close();
+            self.leave_unread(id, inbox);
         }
         self.with_output(|out| {
             if protocol == ProtocolStatus::Complete {
@@ -326,15 +324,29 @@ impl Connection {
         self.wake();
     }
 
+    /// Reads no more of a body.
+    fn leave_unread(&self, id: u16, inbox: &Inbox) {
+        let mut unread = self.unread.borrow_mut();
+        if !inbox.is_whole() && !inbox.is_aborted() && unread.len() < self.server.serving().config.max_requests as usize {
+            unread.push(id);
+        }
+        drop(unread);
+        inbox.close();
+    }
+
+    /// The rest of a body that nobody read has come, or will not.
+    pub(super) fn passed_by(&self, id: u16) {
+        self.unread.borrow_mut().retain(|&other| other != id);
+    }
+
     /// Ends a request whose answer broke off. The protocol has no word for that which every front understands: where no other request is
-    /// on the connection, it is closed without an end, behind what is no record. Where there are others, they are not to suffer; HAProxy, which alone
-    /// shares connections, waits then for what is missing of an announced length, and sees nothing without one (an end that is malformed makes 2.6
+    /// on the connection, it is closed without an end, behind what is no record. Where there are others, they are not to suffer, nor those that
+    /// come: HAProxy, which alone shares connections, goes on using one that was closed while a body was under way that nobody reads. It waits then for what is missing of an announced length, and sees nothing without one (an end that is malformed makes 2.6
     /// crash, `FCGI_OVERLOADED` makes it give up the connection).
     pub(super) fn break_off(&self, id: u16) {
-        if self.requests.borrow().len() == 1 {
+        if self.requests.borrow().len() == 1 && self.unread.borrow().is_empty() {
             if let Some(Pending::Running { inbox, .. }) = self.requests.borrow().get(id) {
-                self.unread.set(self.unread.get() || !inbox.is_whole());
-                inbox.close();
+                self.leave_unread(id, inbox);
             }
             // nginx without buffers takes a close for the end of an answer that has no length; it does not take what is no record for one.
             self.with_output(|out| out.extend_from_slice(&NO_RECORD));
@@ -345,7 +357,7 @@ impl Connection {
         }
     }
 
-    /// Says that nothing more comes, and reads what still arrives, within limits.
+    /// Says that nothing more comes, and reads what still arrives, for some time.
     async fn linger(&self) {
         if self.stream.shutdown_write().await.is_err() {
             return;
@@ -353,12 +365,6 @@ impl Connection {
         let alarm = Alarm::new();
         alarm.set_at(reactor::refresh_now() + LINGER);
         let mut buffer = vec![0; buffers::SIZE];
-        let mut seen = 0;
-        while seen < LINGER_BYTES {
-            match alarm.guard(self.stream.read(&mut buffer)).await {
-                Ok(Ok(read)) if read > 0 => seen += read,
-                _ => return,
-            }
-        }
+        while let Ok(Ok(1..)) = alarm.guard(self.stream.read(&mut buffer)).await {}
     }
 }

@@ -31,6 +31,7 @@ impl Connection {
     }
 
     fn begin(&self, id: u16, begin: BeginRequest) -> Result<(), RecordError> {
+        self.passed_by(id);
         let count = self.requests.borrow().len();
         if self.requests.borrow().get(id).is_some() {
             // Two requests of one number: whose records follow nobody can tell.
@@ -56,7 +57,7 @@ impl Connection {
         let running = match self.requests.borrow().get(id) {
             Some(Pending::Running { inbox, .. }) => Some(inbox.clone()),
             Some(Pending::Head { .. }) => None,
-            None => return,
+            None => return self.passed_by(id),
         };
         match running {
             // Who answers ends it.
@@ -89,6 +90,7 @@ impl Connection {
         let inbox = match self.requests.borrow().get(id) {
             Some(Pending::Running { inbox, .. }) => Some(inbox.clone()),
             Some(Pending::Head { .. }) => None,
+            None if content.is_empty() => return self.passed_by(id),
             None => return,
         };
         match inbox {

@@ -226,6 +226,31 @@ fn an_answer_that_breaks_off_is_passed_on_as_far_as_it_came() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_beside_a_body_that_nobody_reads_leaves_the_connection() {
+    let mut front = Front::new(|_| {});
+    front.send(|out| {
+        head(1, "POST", "/early", true, out);
+        write_record(Kind::Stdin, 1, b"some of it", out);
+    });
+    assert_eq!(front.answer().0, 1);
+    let broken = |id, out: &mut Vec<u8>| {
+        head(id, "GET", "/broken", true, out);
+        write_end(Kind::Stdin, id, out);
+    };
+    front.send(|out| broken(2, out));
+    let (id, output, end) = front.answer();
+    assert!(output.ends_with('x'));
+    assert_eq!((id, end), (2, EndRequest { app_status: 1, protocol: ProtocolStatus::Complete }));
+    // Once the rest of it is there, nothing speaks for the connection any more.
+    front.send(|out| {
+        write_end(Kind::Stdin, 1, out);
+        broken(3, out);
+    });
+    front.stream.read_to_end(&mut front.input).unwrap();
+    assert!(front.input.ends_with(&[0; 8]), "no record");
+}
+
+#[test]
 fn what_cannot_be_served_is_refused_by_itself() {
     let mut front = Front::new(|config| config.max_requests = 1);
     front.send(|out| {

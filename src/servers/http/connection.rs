@@ -19,10 +19,11 @@ use crate::request::{Origin, Response, Takeover};
 use crate::servers::live::Live;
 use crate::servers::record::Exchange;
 
-/// How long a closing connection goes on reading, so that what we sent last is not lost to a reset.
-const LINGER: Duration = Duration::from_secs(2);
-/// And how much it reads meanwhile.
-const LINGER_BYTES: usize = 1 << 20;
+/// How long a closing connection goes on reading, so that what we sent last is not lost to a reset. How much that is does not matter: many a client
+/// looks for an answer only when its body is out.
+const LINGER: Duration = Duration::from_secs(5);
+/// How long a client may take to hear that this is the end.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How long an idle connection stays when the worker drains: time for a request that is on its way.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
@@ -157,7 +158,7 @@ impl Connection {
     async fn farewell(&self) {
         if let Stream::Tls(_) = &self.wire.stream {
             // It may be gone already.
-            let _gone = Box::pin(timeout(LINGER, self.wire.stream.shutdown_write())).await;
+            let _gone = Box::pin(timeout(FAREWELL, self.wire.stream.shutdown_write())).await;
         }
     }
 
@@ -286,7 +287,7 @@ impl Connection {
         }
     }
 
-    /// Says that nothing more comes, and reads what still arrives, within limits: closing at once would reset the connection
+    /// Says that nothing more comes, and reads what still arrives, for some time: closing at once would reset the connection
     /// and could take the answer with it (RFC 9112 §9.6).
     async fn linger(&self) {
         if self.wire.stream.shutdown_write().await.is_err() {
@@ -294,8 +295,7 @@ impl Connection {
         }
         let alarm = Alarm::new();
         alarm.set_at(reactor::refresh_now() + LINGER);
-        let mut seen = 0;
-        while seen < LINGER_BYTES {
+        loop {
             let waiting = self.wire.with_input(<[u8]>::len);
             self.wire.consume(waiting);
             let read = poll_fn(|cx| match self.wire.poll_fill(cx, OUTPUT) {
@@ -303,9 +303,8 @@ impl Connection {
                 read => read,
             })
             .await;
-            match read {
-                Ok(read) if read > 0 => seen += read,
-                _ => return,
+            if !read.is_ok_and(|read| read > 0) {
+                return;
             }
         }
     }

@@ -314,6 +314,19 @@ fn a_body_that_nobody_reads_is_read_away() {
 }
 
 #[test]
+fn who_looks_for_an_answer_only_when_all_is_sent_finds_it() {
+    let server = start(Http { max_body: crate::units::HumanSize::kib(1), ..config() });
+    let mut stream = server.connect();
+    stream.write_all(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n").unwrap();
+    // Far more than the buffers of both ends hold.
+    let piece = vec![b'x'; 1_000_000];
+    for _ in 0..50 {
+        stream.write_all(&piece).unwrap();
+    }
+    assert_eq!(statuses(&read_all(&mut stream)), ["413"]);
+}
+
+#[test]
 fn limits_have_their_status() {
     let server = start(Http { max_body: crate::units::HumanSize::kib(1), ..config() });
     let long = "a".repeat(9000);
