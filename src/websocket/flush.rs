@@ -92,7 +92,7 @@ fn poll(cx: &mut Context<'_>) -> Poll<()> {
             for (at, session) in together.iter().enumerate() {
                 prefetch(&together[at + 1..]);
                 session.unnote();
-                if session.poll_flush(cx).is_pending() {
+                if !session.is_settled() && session.poll_flush(cx).is_pending() {
                     waiting.push(session.clone());
                 }
             }

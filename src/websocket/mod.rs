@@ -13,6 +13,7 @@ pub mod config;
 mod flush;
 mod moment;
 mod output;
+mod queue;
 pub mod session;
 pub mod sessions;
 pub mod shared;

@@ -1,14 +1,12 @@
 //! What waits to be sent to one peer, within bounds.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 
 use super::config::Overflow;
 use super::moment::Moment;
+use super::queue::Queue;
 use crate::codec::websocket::Opcode;
 use crate::codec::websocket::frame::{Head, encode};
-use crate::sys::prefetch;
 
 /// Frames up to this size are copied together, so that many leave in one write.
 const COPIED: usize = 16 << 10;
@@ -46,13 +44,19 @@ pub(super) struct Bounds {
     pub(super) overflow: Overflow,
 }
 
+#[derive(Clone, Copy, Default)]
+struct Recovered {
+    messages: usize,
+    bytes: usize,
+}
+
 /// Frames in the order in which they leave.
 #[derive(Default)]
 pub(super) struct Output {
-    queue: VecDeque<Entry>,
+    queue: Queue<Entry>,
     bytes: usize,
-    /// How much of it is recovered: messages and bytes.
-    recovered: (usize, usize),
+    /// How much of it is recovered, while anything is.
+    recovered: Option<Box<Recovered>>,
     /// Bytes of the first frame that have left.
     sent: usize,
     /// Since when the peer has taken nothing, while something waits.
@@ -68,11 +72,8 @@ impl Output {
         self.bytes
     }
 
-    /// Has the first frame's place in the queue loaded.
-    pub(super) fn prefetch(&self) {
-        if let Some(first) = self.queue.front() {
-            prefetch::value(std::ptr::from_ref(first));
-        }
+    fn recovered(&self) -> Recovered {
+        self.recovered.as_deref().copied().unwrap_or_default()
     }
 
     /// Adds a frame whatever waits: replies to pings, closes.
@@ -86,14 +87,17 @@ impl Output {
         let mut dropped = 0;
         if cause == Cause::Recovered {
             self.bytes += frame.len();
-            self.recovered = (self.recovered.0 + 1, self.recovered.1 + frame.len());
+            let recovered = self.recovered.get_or_insert_default();
+            recovered.messages += 1;
+            recovered.bytes += frame.len();
             self.queue.push_back(Entry::Recovered(frame));
             return Ok(0);
         }
+        let recovered = self.recovered();
         while !self.queue.is_empty()
-            && (self.bytes - self.recovered.1 + frame.len() > bounds.bytes || self.queue.len() - self.recovered.0 >= bounds.messages)
+            && (self.bytes - recovered.bytes + frame.len() > bounds.bytes || self.queue.len() - recovered.messages >= bounds.messages)
         {
-            if self.queue.len() == self.recovered.0 {
+            if self.queue.len() == recovered.messages {
                 break;
             }
             if bounds.overflow == Overflow::Close || !self.drop_oldest() {
@@ -102,10 +106,6 @@ impl Output {
             dropped += 1;
         }
         self.bytes += frame.len();
-        if self.queue.capacity() == 0 {
-            // Most connections never have more than one frame waiting.
-            self.queue.reserve_exact(1);
-        }
         self.queue.push_back(if cause == Cause::Published { Entry::Published(frame) } else { Entry::Frame(frame) });
         Ok(dropped)
     }
@@ -113,9 +113,9 @@ impl Output {
     /// Drops the oldest published frame that has not begun to leave, and notes it where it was.
     fn drop_oldest(&mut self) -> bool {
         let start = usize::from(self.sent > 0);
-        let Some(at) = (start..self.queue.len()).find(|&at| matches!(self.queue[at], Entry::Published(_))) else { return false };
+        let Some(at) = (start..self.queue.len()).find(|&at| matches!(self.queue.get(at), Some(Entry::Published(_)))) else { return false };
         if at > start
-            && let Entry::Missed(count) = &mut self.queue[at - 1]
+            && let Some(Entry::Missed(count)) = self.queue.get_mut(at - 1)
         {
             *count += 1;
             if let Some(Entry::Published(frame)) = self.queue.remove(at) {
@@ -123,7 +123,9 @@ impl Output {
             }
             return true;
         }
-        if let Entry::Published(frame) = std::mem::replace(&mut self.queue[at], Entry::Missed(1)) {
+        if let Some(place) = self.queue.get_mut(at)
+            && let Entry::Published(frame) = std::mem::replace(place, Entry::Missed(1))
+        {
             self.bytes -= frame.len();
         }
         true
@@ -133,20 +135,23 @@ impl Output {
     pub(super) fn clear_unsent(&mut self) {
         let kept = usize::from(self.sent > 0);
         self.queue.truncate(kept);
-        self.bytes = match self.queue.front() {
+        self.bytes = match self.queue.get(0) {
             Some(Entry::Frame(frame) | Entry::Published(frame) | Entry::Recovered(frame)) => frame.len(),
             _ => 0,
         };
-        self.recovered = if matches!(self.queue.front(), Some(Entry::Recovered(_))) { (1, self.bytes) } else { (0, 0) };
+        let begun = matches!(self.queue.get(0), Some(Entry::Recovered(_)));
+        self.recovered = begun.then(|| Box::new(Recovered { messages: 1, bytes: self.bytes }));
     }
 
     /// Makes the notes of dropped messages that come first into frames. A note is made when it is about to leave, so that it says all.
     fn settle(&mut self, at: usize) {
-        if let Some(Entry::Missed(count)) = self.queue.get(at) {
+        if let Some(place) = self.queue.get_mut(at)
+            && let Entry::Missed(count) = place
+        {
             let text = format!("{{\"type\":\"missed\",\"count\":{count}}}");
             let frame = encode(Head::whole(Opcode::Text), text.as_bytes(), None);
             self.bytes += frame.len();
-            self.queue[at] = Entry::Frame(frame);
+            *place = Entry::Frame(frame);
         }
     }
 
@@ -199,13 +204,15 @@ impl Output {
             count -= left;
             self.sent = 0;
             self.bytes -= length;
-            if let Some(Entry::Recovered(_)) = self.queue.pop_front() {
-                self.recovered = (self.recovered.0 - 1, self.recovered.1 - length);
+            if let Some(Entry::Recovered(_)) = self.queue.pop_front()
+                && let Some(recovered) = &mut self.recovered
+            {
+                recovered.messages -= 1;
+                recovered.bytes -= length;
+                if recovered.messages == 0 {
+                    self.recovered = None;
+                }
             }
-        }
-        if self.queue.is_empty() {
-            // Most connections have nothing waiting most of the time.
-            self.queue = VecDeque::new();
         }
     }
 }
@@ -288,6 +295,6 @@ mod tests {
         let all = written(&mut output);
         assert!(all.starts_with(&"recovered".repeat(50)) && all.ends_with("\"count\":2}livelivenew"), "{all:?}");
         output.advance(all.len());
-        assert_eq!((output.is_empty(), output.bytes(), output.recovered), (true, 0, (0, 0)));
+        assert_eq!((output.is_empty(), output.bytes(), output.recovered.is_none()), (true, 0, true));
     }
 }

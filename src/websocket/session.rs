@@ -426,7 +426,6 @@ impl Session {
 
     /// Has loaded what the session, which is in the caches itself, needs to write.
     pub(super) fn prefetch(&self) {
-        self.output.borrow().prefetch();
         if let Some(stream) = self.stream.borrow().as_ref() {
             stream.prefetch();
         }
@@ -434,6 +433,11 @@ impl Session {
 
     pub(super) fn unnote(&self) {
         self.noted.set(false);
+    }
+
+    /// Whether there is nothing to write, now or on its own account.
+    pub(super) fn is_settled(&self) -> bool {
+        self.phase.get() == Phase::Open && self.output.borrow().is_empty() && matches!(*self.stream.borrow(), Some(Stream::Plain(_)))
     }
 
     /// What waits, and the socket, where a call for many may send it: one frame, for a bare connection that takes more as far as is known.
