@@ -136,10 +136,13 @@ fn write_together(flusher: &Flusher, sessions: &[Rc<Session>]) {
     }
 }
 
-/// A write takes so much of the processor's caches that nothing of the sessions is left there: the next ones are loaded meanwhile.
+/// A write takes so much of the processor's caches that nothing of the sessions is left there: those that come later are loaded meanwhile, then what
+/// they point to.
 fn prefetch(behind: &[Rc<Session>]) {
-    if let [next, after_next, ..] = behind {
-        prefetch::value(Rc::as_ptr(after_next));
-        next.prefetch();
+    if let Some(later) = behind.get(5) {
+        prefetch::value(Rc::as_ptr(later));
+    }
+    if let Some(soon) = behind.get(2) {
+        soon.prefetch();
     }
 }
