@@ -44,6 +44,7 @@ pub(super) struct Bounds {
     pub(super) overflow: Overflow,
 }
 
+/// What waits of a topic's history.
 #[derive(Clone, Copy, Default)]
 struct Recovered {
     messages: usize,

@@ -24,8 +24,8 @@ impl Front {
             Way::Http1 | Way::Http2 | Way::Proxy => return None,
             Way::Nginx => (nginx(address, behind, &shown), Command::new("nginx")),
             Way::Apache => (apache(address, behind, &shown), Command::new("apache2")),
-            Way::HaProxy => (haproxy(address, behind, CLOSED, ""), Command::new("haproxy")),
-            Way::Multiplexed => (haproxy(address, behind, SHARED, "pool-purge-delay 1h"), Command::new("haproxy")),
+            Way::HaProxy => (haproxy(address, behind, false), Command::new("haproxy")),
+            Way::Multiplexed => (haproxy(address, behind, true), Command::new("haproxy")),
         };
         let file = folder.join("front.conf");
         fs::create_dir_all(folder).expect("a folder");
@@ -94,16 +94,17 @@ fn apache(address: SocketAddr, behind: SocketAddr, folder: &str) -> String {
     )
 }
 
-/// A connection for each request: only its end tells of a client that has left.
-const CLOSED: &str = "  no option keep-conn\n";
-/// Connections are kept, with several requests on each.
-const SHARED: &str = "  option keep-conn\n  option mpxs-conns\n  option max-reqs 100\n";
-
-fn haproxy(address: SocketAddr, behind: SocketAddr, connections: &str, kept: &str) -> String {
+/// With several requests on each connection, which is kept; or with a connection for each request, whose end alone tells of a client that has left.
+fn haproxy(address: SocketAddr, behind: SocketAddr, shared: bool) -> String {
+    let (connections, kept) = if shared {
+        ("option keep-conn\n  option mpxs-conns\n  option max-reqs 100", "pool-purge-delay 1h")
+    } else {
+        ("no option keep-conn", "")
+    };
     format!(
         "global\n  nbthread 1\n  tune.bufsize 65536\n\
          defaults\n  mode http\n  timeout connect 20s\n  timeout client 10s\n  timeout server 10s\n  option abortonclose\n\
-         fcgi-app skep\n  docroot /srv/www\n{connections}  log-stderr stdout format raw daemon\n\
+         fcgi-app skep\n  docroot /srv/www\n  {connections}\n  log-stderr stdout format raw daemon\n\
          frontend web\n  bind {address}\n  default_backend skep\n\
          backend skep\n  use-fcgi-app skep\n  http-reuse always\n  server one {behind} proto fcgi {kept}\n"
     )

@@ -56,8 +56,6 @@ pub(super) struct Side {
     /// Comes when there are subscribers: a connection that is silent at first is closed.
     publisher: Option<Publisher>,
     version: String,
-    rounds: Vec<Cpu>,
-    waits: Vec<Duration>,
 }
 
 impl Side {
@@ -70,7 +68,7 @@ impl Side {
         let version = peer.version()?;
         let running = peer.start(bench.cores)?;
         let subscribers = Subscribers::new(running.address, dialect)?;
-        let mut side = Self { running, subscribers, publisher: None, version, rounds: Vec::new(), waits: Vec::new() };
+        let mut side = Self { running, subscribers, publisher: None, version };
         side.grow(count)?;
         Ok(side)
     }
@@ -100,15 +98,15 @@ impl Side {
         published.map_err(|error| self.running.blame(&*error))
     }
 
-    fn round(&mut self, shape: &Shape) -> Result<()> {
+    fn round(&mut self, shape: &Shape, tally: &mut Tally) -> Result<()> {
         let before = self.running.cpu()?;
         for _ in 0..shape.goes {
             let due = Instant::now() + shape.pause;
             let waits = self.publish(shape.at_once)?;
-            self.waits.extend(waits);
+            tally.waits.extend(waits);
             self.subscribers.rest(due).map_err(|error| self.running.blame(&*error))?;
         }
-        self.rounds.push(self.running.cpu()? - before);
+        tally.rounds.push(self.running.cpu()? - before);
         Ok(())
     }
 }
@@ -157,20 +155,18 @@ fn measure(bench: &Bench, shape: &Shape, peers: &[Peer], rounds: u32, tallies: &
         sides.push(side);
     }
     for round in 0..rounds {
-        let mut turn: Vec<_> = sides.iter_mut().collect();
+        let mut turn: Vec<_> = sides.iter_mut().zip(&mut *tallies).collect();
         // Whoever is first in one round is last in the next.
         if round % 2 == 1 {
             turn.reverse();
         }
-        for side in turn {
-            side.round(shape)?;
+        for (side, tally) in turn {
+            side.round(shape, tally)?;
         }
     }
     for (side, tally) in sides.into_iter().zip(tallies) {
         tally.resident = tally.resident.max(side.running.resident()?);
         tally.version = side.version;
-        tally.rounds.extend(side.rounds);
-        tally.waits.extend(side.waits);
     }
     Ok(())
 }

@@ -340,9 +340,10 @@ impl Connection {
     }
 
     /// Ends a request whose answer broke off. The protocol has no word for that which every front understands: where no other request is
-    /// on the connection, it is closed without an end, behind what is no record. Where there are others, they are not to suffer, nor those that
-    /// come: HAProxy, which alone shares connections, goes on using one that was closed while a body was under way that nobody reads. It waits then for what is missing of an announced length, and sees nothing without one (an end that is malformed makes 2.6
-    /// crash, `FCGI_OVERLOADED` makes it give up the connection).
+    /// on the connection, it is closed without an end, behind what is no record. Where there are others, they are not to suffer, nor those that come:
+    /// HAProxy, which alone shares connections, goes on using one that was closed while a body was under way that nobody reads. It waits then for
+    /// what is missing of an announced length, and sees nothing without one (an end that is malformed makes 2.6 crash, `FCGI_OVERLOADED` makes it
+    /// give up the connection).
     pub(super) fn break_off(&self, id: u16) {
         if self.requests.borrow().len() == 1 && self.unread.borrow().is_empty() {
             if let Some(Pending::Running { inbox, .. }) = self.requests.borrow().get(id) {
