@@ -4,9 +4,9 @@
 //! worker meanwhile, so a step that does not end starves every connection of the process.
 //!
 //! A step costs a handful of plain stores: its number goes into a record of the thread, odd while it runs. One watchdog thread looks at the
-//! records every [`TICK`] while there is activity and sleeps when there has been none for a second; it needs no clock from the step. When a step
-//! has been seen running for its limit the watchdog arms the VM's interrupt, which then raises an error at the script's next safe point, again
-//! and again until the step is over, so that no `pcall` in the script can go on.
+//! records now and then while there is activity, several times within the shortest limit, and sleeps when there has been none for a second; it
+//! needs no clock from the step. When a step has been seen running for its limit the watchdog arms the VM's interrupt, which then raises an error
+//! at the script's next safe point, again and again until the step is over, so that no `pcall` in the script can go on.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -16,10 +16,13 @@ use std::time::{Duration, Instant};
 
 use crate::sys::luau_interrupt::{self, InterruptSlot, Judge, Verdict};
 
-/// How often the watchdog looks while scripts run: the accuracy of the step limit.
-const TICK: Duration = Duration::from_millis(8);
-/// After so many ticks without a step the watchdog sleeps until the next one.
-const IDLE_TICKS: u32 = 125;
+/// So many times within the shortest limit the watchdog looks while scripts run: the accuracy of a limit. Each look takes a core out of its
+/// sleep, so there are no more of them than that.
+const LOOKS: u32 = 16;
+/// The time between two looks, at least and at most.
+const TICKS: (Duration, Duration) = (Duration::from_millis(8), Duration::from_millis(125));
+/// After so long without a step the watchdog sleeps until the next one.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// What a step was started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +97,9 @@ impl StepTicket {
     #[must_use]
     pub fn new(lua: &mlua::Lua, limit: Duration) -> StepTicket {
         let slot = InterruptSlot::new(lua);
-        StepTicket { slot, limit_ms: u32::try_from(limit.as_millis()).unwrap_or(u32::MAX), limit }
+        let limit_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        watchdog().shortest_ms.fetch_min(limit_ms, Ordering::Relaxed);
+        StepTicket { slot, limit_ms, limit }
     }
 
     /// Begins a step; it ends when the guard is dropped. A step begun inside another one is part of that one.
@@ -170,9 +175,16 @@ struct Watchdog {
     records: Mutex<Vec<Weak<StepRecord>>>,
     asleep: AtomicBool,
     thread: OnceLock<Option<Thread>>,
+    /// The shortest limit that any VM of the process has had.
+    shortest_ms: AtomicU32,
 }
 
-static WATCHDOG: Watchdog = Watchdog { records: Mutex::new(Vec::new()), asleep: AtomicBool::new(false), thread: OnceLock::new() };
+static WATCHDOG: Watchdog = Watchdog {
+    records: Mutex::new(Vec::new()),
+    asleep: AtomicBool::new(false),
+    thread: OnceLock::new(),
+    shortest_ms: AtomicU32::new(u32::MAX),
+};
 
 /// The process's watchdog. Its thread starts with the first step, so never before a fork.
 fn watchdog() -> &'static Watchdog {
@@ -218,24 +230,31 @@ impl Watchdog {
 
     fn run(&self) {
         let mut seen: Vec<Seen> = Vec::new();
-        let mut quiet = 0;
+        let mut quiet = Duration::ZERO;
         loop {
-            std::thread::sleep(TICK);
-            if self.look(&mut seen, Instant::now()) {
-                quiet = 0;
+            let tick = self.tick();
+            std::thread::sleep(tick);
+            if self.look(&mut seen, Instant::now(), tick) {
+                quiet = Duration::ZERO;
                 continue;
             }
-            quiet += 1;
-            if quiet >= IDLE_TICKS {
-                quiet = 0;
-                self.sleep(&mut seen);
+            quiet += tick;
+            if quiet >= IDLE {
+                quiet = Duration::ZERO;
+                self.sleep(&mut seen, tick);
             }
         }
     }
 
-    fn sleep(&self, seen: &mut Vec<Seen>) {
+    /// The time until the next look.
+    fn tick(&self) -> Duration {
+        let shortest = Duration::from_millis(u64::from(self.shortest_ms.load(Ordering::Relaxed)));
+        (shortest / LOOKS).clamp(TICKS.0, TICKS.1)
+    }
+
+    fn sleep(&self, seen: &mut Vec<Seen>, tick: Duration) {
         self.asleep.store(true, Ordering::SeqCst);
-        if self.look(seen, Instant::now()) {
+        if self.look(seen, Instant::now(), tick) {
             self.asleep.store(false, Ordering::SeqCst);
             return;
         }
@@ -244,8 +263,8 @@ impl Watchdog {
         }
     }
 
-    /// Looks at every record once; whether any step began, ran or ended since the last look.
-    fn look(&self, seen: &mut Vec<Seen>, now: Instant) -> bool {
+    /// Looks at every record once, a tick after the last time; whether any step began, ran or ended since.
+    fn look(&self, seen: &mut Vec<Seen>, now: Instant, tick: Duration) -> bool {
         let mut records = self.records();
         records.retain(|record| record.strong_count() > 0);
         seen.retain(|entry| entry.record.strong_count() > 0);
@@ -265,7 +284,7 @@ impl Watchdog {
                 *entry = Seen { record: weak.clone(), number, since: now, armed: false };
             } else if !number.is_multiple_of(2) {
                 active = true;
-                entry.check(&record, now);
+                entry.check(&record, now, tick);
             }
         }
         active
@@ -281,10 +300,10 @@ struct Seen {
 }
 
 impl Seen {
-    fn check(&mut self, record: &StepRecord, now: Instant) {
+    fn check(&mut self, record: &StepRecord, now: Instant, tick: Duration) {
         let limit = Duration::from_millis(u64::from(record.limit_ms.load(Ordering::Relaxed)));
         // The step began between two looks: on average half a tick before it was first seen.
-        if self.armed || now.duration_since(self.since) + TICK / 2 < limit {
+        if self.armed || now.duration_since(self.since) + tick / 2 < limit {
             return;
         }
         record.breached.store(self.number, Ordering::SeqCst);
@@ -292,5 +311,19 @@ impl Seen {
             luau_interrupt::arm::<StepLimit>(record.vm.load(Ordering::Relaxed));
             self.armed = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_looks_as_often_as_the_shortest_limit_wants() {
+        let tick_of = |shortest: u32| {
+            let shortest_ms = AtomicU32::new(shortest);
+            Watchdog { records: Mutex::default(), asleep: AtomicBool::new(false), thread: OnceLock::new(), shortest_ms }.tick()
+        };
+        assert_eq!([10, 800, 2_000, u32::MAX].map(|shortest| tick_of(shortest).as_millis()), [8, 50, 125, 125]);
     }
 }
