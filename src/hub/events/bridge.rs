@@ -5,6 +5,9 @@
 //! Each event must be the next one; where it is not, and after every new connection, the stream is read again, and what it cannot close is told
 //! as a gap. A server that was started again may have lost what it wrote last: its data gets another life, and every topic another epoch.
 
+mod connection;
+mod record;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
@@ -12,24 +15,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::record::{Heard, Read, missed, published};
 use super::Events;
-use super::commands::{self, Job, LONGEST_WAIT, MOST_WAITING, Script, addresses};
+use super::commands::{self, Job, MOST_WAITING, Script};
 use super::crowd::{BEAT, Crowd, Heard as Presence};
 use crate::clients::redis::config::Target;
-use crate::clients::redis::{Connection, RedisError};
 use crate::codec::resp::{self, Value};
 use crate::events::core::{Core, Limits, Notice, Worker, Workers};
-use crate::link::events::{EventsAnswer, EventsFromHub, EventsToHub, HistoryLimit, PastEvent, Pattern, Position, Question};
-use crate::log_warn;
-use crate::reactor::{self, Scope, timeout};
+use crate::link::events::{EventsAnswer, EventsFromHub, EventsToHub, HistoryLimit, Pattern, Position, Question};
+use crate::reactor::{self, Scope};
 use crate::scoreboard::epoch_ms;
 
 /// How long a topic is remembered in Redis without publications.
 const REMEMBER: Duration = Duration::from_hours(7 * 24);
-/// How often the listening connection is asked whether it is there, and how long it may be silent.
-const QUIET: Duration = Duration::from_secs(5);
 /// How long to wait before a topic that could not be read is read again.
 const AGAIN: Duration = Duration::from_millis(200);
+/// What may wait to be told to the listening connection. With more it is given up.
+const MOST_ORDERS: usize = 100_000;
 /// Events of a topic that may wait while it is read.
 const MOST_EARLY: usize = 10_000;
 /// How long is waited for others who ask the same.
@@ -44,14 +46,6 @@ enum State {
     Reading,
     /// The copy is true.
     Live,
-}
-
-/// An event from a channel.
-#[derive(Clone, Debug)]
-struct Heard {
-    position: Position,
-    at: f64,
-    data: Bytes,
 }
 
 /// The copy of a topic.
@@ -113,7 +107,7 @@ impl Bridge {
         let epoch = move || weak.upgrade().map_or(0, |bridge| bridge.new_epoch());
         bridge.scope.spawn(commands::serve(target, life_key, epoch, receiver));
         let weak = Rc::downgrade(&bridge);
-        bridge.scope.spawn(listen(weak));
+        bridge.scope.spawn(connection::listen(weak));
         bridge.scope.spawn(beat(Rc::downgrade(&bridge)));
         bridge
     }
@@ -143,12 +137,13 @@ impl Bridge {
         [format!("{}t:{topic}", self.prefix), format!("{}s:{topic}", self.prefix), format!("{}life", self.prefix)]
     }
 
+    /// Tells the listening connection something. One that has ended, or is so far behind that it is given up, is followed by one that is told everything.
     fn order(&self, command: &[u8], argument: &[u8]) {
-        if let Some(orders) = &*self.orders.borrow() {
-            let mut bytes = Vec::new();
-            resp::command(&mut bytes, &[command, argument]);
-            // A connection that has just ended is followed by one that is told everything.
-            let _ = orders.try_send(bytes);
+        let mut bytes = Vec::new();
+        resp::command(&mut bytes, &[command, argument]);
+        let mut orders = self.orders.borrow_mut();
+        if orders.as_ref().is_some_and(|open| open.len() >= MOST_ORDERS || open.try_send(bytes).is_err()) {
+            orders.take();
         }
     }
 
@@ -544,13 +539,15 @@ impl Bridge {
         }
     }
 
-    /// There is a listening connection: it is told everything.
-    fn connected(&self, orders: async_channel::Sender<Vec<u8>>) {
+    /// There is a listening connection. Gives what it is to be told first: everything.
+    fn connected(&self, orders: async_channel::Sender<Vec<u8>>) -> Vec<u8> {
         self.round.set(self.round.get() + 1);
         self.orders.replace(Some(orders));
-        self.order(b"SUBSCRIBE", &self.presence_channel());
-        self.mirrors.borrow().keys().for_each(|topic| self.order(b"SUBSCRIBE", &self.channel(topic)));
-        self.prefixes.borrow().keys().for_each(|prefix| self.order(b"PSUBSCRIBE", &self.pattern(prefix)));
+        let mut all = Vec::new();
+        resp::command(&mut all, &[b"SUBSCRIBE", &self.presence_channel()]);
+        self.mirrors.borrow().keys().for_each(|topic| resp::command(&mut all, &[b"SUBSCRIBE", &self.channel(topic)]));
+        self.prefixes.borrow().keys().for_each(|prefix| resp::command(&mut all, &[b"PSUBSCRIBE", &self.pattern(prefix)]));
+        all
     }
 
     fn disconnected(&self) {
@@ -576,143 +573,6 @@ async fn beat(bridge: Weak<Bridge>) {
         events.tell(notices);
         events.arm();
     }
-}
-
-/// Listens for as long as there is a bridge.
-async fn listen(bridge: Weak<Bridge>) {
-    let mut wait = Duration::from_millis(50);
-    let mut told = false;
-    loop {
-        let Some(target) = bridge.upgrade().map(|bridge| bridge.target.clone()) else { return };
-        let error = match Connection::open(&target, addresses).await {
-            Ok(connection) => {
-                (wait, told) = (Duration::from_millis(50), false);
-                let (orders, receiver) = async_channel::unbounded();
-                let Some(this) = bridge.upgrade() else { return };
-                this.connected(orders);
-                drop(this);
-                let error = futures_lite::future::or(speak(&connection, &receiver), hearken(&connection, &bridge)).await;
-                let Some(this) = bridge.upgrade() else { return };
-                this.disconnected();
-                error
-            }
-            Err(error) => error,
-        };
-        if !std::mem::replace(&mut told, true) {
-            log_warn!("events: Redis at {} cannot be listened to: {error}; trying again", target.place);
-        }
-        reactor::sleep(wait).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
-    }
-}
-
-/// Sends orders, and where there are none, looks whether Redis is still there.
-async fn speak(connection: &Connection, orders: &async_channel::Receiver<Vec<u8>>) -> RedisError {
-    loop {
-        let mut bytes = match timeout(QUIET, orders.recv()).await {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(_)) => return RedisError::TimedOut,
-            Err(_) => {
-                let mut ping = Vec::new();
-                resp::command(&mut ping, &[b"PING"]);
-                ping
-            }
-        };
-        while let Ok(more) = orders.try_recv() {
-            bytes.extend_from_slice(&more);
-        }
-        if let Err(error) = connection.send(&bytes).await {
-            return error;
-        }
-    }
-}
-
-async fn hearken(connection: &Connection, bridge: &Weak<Bridge>) -> RedisError {
-    loop {
-        let value = match timeout(2 * QUIET, connection.receive()).await {
-            Ok(Ok(value)) => value,
-            Ok(Err(error)) => return error,
-            Err(_) => return RedisError::TimedOut,
-        };
-        let Some(bridge) = bridge.upgrade() else { return RedisError::TimedOut };
-        bridge.heard(&value);
-    }
-}
-
-impl Heard {
-    /// Reads what the script publishes: epoch, offset, time, data.
-    fn of(bytes: Option<&Bytes>) -> Option<Self> {
-        let bytes = bytes?;
-        let mut spaces = memchr::memchr_iter(b' ', bytes);
-        let (first, second, third) = (spaces.next()?, spaces.next()?, spaces.next()?);
-        let text = |from: usize, to: usize| std::str::from_utf8(&bytes[from..to]).ok();
-        let position = Position { epoch: text(0, first)?.parse().ok()?, offset: text(first + 1, second)?.parse().ok()? };
-        Some(Self { position, at: text(second + 1, third)?.parse().ok()?, data: bytes.slice(third + 1..) })
-    }
-
-    fn past(&self) -> PastEvent {
-        PastEvent { offset: self.position.offset, at: self.at, data: self.data.clone().into() }
-    }
-
-    fn notice(&self, topic: &str, to: Workers) -> Notice {
-        Notice { to, message: EventsFromHub::Event { topic: topic.to_owned(), epoch: self.position.epoch, event: self.past() } }
-    }
-}
-
-/// A topic as Redis has it.
-struct Read {
-    position: Position,
-    limit: HistoryLimit,
-    /// Without holes up to the position, oldest first, each with its age.
-    events: Vec<(PastEvent, Duration)>,
-}
-
-impl Read {
-    /// `None`: no such topic, or no answer of the script.
-    fn of(value: &Value, default: HistoryLimit) -> Option<Self> {
-        let [epoch, offset, count, ttl, entries] = value.elements()? else { return None };
-        let position = Position { epoch: epoch.number()?, offset: offset.number()? };
-        let limit = HistoryLimit {
-            count: count.number().and_then(|count| u32::try_from(count).ok()).unwrap_or(default.count),
-            ttl_ms: ttl.number().unwrap_or(default.ttl_ms),
-        };
-        let now = epoch_ms() as f64 / 1000.0;
-        let mut events = Vec::new();
-        let mut expected = position.offset;
-        for entry in entries.elements()? {
-            let [id, fields] = entry.elements()? else { return None };
-            let [_, at, _, data] = fields.elements()? else { return None };
-            let offset: u64 = id.text()?.split('-').next()?.parse().ok()?;
-            let at: f64 = at.text()?.parse().ok()?;
-            let age = Duration::try_from_secs_f64(now - at).unwrap_or_default();
-            if offset != expected || age >= Duration::from_millis(limit.ttl_ms) {
-                break;
-            }
-            expected -= 1;
-            events.push((PastEvent { offset, at, data: data.bytes()?.clone().into() }, age));
-        }
-        events.reverse();
-        Some(Self { position, limit, events })
-    }
-}
-
-/// What workers that knew a topic up to a place are to be told of it now.
-fn missed(topic: &str, to: &Workers, known: Position, read: &Read) -> Vec<Notice> {
-    let position = read.position;
-    let behind = position.offset.checked_sub(known.offset).filter(|_| position.epoch == known.epoch);
-    match behind {
-        Some(count) if count <= read.events.len() as u64 => {
-            let missing = read.events.iter().skip(read.events.len() - count as usize);
-            let message = |event: &PastEvent| EventsFromHub::Event { topic: topic.to_owned(), epoch: position.epoch, event: event.clone() };
-            missing.map(|(event, _)| Notice { to: to.clone(), message: message(event) }).collect()
-        }
-        _ => vec![Notice { to: to.clone(), message: EventsFromHub::Gap { topic: topic.to_owned(), position } }],
-    }
-}
-
-fn published(value: &Value) -> Option<Position> {
-    let [epoch, offset] = value.elements()? else { return None };
-    Some(Position { epoch: epoch.number()?, offset: offset.number()? })
 }
 
 fn back(worker: Worker, message: EventsFromHub) -> Notice {
