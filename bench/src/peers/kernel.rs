@@ -1,4 +1,5 @@
-//! The least that a server can do: one `epoll_wait` for many sockets, one `read` and one `write` for each request, nothing parsed.
+//! The least that a server can do: one `epoll_wait` for many sockets, one `read` and one `write` for each request, nothing parsed. Who asks for
+//! `/ws` gets a `write` of its own for each body that comes to `/publish`.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,6 +12,9 @@ use crate::Result;
 use crate::folder::Folder;
 use crate::site;
 
+/// The load does not check the key (RFC 6455, 4.1).
+const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+
 /// The event of the listening socket.
 const LISTENER: u64 = u64::MAX;
 
@@ -21,7 +25,21 @@ pub fn prepare(address: SocketAddr) -> Result<Prepared> {
     Ok(Prepared { command: logged(command, folder.path())?, folder })
 }
 
-/// Serves the fixed answer to everything, until the process is ended.
+/// What came of looking at a connection.
+enum Outcome {
+    Over,
+    Served,
+    /// So many bytes that were read are a request which publishes.
+    Published(usize),
+}
+
+/// A connection.
+struct Client {
+    stream: TcpStream,
+    subscribed: bool,
+}
+
+/// Serves the fixed answer to everything else, until the process is ended.
 pub fn serve(address: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
@@ -33,7 +51,7 @@ pub fn serve(address: SocketAddr) -> Result<()> {
         site::FIXED.len(),
         site::FIXED
     );
-    let mut connections: Vec<Option<TcpStream>> = Vec::new();
+    let mut clients: Vec<Option<Client>> = Vec::new();
     let mut events = [EpollEvent::empty(); 512];
     let mut buffer = [0; 4096];
     loop {
@@ -43,28 +61,29 @@ pub fn serve(address: SocketAddr) -> Result<()> {
         };
         for event in &events[..count] {
             if event.data() == LISTENER {
-                accept(&listener, &epoll, &mut connections)?;
+                accept(&listener, &epoll, &mut clients)?;
                 continue;
             }
-            let slot = &mut connections[usize::try_from(event.data())?];
-            if let Some(stream) = slot
-                && !exchange(stream, &mut buffer, answer.as_bytes())
-            {
-                *slot = None;
+            let slot = &mut clients[usize::try_from(event.data())?];
+            let Some(client) = slot else { continue };
+            match exchange(client, &mut buffer, answer.as_bytes()) {
+                Outcome::Over => *slot = None,
+                Outcome::Served => {}
+                Outcome::Published(length) => fan_out(&mut clients, &buffer[..length]),
             }
         }
     }
 }
 
-fn accept(listener: &TcpListener, epoll: &Epoll, connections: &mut Vec<Option<TcpStream>>) -> Result<()> {
+fn accept(listener: &TcpListener, epoll: &Epoll, clients: &mut Vec<Option<Client>>) -> Result<()> {
     loop {
         match listener.accept() {
             Ok((stream, _)) => {
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
                 let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLET | EpollFlags::EPOLLRDHUP;
-                epoll.add(&stream, EpollEvent::new(interest, connections.len() as u64))?;
-                connections.push(Some(stream));
+                epoll.add(&stream, EpollEvent::new(interest, clients.len() as u64))?;
+                clients.push(Some(Client { stream, subscribed: false }));
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error.into()),
@@ -72,12 +91,36 @@ fn accept(listener: &TcpListener, epoll: &Epoll, connections: &mut Vec<Option<Tc
     }
 }
 
-/// Answers what is there; `false` when the connection is over.
-fn exchange(stream: &mut TcpStream, buffer: &mut [u8], answer: &[u8]) -> bool {
-    match stream.read(buffer) {
-        Ok(0) => false,
-        // The answer is far smaller than a socket's buffer and only one is under way, so it goes in whole.
-        Ok(_) => matches!(stream.write(answer), Ok(length) if length == answer.len()),
-        Err(error) => error.kind() == ErrorKind::WouldBlock,
+/// Answers what is there; the first bytes tell requests apart.
+fn exchange(client: &mut Client, buffer: &mut [u8], answer: &[u8]) -> Outcome {
+    let length = match client.stream.read(buffer) {
+        Ok(0) => return Outcome::Over,
+        Ok(length) => length,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return Outcome::Served,
+        Err(_) => return Outcome::Over,
+    };
+    let (answer, outcome) = match &buffer[..length] {
+        [b'G', _, _, _, _, b'w', ..] => {
+            client.subscribed = true;
+            (UPGRADED, Outcome::Served)
+        }
+        [b'P', ..] => (answer, Outcome::Published(length)),
+        _ => (answer, Outcome::Served),
+    };
+    // The answer is far smaller than a socket's buffer and only one is under way, so it goes in whole.
+    match client.stream.write(answer) {
+        Ok(written) if written == answer.len() => outcome,
+        _ => Outcome::Over,
+    }
+}
+
+/// Sends the body of a request, which came in one read, as a message to everybody who is subscribed. It has 100 bytes (`load::Publisher`).
+fn fan_out(clients: &mut [Option<Client>], request: &[u8]) {
+    let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") else { return };
+    let body = &request[end + 4..];
+    let frame = [&[0x81, body.len() as u8], body].concat();
+    for client in clients.iter_mut().flatten().filter(|client| client.subscribed) {
+        // What does not fit is missed by the load, which says so.
+        let _ = client.stream.write(&frame);
     }
 }
