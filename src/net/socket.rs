@@ -174,17 +174,6 @@ impl Socket {
         Ok(sent)
     }
 
-    /// Whether it takes more bytes, as far as the kernel has told.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.io.has_room()
-    }
-
-    /// Counts bytes that were sent past it, through its descriptor.
-    pub fn count_sent(&self, sent: usize) {
-        self.moved.set(self.moved.get() + sent as u64);
-    }
-
     /// Sends up to `count` bytes of `file` from `offset` without copying them through this process; moves `offset`.
     /// 0 means that the file ends there.
     ///

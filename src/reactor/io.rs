@@ -76,12 +76,6 @@ impl<T: AsFd> Io<T> {
         self.source.readable.set(true);
     }
 
-    /// Whether a write is worth trying.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.source.writable.get()
-    }
-
     /// Says that a write took less than it was given: the next one would block.
     pub fn filled(&self) {
         self.source.writable.set(false);

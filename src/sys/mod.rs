@@ -11,7 +11,6 @@ pub mod memory;
 pub mod prefetch;
 pub mod privileges;
 pub mod program;
-pub mod send_ring;
 pub mod shared;
 pub mod signals;
 pub mod socket;

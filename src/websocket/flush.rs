@@ -3,21 +3,17 @@
 //! A message that is queued does not leave at once: the connection is noted, and a task that runs behind those that are ready now writes
 //! everything that has come together for it meanwhile. A burst thus costs each connection one write.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::session::Session;
 use crate::reactor;
 use crate::sys::prefetch;
-use crate::sys::send_ring::{self, SendRing};
 
 /// Connections written to before other tasks have their turn.
-const A_TURN: usize = 2 * send_ring::MOST;
-/// Fewer are written to one by one.
-const TOGETHER: usize = 4;
+const A_TURN: usize = 128;
 
 #[derive(Default)]
 struct Flusher {
@@ -27,8 +23,6 @@ struct Flusher {
     blocked: RefCell<Vec<Rc<Session>>>,
     waker: RefCell<Option<Waker>>,
     runs: Cell<bool>,
-    /// Writes to many at once; none where the kernel does not let us.
-    ring: OnceCell<RefCell<Option<SendRing>>>,
 }
 
 thread_local! {
@@ -87,14 +81,11 @@ fn poll(cx: &mut Context<'_>) -> Poll<()> {
         waiting.retain(|session| session.poll_flush(cx).is_pending());
         let mut noted = flusher.noted.take();
         let later = noted.split_off(noted.len().min(A_TURN));
-        for together in noted.chunks(send_ring::MOST) {
-            write_together(flusher, together);
-            for (at, session) in together.iter().enumerate() {
-                prefetch(&together[at + 1..]);
-                session.unnote();
-                if !session.is_settled() && session.poll_flush(cx).is_pending() {
-                    waiting.push(session.clone());
-                }
+        for (at, session) in noted.iter().enumerate() {
+            prefetch(&noted[at + 1..]);
+            session.unnote();
+            if !session.send_only() && session.poll_flush(cx).is_pending() {
+                waiting.push(session.clone());
             }
         }
         // Flushing may have noted others, behind those that still wait for their turn.
@@ -108,32 +99,6 @@ fn poll(cx: &mut Context<'_>) -> Poll<()> {
         }
     });
     Poll::Pending
-}
-
-/// Writes what one call of the kernel may for all of them. Each is asked afterwards what else it has to do.
-fn write_together(flusher: &Flusher, sessions: &[Rc<Session>]) {
-    if sessions.len() < TOGETHER {
-        return;
-    }
-    let mut ring = flusher.ring.get_or_init(|| RefCell::new(SendRing::open().ok())).borrow_mut();
-    let Some(open) = ring.as_mut() else { return };
-    let offers = sessions.iter().enumerate().filter_map(|(at, session)| {
-        prefetch(&sessions[at + 1..]);
-        session.offer().map(|(socket, bytes)| (session, socket, bytes))
-    });
-    let offers: Vec<_> = offers.collect();
-    let mut sent = Vec::new();
-    let working = open.send(offers.iter().map(|(_, socket, bytes)| (socket.as_fd(), &bytes[..])), &mut sent);
-    for ((session, socket, _), sent) in offers.into_iter().zip(sent) {
-        drop(socket);
-        // Errors come again when it is written to alone, which handles them.
-        if let Ok(count) = sent {
-            session.took(count);
-        }
-    }
-    if working.is_err() {
-        *ring = None;
-    }
 }
 
 /// A write takes so much of the processor's caches that nothing of the sessions is left there: those that come later are loaded meanwhile, then what

@@ -163,13 +163,10 @@ impl Output {
         }
     }
 
-    /// What to write next, when it is no more than one frame.
-    pub(super) fn only(&mut self) -> Option<Bytes> {
-        if self.queue.len() != 1 {
-            return None;
-        }
-        self.settle(0);
-        self.frame(0).map(|frame| frame.slice(self.sent..))
+    /// What to write next, when it is one frame that was made already.
+    pub(super) fn only(&self) -> Option<&[u8]> {
+        let first = self.frame(0).filter(|_| self.queue.len() == 1)?;
+        Some(&first[self.sent..])
     }
 
     /// What to write next: one frame, or several copied together into `scratch`.

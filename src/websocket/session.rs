@@ -8,7 +8,6 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
 
 use super::config::{Overflow, Settings};
 use super::flush;
@@ -391,44 +390,53 @@ impl Session {
     }
 
     /// Has it closed at a time: the worker goes.
-    pub(super) fn leave_at(&self, at: Instant) {
+    pub(super) fn leave_at(&self, at: Moment) {
         if self.leaves.get().is_none() {
-            self.leaves.set(Some(at.into()));
+            self.leaves.set(Some(at));
         }
     }
 
-    /// Looks whether the time for anything has come.
-    pub(super) fn look(self: &Rc<Self>, now: Instant) {
-        let now = Moment::from(now);
-        let broken = |why: &str| self.end(&Close { code: close::ABNORMAL, reason: why.to_owned() });
+    /// Looks whether the time for anything has come. Gives when it must look again.
+    pub(super) fn look(self: &Rc<Self>, now: Moment) -> Moment {
+        let Settings { ping, pong_timeout: patience, close_timeout, .. } = *self.settings;
+        // Whatever begins to run out after this look has at least so long.
+        let next = now + patience.min(close_timeout);
+        let broken = |why: &str| {
+            self.end(&Close { code: close::ABNORMAL, reason: why.to_owned() });
+            next
+        };
         match self.phase.get() {
-            Phase::Over => return,
-            Phase::Closing(until) | Phase::Last(until) => {
-                if now >= until {
-                    broken("the close was not answered in time");
-                }
-                return;
-            }
+            Phase::Over => return next,
+            Phase::Closing(until) | Phase::Last(until) if now >= until => return broken("the close was not answered in time"),
+            Phase::Closing(until) | Phase::Last(until) => return until,
             Phase::Open => {}
         }
-        let patience = self.settings.pong_timeout;
-        if self.output.borrow().since.is_some_and(|since| now.since(since) >= patience) {
+        let since = self.output.borrow().since;
+        if since.is_some_and(|since| now.since(since) >= patience) {
             return broken("the peer took nothing for too long");
         }
         if self.leaves.get().is_some_and(|at| now >= at) {
-            return self.close(close::GOING_AWAY, "the server restarts");
+            self.close(close::GOING_AWAY, "the server restarts");
+            return next;
         }
+        let next = since.map_or(next, |since| next.min(since + patience));
+        let next = self.leaves.get().map_or(next, |at| next.min(at));
         // What we do not read we cannot hear.
         if self.is_full() || self.is_behind() {
             self.heard.set(now);
-            return;
+            return next.min(now + ping);
         }
-        let silence: Duration = now.since(self.heard.get());
-        if silence >= self.settings.ping + patience {
-            broken("the peer answered no ping");
-        } else if silence >= self.settings.ping && !self.pinged.replace(true) {
+        let heard = self.heard.get();
+        if now >= heard + ping + patience {
+            return broken("the peer answered no ping");
+        }
+        if now < heard + ping {
+            return next.min(heard + ping);
+        }
+        if !self.pinged.replace(true) {
             self.push_control(Opcode::Ping, b"");
         }
+        next.min(heard + ping + patience)
     }
 
     /// Whether published messages are dropped for it rather than the connection closed.

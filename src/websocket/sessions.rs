@@ -2,26 +2,33 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use slab::Slab;
 
 use super::config::Settings;
+use super::moment::Moment;
 use super::session::Session;
 use crate::reactor;
 
-/// How often all connections are looked at, at most and at least.
+/// How often it is looked whose time has come, at most and at least.
 const LEAST_TICK: Duration = Duration::from_millis(10);
 const MOST_TICK: Duration = Duration::from_secs(1);
 /// And while they are closed one after the other.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 
-/// The connections. One look at all of them now and then costs less than a timer for each.
+/// The connections. One look now and then at those whose time has come costs less than a timer for each.
 pub struct Sessions {
     settings: RefCell<Rc<Settings>>,
-    open: RefCell<Slab<Rc<Session>>>,
+    open: RefCell<Slab<Watched>>,
     draining: Cell<bool>,
     looks: Cell<bool>,
+}
+
+/// A connection, and when it must be looked at again: until then its memory is left alone.
+struct Watched {
+    due: Moment,
+    session: Rc<Session>,
 }
 
 impl Sessions {
@@ -68,7 +75,7 @@ impl Sessions {
     /// Watches over a connection until the guard is dropped.
     #[must_use]
     pub fn enter(self: &Rc<Self>, session: Rc<Session>) -> Membership {
-        let key = self.open.borrow_mut().insert(session);
+        let key = self.open.borrow_mut().insert(Watched { due: Moment::now(), session });
         if !self.looks.replace(true) {
             let sessions = Rc::downgrade(self);
             let settings = self.settings();
@@ -83,11 +90,13 @@ impl Sessions {
         if self.draining.replace(true) {
             return;
         }
-        let (now, spread) = (reactor::now(), self.settings().drain_spread);
-        let open = self.open.borrow();
+        let (now, spread) = (Moment::now(), self.settings().drain_spread);
+        let mut open = self.open.borrow_mut();
         let count = open.len().max(1) as u32;
-        for (place, (_, session)) in open.iter().enumerate() {
-            session.leave_at(now + spread * place as u32 / count);
+        for (place, (_, watched)) in open.iter_mut().enumerate() {
+            let at = now + spread * place as u32 / count;
+            watched.session.leave_at(at);
+            watched.due = watched.due.min(at);
         }
         if !open.is_empty() {
             // The usual look may be a second away.
@@ -95,15 +104,20 @@ impl Sessions {
         }
     }
 
-    fn look(&self, now: Instant) {
-        let sessions: Vec<Rc<Session>> = self.open.borrow().iter().map(|(_, session)| session.clone()).collect();
-        for session in sessions {
-            session.look(now);
+    fn look(&self, now: Moment) {
+        let is_due = |(key, watched): (usize, &Watched)| (watched.due <= now).then(|| (key, watched.session.clone()));
+        let due: Vec<(usize, Rc<Session>)> = self.open.borrow().iter().filter_map(is_due).collect();
+        for (key, session) in due {
+            let next = session.look(now);
+            // What a look ends may have left meanwhile.
+            if let Some(watched) = self.open.borrow_mut().get_mut(key) {
+                watched.due = next;
+            }
         }
     }
 }
 
-/// Looks at all connections for as long as there are any.
+/// Looks whose time has come, for as long as there are connections.
 async fn look(sessions: Weak<Sessions>, tick: Duration) {
     loop {
         reactor::sleep(tick).await;
@@ -112,7 +126,7 @@ async fn look(sessions: Weak<Sessions>, tick: Duration) {
             sessions.looks.set(false);
             return;
         }
-        sessions.look(reactor::now());
+        sessions.look(Moment::now());
     }
 }
 
@@ -124,9 +138,9 @@ pub struct Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let session = self.sessions.open.borrow_mut().try_remove(self.key);
-        if let Some(session) = session {
-            session.abandon();
+        let watched = self.sessions.open.borrow_mut().try_remove(self.key);
+        if let Some(watched) = watched {
+            watched.session.abandon();
         }
     }
 }

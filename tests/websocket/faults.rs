@@ -34,6 +34,28 @@ fn who_answers_no_ping_is_dropped() {
 }
 
 #[test]
+fn time_runs_out_though_pings_are_far() {
+    let skep = start(APP, "ping: \"1h\", close_timeout: \"100ms\"");
+    let mut peer = Peer::connect(skep.address(), "/app").unwrap();
+    peer.text("bye").unwrap();
+    assert_eq!(peer.closed(), 3001);
+    assert!(peer.is_over(), "its answer to the close is not waited for any longer");
+
+    let skep = start(feeds::APP, "queue: \"4 MiB\", ping: \"1h\", pong_timeout: \"100ms\"");
+    let mut stuck = Peer::connect(skep.address(), "/app").unwrap();
+    stuck.text(r#"{"topic":"flood"}"#).unwrap();
+    assert!(stuck.line().contains("ready"));
+    let subscriptions = || skep.status().workers.iter().map(|worker| worker.events.subscriptions).sum::<u64>();
+    wait::until("a subscription", || subscriptions() == 1);
+    let text = "x".repeat(4000);
+    // More than sockets hold on both sides.
+    for _ in 0..4 {
+        client::get(skep.address(), &format!("/app?topic=flood&text={text}&count=1000")).unwrap();
+    }
+    wait::until("who takes nothing to be given up", || subscriptions() == 0);
+}
+
+#[test]
 fn what_breaks_the_protocol_is_told_and_ends_the_connection() {
     let skep = start(APP, "max_message: \"10 KiB\", max_frame: \"10 KiB\"");
     let long = frame(0x80 | TEXT, &[b'x'; 10_241]);

@@ -1,6 +1,6 @@
 //! What is sent to the peer: how it is queued, and how it leaves.
 
-use std::cell::{Ref, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -11,7 +11,7 @@ use crate::codec::websocket::close::{self, Close};
 use crate::codec::websocket::deflate::{self, Agreement, MOST_WINDOW};
 use crate::codec::websocket::frame::{Head, encode};
 use crate::codec::websocket::{Kind, Opcode, Role};
-use crate::net::{Socket, Stream};
+use crate::net::Stream;
 use crate::websocket::config::Settings;
 use crate::websocket::flush;
 use crate::websocket::moment::Moment;
@@ -129,31 +129,22 @@ impl Session {
         self.noted.set(false);
     }
 
-    /// Whether there is nothing to write, now or on its own account.
-    pub(in crate::websocket) fn is_settled(&self) -> bool {
-        self.phase.get() == Phase::Open && self.output.borrow().is_empty() && matches!(*self.stream.borrow(), Some(Stream::Plain(_)))
-    }
-
-    /// What waits, and the socket, where a call for many may send it: one frame, for a bare connection that takes more as far as is known.
-    pub(in crate::websocket) fn offer(&self) -> Option<(Ref<'_, Socket>, Bytes)> {
+    /// Sends the one frame that waits, which is what a connection mostly has, without more ado. Whether that was all: if not, `poll_flush` does the rest,
+    /// meets an error again and handles it.
+    pub(in crate::websocket) fn send_only(&self) -> bool {
         let stream = self.stream.borrow();
-        let socket = Ref::filter_map(stream, |stream| match stream {
-            Some(Stream::Plain(socket)) if socket.has_room() => Some(socket),
-            _ => None,
-        });
-        Some((socket.ok()?, self.output.borrow_mut().only()?))
-    }
-
-    /// So much of what was offered has left.
-    pub(in crate::websocket) fn took(&self, count: usize) {
-        if let Some(Stream::Plain(socket)) = self.stream.borrow().as_ref() {
-            socket.count_sent(count);
-        }
+        let (Phase::Open, Some(Stream::Plain(socket))) = (self.phase.get(), stream.as_ref()) else { return false };
         let behind = self.is_behind();
-        self.advance(&mut self.output.borrow_mut(), count);
+        let mut output = self.output.borrow_mut();
+        let Some(frame) = output.only() else { return output.is_empty() };
+        let Ok(count) = socket.try_send(frame) else { return false };
+        self.advance(&mut output, count);
+        let all = output.is_empty();
+        drop(output);
         if behind && !self.is_behind() {
             self.wake_driver();
         }
+        all
     }
 
     fn advance(&self, output: &mut Output, count: usize) {
