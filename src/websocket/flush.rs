@@ -84,7 +84,7 @@ fn poll(cx: &mut Context<'_>) -> Poll<()> {
         for (at, session) in noted.iter().enumerate() {
             prefetch(&noted[at + 1..]);
             session.unnote();
-            if !session.send_only() && session.poll_flush(cx).is_pending() {
+            if session.poll_flush(cx).is_pending() {
                 waiting.push(session.clone());
             }
         }

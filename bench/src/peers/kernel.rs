@@ -94,10 +94,9 @@ fn accept(listener: &TcpListener, epoll: &Epoll, clients: &mut Vec<Option<Client
 /// Answers what is there; the first bytes tell requests apart.
 fn exchange(client: &mut Client, buffer: &mut [u8], answer: &[u8]) -> Outcome {
     let length = match client.stream.read(buffer) {
-        Ok(0) => return Outcome::Over,
-        Ok(length) => length,
+        Ok(length) if length > 0 => length,
         Err(error) if error.kind() == ErrorKind::WouldBlock => return Outcome::Served,
-        Err(_) => return Outcome::Over,
+        _ => return Outcome::Over,
     };
     let (answer, outcome) = match &buffer[..length] {
         [b'G', _, _, _, _, b'w', ..] => {

@@ -139,10 +139,11 @@ impl Bridge {
 
     /// Tells the listening connection something. One that has ended, or is so far behind that it is given up, is followed by one that is told everything.
     fn order(&self, command: &[u8], argument: &[u8]) {
+        let mut orders = self.orders.borrow_mut();
+        let Some(open) = orders.as_ref() else { return };
         let mut bytes = Vec::new();
         resp::command(&mut bytes, &[command, argument]);
-        let mut orders = self.orders.borrow_mut();
-        if orders.as_ref().is_some_and(|open| open.len() >= MOST_ORDERS || open.try_send(bytes).is_err()) {
+        if open.len() >= MOST_ORDERS || open.try_send(bytes).is_err() {
             orders.take();
         }
     }

@@ -129,24 +129,6 @@ impl Session {
         self.noted.set(false);
     }
 
-    /// Sends the one frame that waits, which is what a connection mostly has, without more ado. Whether that was all: if not, `poll_flush` does the rest,
-    /// meets an error again and handles it.
-    pub(in crate::websocket) fn send_only(&self) -> bool {
-        let stream = self.stream.borrow();
-        let (Phase::Open, Some(Stream::Plain(socket))) = (self.phase.get(), stream.as_ref()) else { return false };
-        let behind = self.is_behind();
-        let mut output = self.output.borrow_mut();
-        let Some(frame) = output.only() else { return output.is_empty() };
-        let Ok(count) = socket.try_send(frame) else { return false };
-        self.advance(&mut output, count);
-        let all = output.is_empty();
-        drop(output);
-        if behind && !self.is_behind() {
-            self.wake_driver();
-        }
-        all
-    }
-
     fn advance(&self, output: &mut Output, count: usize) {
         self.sent.set(self.sent.get() + count as u64);
         output.advance(count);
@@ -156,7 +138,7 @@ impl Session {
     /// Writes what waits; pending while the peer takes no more.
     pub(in crate::websocket) fn poll_flush(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<()> {
         let behind = self.is_behind();
-        let result = self.poll_write(cx);
+        let result = if self.send_only() { Poll::Ready(true) } else { self.poll_write(cx) };
         if behind && !self.is_behind() {
             self.wake_driver();
         }
@@ -168,6 +150,18 @@ impl Session {
             }
             Poll::Ready(true) => Poll::Ready(()),
         }
+    }
+
+    /// Sends the one frame that waits, which is what a connection mostly has, without more ado. Whether that was all: if not, `poll_write` does the
+    /// rest, meets an error again and handles it.
+    fn send_only(&self) -> bool {
+        let stream = self.stream.borrow();
+        let (Phase::Open, Some(Stream::Plain(socket))) = (self.phase.get(), stream.as_ref()) else { return false };
+        let mut output = self.output.borrow_mut();
+        let Some(frame) = output.only() else { return output.is_empty() };
+        let Ok(count) = socket.try_send(frame) else { return false };
+        self.advance(&mut output, count);
+        output.is_empty()
     }
 
     /// `false` when the connection is broken, or over because everything is done.

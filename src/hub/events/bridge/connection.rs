@@ -12,6 +12,7 @@ use crate::reactor::{self, timeout};
 
 /// How often Redis is asked whether it is there, and half of how long it may be silent.
 const QUIET: Duration = Duration::from_secs(5);
+
 /// Listens for as long as there is a bridge.
 pub(super) async fn listen(bridge: Weak<Bridge>) {
     let mut wait = Duration::from_millis(50);
